@@ -1,0 +1,2 @@
+//! The scalems command.
+fn main() {}
