@@ -1,0 +1,693 @@
+//! Messages between clients and the agent (`docs/spec/2-client`).
+
+use std::ops::Range;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Refusal, TaskError};
+use crate::frame::{self, messages};
+use crate::group::{ResultGroup, Run, is_one, one};
+use crate::id::{Incarnation, PilotId};
+use crate::select::Selector;
+use crate::state::{Strength, TaskState};
+use crate::task::Template;
+use crate::token::Token;
+use crate::{WireError, is_default};
+
+/// How many attachments a session takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionKind {
+    /// One at a time; its request numbers are the session's.
+    #[default]
+    Exclusive,
+    /// Any number; each has its own request numbers.
+    Shared,
+}
+
+/// The first message of a client.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientHello {
+    /// The protocol version.
+    #[serde(skip_serializing)]
+    pub v: u8,
+    /// The message's type.
+    #[serde(skip_serializing, rename = "type")]
+    pub type_: String,
+    /// What the receiver has to understand.
+    pub must: Vec<String>,
+    /// The session's name; empty: an unnamed one that ends with its attachment.
+    pub session: String,
+    /// Exclusive or shared.
+    pub kind: SessionKind,
+    /// Software and version, for people.
+    pub software: String,
+    /// The attachment that this process had, with its token.
+    pub resume: Option<Resume>,
+    /// End another attachment of the session.
+    pub takeover: bool,
+    /// The pilot that the client was with.
+    pub pilot: Option<PilotId>,
+    /// The number of the last delivery that was taken in.
+    pub deliveries: u64,
+    /// Cancel the session's tasks when nobody was attached for so long, milliseconds; 0: keep them.
+    pub cancel_after_ms: u64,
+}
+
+/// Proof of having been attached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The peer's number, from welcome.
+    pub peer: u64,
+    /// Its token, from welcome.
+    pub token: Token,
+}
+
+/// Tasks with one template: a batch, where `ends` cuts the data frame up, or an array, whose tasks share it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submit {
+    /// The request's number.
+    pub request: u64,
+    /// Answers below this number are not needed any more.
+    #[serde(default)]
+    pub low_water: u64,
+    /// How many tasks.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// What they share.
+    pub task: Template,
+    /// The index of the first task.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub first: u32,
+    /// From one index to the next.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub step: u32,
+    /// Where each task's data ends in blob 0; empty: all of blob 0, if any, is every task's data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<u32>,
+    /// Results are pushed to this attachment, and the window counts. Otherwise the agent holds them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub streaming: bool,
+}
+
+/// Tasks are to end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The request's number.
+    pub request: u64,
+    /// Answers below this number are not needed any more.
+    #[serde(default)]
+    pub low_water: u64,
+    /// Which tasks.
+    pub select: Selector,
+    /// How hard.
+    pub strength: Strength,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Results up to a delivery were taken in and need not be kept for this attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledge {
+    /// The last delivery that was taken in.
+    pub delivery: u64,
+}
+
+/// What a read asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// The agent: counts, workers, resources, times.
+    Status,
+    /// The workers, one row each.
+    Workers,
+    /// Submissions, one row each, newest last.
+    Submissions(Page),
+    /// Tasks, one row each run of tasks in one state.
+    Tasks(Page),
+    /// One task: all that is known of it, and why it waits.
+    Explain(Selector),
+    /// The results of tasks that ended, as many as one message takes.
+    Results(Page),
+    /// Answered when all selected tasks have ended.
+    Wait {
+        /// Which tasks.
+        select: Selector,
+        /// How long, milliseconds.
+        timeout_ms: u64,
+    },
+    /// The state of a topic of events, with the number of the last event that is in it.
+    Snapshot(String),
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// Which tasks.
+    pub select: Selector,
+    /// Where the part before ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<(u64, u32)>,
+    /// At most so many rows; 0: as many as allowed.
+    #[serde(default)]
+    pub rows: u32,
+}
+
+/// A read: it changes nothing and is not numbered among the requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The client's number for the answer to bear.
+    pub id: u64,
+    /// What.
+    pub question: Question,
+}
+
+/// Entries of ended tasks are to be dropped with their results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forget {
+    /// The request's number.
+    pub request: u64,
+    /// Answers below this number are not needed any more.
+    #[serde(default)]
+    pub low_water: u64,
+    /// Which tasks.
+    pub select: Selector,
+}
+
+/// The pilot, or one worker, is to end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stop {
+    /// The client's number for the answer to bear.
+    pub id: u64,
+    /// Only this worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u64>,
+    /// First let end what runs, for so long at most, milliseconds.
+    pub drain_ms: u64,
+}
+
+/// The client goes; an unnamed session ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Goodbye {
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What is served, without a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Version {
+    /// The client's number for the answer to bear.
+    pub id: u64,
+}
+
+/// A map with just `mode` and `data`, and what else an envelope may have. One task, held by the agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// What the task is.
+    pub task: Template,
+    /// Where its data lies in the header.
+    pub data: Option<Range<usize>>,
+}
+
+messages! {
+    /// From a client, or an observer, to the agent.
+    NamedClientToAgent {
+        /// The first message.
+        ClientHello = "hello",
+        /// A batch or an array of tasks.
+        Submit = "submit",
+        /// Tasks are to end.
+        Cancel = "cancel",
+        /// Results were taken in.
+        Acknowledge = "ack",
+        /// A read.
+        Ask = "ask",
+        /// Ended tasks are to be dropped.
+        Forget = "forget",
+        /// The pilot or a worker is to end.
+        Stop = "stop",
+        /// The client goes.
+        Goodbye = "goodbye",
+        /// What is served.
+        Version = "version",
+    }
+}
+
+/// From a client, or an observer, to the agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientToAgent {
+    /// A message with a type.
+    Named(NamedClientToAgent),
+    /// A map without one: a single envelope.
+    Envelope(Box<Envelope>),
+}
+
+/// A single envelope as people write it; `data` and `meta` are not decoded.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenEnvelope {
+    #[serde(rename = "v")]
+    _version: Option<IgnoredAny>,
+    #[serde(rename = "type")]
+    _type: Option<IgnoredAny>,
+    #[serde(rename = "must")]
+    _must: Option<IgnoredAny>,
+    #[serde(rename = "data")]
+    _data: Option<IgnoredAny>,
+    #[serde(rename = "meta")]
+    _meta: Option<IgnoredAny>,
+    mode: String,
+    #[serde(default)]
+    needs: crate::task::Needs,
+    #[serde(default)]
+    policy: crate::task::Policy,
+    #[serde(default)]
+    after: Vec<crate::task::After>,
+    uid: Option<String>,
+    name: Option<String>,
+    #[serde(default)]
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+impl ClientToAgent {
+    /// Checks and decodes a header.
+    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
+        let (scanned, name) = frame::open(header)?;
+        if !name.is_empty() {
+            return NamedClientToAgent::decode_named(name, header).map(Self::Named);
+        }
+        if scanned.place("mode").is_none() {
+            return Err(WireError::Malformed("the map has neither a type nor a mode"));
+        }
+        let written: WrittenEnvelope = frame::fields("envelope", header)?;
+        let task = Template {
+            mode: written.mode,
+            needs: written.needs,
+            policy: written.policy,
+            after: written.after,
+            uid: written.uid,
+            name: written.name,
+            labels: written.labels,
+            meta: scanned.value("meta").map(<[u8]>::to_vec).unwrap_or_default(),
+        };
+        // A binary value is the data; of any other value its encoding is.
+        let data = scanned.place("data").map(|place| {
+            let bytes = &header[place.clone()];
+            let skip = match bytes.first() {
+                Some(0xc4) => 2,
+                Some(0xc5) => 3,
+                Some(0xc6) => 5,
+                _ => 0,
+            };
+            place.start + skip..place.end
+        });
+        Ok(Self::Envelope(Box::new(Envelope { task, data })))
+    }
+}
+
+impl<T: Into<NamedClientToAgent>> From<T> for ClientToAgent {
+    fn from(message: T) -> Self {
+        Self::Named(message.into())
+    }
+}
+
+/// The answer to a client's hello.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientWelcome {
+    /// The pilot's name.
+    pub pilot_name: String,
+    /// Which pilot this is.
+    pub pilot: PilotId,
+    /// The agent's life.
+    pub incarnation: Incarnation,
+    /// The session's number: the first half of its submissions' origin.
+    pub session: u64,
+    /// The attachment, for resuming it.
+    pub resume: Resume,
+    /// The highest request number known.
+    pub request_high: u64,
+    /// The lowest delivery that is still to come.
+    pub delivery_next: u64,
+    /// Tasks and bytes that the session may have unfinished while streaming.
+    pub window: (u64, u64),
+    /// Modes that the workers serve now.
+    pub modes: Vec<String>,
+    /// Software and version, for people.
+    pub software: String,
+    /// Whether there is a journal.
+    pub journal: bool,
+}
+
+/// A submission was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The request's number.
+    pub request: u64,
+    /// The submission's short number.
+    pub submission: u64,
+    /// How many tasks it has.
+    pub count: u32,
+    /// Something that the submitter should know, such as that no worker serves it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A request was refused and changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The request's number, when it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    /// The read's number, when it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// What a cancel did, counted by task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CancelDone {
+    /// The request's number.
+    pub request: u64,
+    /// Tasks that had not started and will not.
+    pub withdrawn: u64,
+    /// Tasks whose worker was told; their results say how they ended.
+    pub told: u64,
+    /// Tasks that were left running, since only those that had not started were to be canceled.
+    pub running: u64,
+    /// Tasks that had ended before.
+    pub ended: u64,
+}
+
+/// Entries were dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetDone {
+    /// The request's number.
+    pub request: u64,
+    /// How many tasks were dropped.
+    pub forgotten: u64,
+    /// How many were kept because they have not ended.
+    pub kept: u64,
+}
+
+/// Whether a result is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durable {
+    /// It is.
+    Yes,
+    /// It will be.
+    Pending,
+    /// The pilot has no journal; nothing is kept beyond the ack.
+    #[default]
+    None,
+}
+
+/// Results, pushed to a streaming attachment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// The delivery's number in the attachment, from 1.
+    pub delivery: u64,
+    /// Whether they are on disk.
+    #[serde(default)]
+    pub durable: Durable,
+    /// The results.
+    pub groups: Vec<ResultGroup>,
+}
+
+/// The answer to a read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The read's number.
+    pub id: u64,
+    /// What was asked for.
+    pub reply: Reply,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The agent.
+    Status(Box<Status>),
+    /// The workers.
+    Workers(Vec<WorkerRow>),
+    /// Submissions.
+    Submissions(Listing<SubmissionRow>),
+    /// Tasks.
+    Tasks(Listing<TaskRow>),
+    /// One task.
+    Explain(Box<Explanation>),
+    /// Results; their values are in the blobs.
+    Results(Listing<ResultGroup>),
+    /// All selected tasks have ended.
+    Ended(Counts),
+    /// The pilot or worker is ending.
+    Stopping,
+    /// What is served.
+    Version {
+        /// Software and version.
+        software: String,
+        /// Protocol versions served, lowest and highest.
+        protocol: (u8, u8),
+    },
+    /// The state of a topic, and the number of the last event that is in it.
+    Snapshot {
+        /// The agent's life.
+        incarnation: Incarnation,
+        /// The topic.
+        topic: String,
+        /// The last event that is in it.
+        seq: u64,
+        /// The state.
+        state: Box<crate::event::Body>,
+    },
+}
+
+/// Rows, and where to go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listing<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Where the next part begins, if there is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<(u64, u32)>,
+}
+
+/// Tasks counted by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Waiting for dependencies.
+    pub waiting: u64,
+    /// Waiting for room.
+    pub ready: u64,
+    /// Granted to a worker.
+    pub leased: u64,
+    /// Running.
+    pub running: u64,
+    /// Ended well.
+    pub done: u64,
+    /// Ended badly.
+    pub failed: u64,
+    /// Ended before their time.
+    pub canceled: u64,
+}
+
+impl Counts {
+    /// The count of one state.
+    pub fn of(&mut self, state: TaskState) -> &mut u64 {
+        match state {
+            TaskState::Waiting => &mut self.waiting,
+            TaskState::Ready => &mut self.ready,
+            TaskState::Leased => &mut self.leased,
+            TaskState::Running => &mut self.running,
+            TaskState::Done => &mut self.done,
+            TaskState::Failed => &mut self.failed,
+            TaskState::Canceled => &mut self.canceled,
+        }
+    }
+
+    /// All tasks.
+    pub const fn total(&self) -> u64 {
+        self.unfinished() + self.finished()
+    }
+
+    /// Tasks that have not ended.
+    pub const fn unfinished(&self) -> u64 {
+        self.waiting + self.ready + self.leased + self.running
+    }
+
+    /// Tasks that have ended.
+    pub const fn finished(&self) -> u64 {
+        self.done + self.failed + self.canceled
+    }
+
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.waiting += other.waiting;
+        self.ready += other.ready;
+        self.leased += other.leased;
+        self.running += other.running;
+        self.done += other.done;
+        self.failed += other.failed;
+        self.canceled += other.canceled;
+    }
+}
+
+/// The agent as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The pilot's name.
+    pub pilot_name: String,
+    /// The agent's life.
+    pub incarnation: Incarnation,
+    /// Since the agent began, milliseconds.
+    pub up_ms: u64,
+    /// Tasks by state; those that were forgotten are not in it.
+    pub tasks: Counts,
+    /// Submissions known.
+    pub submissions: u64,
+    /// Clients attached.
+    pub clients: u64,
+    /// Workers by state: joined, suspect, draining, lost.
+    pub workers: (u64, u64, u64, u64),
+    /// Resources by kind: kind, total, in use.
+    pub resources: Vec<(String, u64, u64)>,
+    /// Modes that are served.
+    pub modes: Vec<String>,
+    /// Whether the agent is ending.
+    pub stopping: bool,
+    /// Counters of what was refused or dropped: what, how often.
+    pub counters: Vec<(String, u64)>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// Its number.
+    pub worker: u64,
+    /// Its name.
+    pub name: String,
+    /// Its host.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// `active`, `suspect`, `draining`, `lost`, `gone`.
+    pub state: String,
+    /// Resources by kind: kind, total, in use.
+    pub resources: Vec<(String, u64, u64)>,
+    /// Leases held: not started, running.
+    pub leases: (u64, u64),
+    /// Tasks ended there.
+    pub ended: u64,
+    /// Since it was last heard of, milliseconds.
+    pub silent_ms: u64,
+    /// Beats compared equal, and beats that differed.
+    pub beats: (u64, u64),
+}
+
+/// One submission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubmissionRow {
+    /// Its number.
+    pub submission: u64,
+    /// Its mode.
+    pub mode: String,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// The session that owns it.
+    pub session: String,
+    /// The first index, the step, and how many.
+    pub indices: (u32, u32, u32),
+    /// Its tasks by state.
+    pub tasks: Counts,
+    /// Since it was submitted, milliseconds.
+    pub age_ms: u64,
+}
+
+/// Tasks of one submission that are in one state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// The tasks and their attempt, 0 before the first.
+    pub run: Run,
+    /// The index of offset 0 and the step.
+    pub indices: (u32, u32),
+    /// The state.
+    pub state: TaskState,
+    /// The worker that holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// The exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why they did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+    /// How long each ran, on average, microseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ran_us: u64,
+}
+
+/// One task: all that is known of it, and why it waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The task.
+    pub row: TaskRow,
+    /// What it shares with its submission.
+    pub task: Template,
+    /// Failures charged to the task, and workers lost under it.
+    pub faults: (u32, u32),
+    /// Why it is where it is, one sentence each, the most important first.
+    pub reasons: Vec<String>,
+}
+
+/// The attachment ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detached {
+    /// Why.
+    pub refusal: Refusal,
+}
+
+messages! {
+    /// From the agent to a client or an observer.
+    AgentToClient {
+        /// The answer to hello.
+        ClientWelcome = "welcome",
+        /// A submission was accepted.
+        Accepted = "accepted",
+        /// A request was refused.
+        Refused = "refused",
+        /// What a cancel did.
+        CancelDone = "cancel_done",
+        /// What a forget did.
+        ForgetDone = "forget_done",
+        /// Results.
+        Results = "results",
+        /// The answer to a read.
+        Answer = "answer",
+        /// The attachment ends.
+        Detached = "detached",
+    }
+}
+
+impl AgentToClient {
+    /// Checks and decodes a header.
+    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
+        let (_, name) = frame::open(header)?;
+        Self::decode_named(name, header)
+    }
+}

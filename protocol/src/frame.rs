@@ -1,0 +1,160 @@
+//! Headers as bytes (`docs/spec/1-bus`, section "Headers").
+//!
+//! Every header is one map that begins with `v` (the protocol version) and `type` (the message's name),
+//! followed by the message's own fields.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Code, Refusal};
+use crate::scan::{self, Scanned};
+use crate::{VERSION, limits};
+
+/// Why a header is not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Not a msgpack map as the specification says.
+    #[error("malformed header: {0}")]
+    Malformed(&'static str),
+    /// A bound was passed.
+    #[error("the limit of {limit} {what} was passed")]
+    TooLarge {
+        /// What is bounded.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// A version that is not served.
+    #[error("protocol version {0} is not served here, only {VERSION}")]
+    Version(u64),
+    /// No such message in this direction.
+    #[error("no message is called {0:?} here")]
+    Type(String),
+    /// A field is missing, unknown or of the wrong type.
+    #[error("message {name:?}: {problem}")]
+    Field {
+        /// The message's type.
+        name: &'static str,
+        /// What the decoder found.
+        problem: String,
+    },
+    /// `must` names something that is not understood here.
+    #[error("the message needs {0:?} to be understood, which this version does not")]
+    Required(String),
+}
+
+impl WireError {
+    /// The stable code of the error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Malformed(_) => Code::Malformed,
+            Self::TooLarge { .. } => Code::TooLarge,
+            Self::Version(_) => Code::UnsupportedVersion,
+            Self::Type(_) => Code::UnknownType,
+            Self::Field { problem, .. } if problem.contains("unknown field") => Code::UnknownField,
+            Self::Field { .. } => Code::Malformed,
+            Self::Required(_) => Code::UnknownRequiredField,
+        }
+    }
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+/// Encodes the header of message `name` with the fields of `body`, which is a struct of at most 13 fields.
+pub(crate) fn encode<T: Serialize>(name: &str, body: &T) -> Vec<u8> {
+    // The body's own map marker is the byte that the last byte of the prefix is written over.
+    let mut header = Vec::with_capacity(256);
+    header.extend_from_slice(b"\x80\xa1v");
+    header.push(VERSION);
+    header.extend_from_slice(b"\xa4type");
+    assert!(name.len() < 32, "message names are short strings");
+    header.push(0xa0 | name.len() as u8);
+    header.extend_from_slice(name.as_bytes());
+    let last = header.pop().expect("the prefix is not empty");
+    let at = header.len();
+    let mut serializer = rmp_serde::Serializer::new(&mut header).with_struct_map();
+    body.serialize(&mut serializer).expect("our own structs serialize into memory");
+    let marker = header[at];
+    assert!((0x80..=0x8d).contains(&marker), "a message has at most 13 fields");
+    header[at] = last;
+    header[0] = marker + 2;
+    header
+}
+
+/// Scans a header and reads its version and type. A header without a type has the empty one.
+pub(crate) fn open(header: &[u8]) -> Result<(Scanned<'_>, &str), WireError> {
+    let scanned = scan::scan(header)?;
+    if scanned.place("v").is_some() {
+        match scanned.number("v") {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => return Err(WireError::Version(version)),
+            None => return Err(WireError::Malformed("v is not an unsigned integer")),
+        }
+    }
+    let name = match scanned.place("type") {
+        None => "",
+        Some(_) => scanned.text("type").ok_or(WireError::Malformed("type is not a string"))?,
+    };
+    if let Some(must) = scanned.value("must") {
+        let names: Vec<String> =
+            rmp_serde::from_slice(must).map_err(|_| WireError::Malformed("must is not a list of names"))?;
+        // Nothing optional is required yet: version 1 understands no names.
+        if let Some(first) = names.into_iter().next() {
+            return Err(WireError::Required(first));
+        }
+    }
+    Ok((scanned, name))
+}
+
+/// Decodes the fields of a scanned header.
+pub(crate) fn fields<T: DeserializeOwned>(name: &'static str, header: &[u8]) -> Result<T, WireError> {
+    rmp_serde::from_slice(header).map_err(|error| WireError::Field { name, problem: error.to_string() })
+}
+
+/// Checks the sizes of the blobs that came with a header.
+pub fn check_blobs(blobs: &[crate::Bytes]) -> Result<(), WireError> {
+    if blobs.len() > limits::BLOBS {
+        return Err(WireError::TooLarge { what: "data frames", limit: limits::BLOBS });
+    }
+    if blobs.iter().any(|blob| blob.len() > limits::BLOB_BYTES) {
+        return Err(WireError::TooLarge { what: "bytes in a data frame", limit: limits::BLOB_BYTES });
+    }
+    Ok(())
+}
+
+/// Declares the messages of one direction: an enum with `encode` and `decode`.
+macro_rules! messages {
+    ($(#[$meta:meta])* $direction:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum $direction { $($(#[$doc])* $variant($variant),)+ }
+
+        impl $direction {
+            /// The message's name on the wire.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)+ }
+            }
+
+            /// The header's bytes.
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Self::$variant(body) => $crate::frame::encode($name, body),)+ }
+            }
+
+            fn decode_named(name: &str, header: &[u8]) -> Result<Self, $crate::WireError> {
+                match name {
+                    $($name => $crate::frame::fields($name, header).map(Self::$variant),)+
+                    other => Err($crate::WireError::Type(other.chars().take(64).collect())),
+                }
+            }
+        }
+
+        $(impl From<$variant> for $direction {
+            fn from(body: $variant) -> Self { Self::$variant(body) }
+        })+
+    };
+}
+pub(crate) use messages;

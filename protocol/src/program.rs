@@ -1,0 +1,94 @@
+//! The data and the result of the modes that run programs (`docs/spec/3-worker`, section "Modes").
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::is_default;
+
+/// Runs a program: `argv[0]` is looked up in `PATH`, no shell is involved.
+pub const EXECUTABLE: &str = "task.executable";
+/// Runs a command line in `/bin/sh`.
+pub const SHELL: &str = "task.shell";
+/// The lineage's name for a program that is run from a worker; the same as `task.executable`.
+pub const PROC: &str = "task.proc";
+/// Ends at once without a value.
+pub const NOOP: &str = "scalems.noop";
+/// Ends at once with its data as value.
+pub const ECHO: &str = "scalems.echo";
+/// Ends well after the seconds that its data says.
+pub const SLEEP: &str = "scalems.sleep";
+/// Ends badly at once, with its data as message.
+pub const FAIL: &str = "scalems.fail";
+
+/// Data of `task.executable`, `task.proc` and `task.shell`, as a msgpack map.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Program {
+    /// The program and its arguments; `task.shell` takes one: the command line.
+    pub argv: Vec<String>,
+    /// Variables to set over those that the worker passes on.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The directory to run in; none: a directory of the attempt's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// What the program reads.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdin: Stdin,
+    /// A file for what it writes, capped; the tail is in the result besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<String>,
+    /// A file for its errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
+}
+
+/// What a program reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdin {
+    /// Nothing.
+    #[default]
+    Null,
+    /// These bytes.
+    Data(serde_bytes::ByteBuf),
+    /// A file.
+    File(String),
+}
+
+/// The value of a program's result, as a msgpack map.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProgramResult {
+    /// The exit code, if it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The last of what it wrote.
+    #[serde(with = "serde_bytes", skip_serializing_if = "Vec::is_empty")]
+    pub stdout: Vec<u8>,
+    /// How many bytes it wrote.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdout_bytes: u64,
+    /// The last of its errors.
+    #[serde(with = "serde_bytes", skip_serializing_if = "Vec::is_empty")]
+    pub stderr: Vec<u8>,
+    /// How many bytes of errors it wrote.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stderr_bytes: u64,
+    /// Where it ran: host and directory.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// The directory it ran in.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cwd: String,
+    /// CPU time of the program and what it started, seconds.
+    pub cpu_s: f64,
+    /// From start to end, seconds.
+    pub wall_s: f64,
+    /// The largest resident set, KiB.
+    pub peak_rss_kib: u64,
+}

@@ -1,0 +1,244 @@
+//! What a task is, apart from its data (`docs/spec/2-client`, section "Envelopes").
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Refusal};
+use crate::{is_default, limits};
+
+/// What all tasks of one submission share. Unknown keys are refused: people write these.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Template {
+    /// The registered function of the worker that handles the task's data.
+    pub mode: String,
+    /// What one task needs to run.
+    #[serde(skip_serializing_if = "is_default")]
+    pub needs: Needs,
+    /// Retries, limits and priority.
+    #[serde(skip_serializing_if = "is_default")]
+    pub policy: Policy,
+    /// What has to end before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
+    /// The client's own name for the submission, unique in its session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Labels for people and selectors.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Free matter of the submitter: one msgpack value, kept and given back as it is.
+    #[serde(skip_serializing_if = "is_default", with = "serde_bytes")]
+    pub meta: Vec<u8>,
+}
+
+/// What one task needs. Amounts are whole in version 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Needs {
+    /// Processes of the task; more than 1 run under MPI.
+    pub ranks: u32,
+    /// Cores of one rank. 0 is allowed: such a task takes no room.
+    pub cores_per_rank: u32,
+    /// GPUs of one rank.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gpus_per_rank: u32,
+    /// Memory of one rank, MiB.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mem_per_rank: u64,
+    /// Amounts of named resources of the whole task.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<String, u64>,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { ranks: 1, cores_per_rank: 1, gpus_per_rank: 0, mem_per_rank: 0, named: BTreeMap::new() }
+    }
+}
+
+impl Needs {
+    /// `cores` cores for one process.
+    pub fn cores(cores: u32) -> Self {
+        Self { cores_per_rank: cores, ..Self::default() }
+    }
+
+    /// The whole task's amounts by kind, zero amounts left out.
+    pub fn totals(&self) -> impl Iterator<Item = (&str, u64)> {
+        let ranks = u64::from(self.ranks);
+        [
+            (CORES, ranks * u64::from(self.cores_per_rank)),
+            (GPUS, ranks * u64::from(self.gpus_per_rank)),
+            (MEMORY, ranks.saturating_mul(self.mem_per_rank)),
+        ]
+        .into_iter()
+        .chain(self.named.iter().map(|(kind, amount)| (kind.as_str(), *amount)))
+        .filter(|(_, amount)| *amount > 0)
+    }
+}
+
+/// The kind of resource that cores are.
+pub const CORES: &str = "cores";
+/// The kind of resource that GPUs are.
+pub const GPUS: &str = "gpus";
+/// The kind of resource that memory is, in MiB.
+pub const MEMORY: &str = "memory";
+
+/// Retries, limits and priority of one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Higher goes first.
+    #[serde(skip_serializing_if = "is_default")]
+    pub priority: i32,
+    /// How many more attempts a task gets after one of its own failures.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// The wait before the first retry, doubled for each further one up to 5 minutes, milliseconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub backoff_ms: u64,
+    /// How many workers may be lost under a running task before it fails.
+    pub crash_limit: u32,
+    /// The longest that one attempt may run, milliseconds; 0 is without limit.
+    #[serde(skip_serializing_if = "is_default")]
+    pub time_limit_ms: u64,
+    /// The longest from submission to the end, milliseconds; 0 is without limit.
+    #[serde(skip_serializing_if = "is_default")]
+    pub deadline_ms: u64,
+    /// From being asked to end until being killed, milliseconds.
+    pub grace_ms: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            priority: 0,
+            retries: 0,
+            backoff_ms: 0,
+            crash_limit: 5,
+            time_limit_ms: 0,
+            deadline_ms: 0,
+            grace_ms: 5_000,
+        }
+    }
+}
+
+/// How a dependency has to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// All of its tasks end well.
+    #[default]
+    Ok,
+    /// All of its tasks end, well or badly.
+    Any,
+    /// All of its tasks end, and at least one of them badly.
+    Failed,
+}
+
+/// One dependency: tasks that have to end before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct After {
+    /// The submission's short number; or
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submission: Option<u64>,
+    /// the request of this numbering that brought it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    /// Only the tasks with these offsets, `[lo, hi)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offsets: Option<(u32, u32)>,
+    /// How they have to end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub when: When,
+    /// Task by task: offset i waits for offset i alone. Both submissions have as many tasks.
+    #[serde(skip_serializing_if = "is_default")]
+    pub each: bool,
+}
+
+impl Template {
+    /// Checks what can be checked without knowing the pilot.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let too_large = |what: &str, limit: usize| {
+            Err(Refusal::new(Code::TooLarge, format!("{what} may have at most {limit} bytes")))
+        };
+        if self.mode.is_empty() {
+            return Err(Refusal::new(Code::InvalidValue, "the envelope names no mode"));
+        }
+        if self.mode.len() > limits::NAME_BYTES {
+            return too_large("a mode's name", limits::NAME_BYTES);
+        }
+        for (what, text) in [("the uid", &self.uid), ("the name", &self.name)] {
+            if text.as_ref().is_some_and(|text| text.len() > limits::NAME_BYTES) {
+                return too_large(what, limits::NAME_BYTES);
+            }
+        }
+        if self.labels.len() > limits::LABELS {
+            return Err(Refusal::new(Code::TooLarge, format!("at most {} labels", limits::LABELS)));
+        }
+        if self.labels.iter().any(|(key, value)| key.len().max(value.len()) > limits::NAME_BYTES) {
+            return too_large("a label", limits::NAME_BYTES);
+        }
+        if self.meta.len() > limits::META_BYTES {
+            return too_large("meta", limits::META_BYTES);
+        }
+        if self.after.len() > limits::AFTER {
+            return Err(Refusal::new(Code::TooLarge, format!("at most {} dependencies", limits::AFTER)));
+        }
+        for after in &self.after {
+            if after.submission.is_some() == after.request.is_some() {
+                let message = "a dependency names either a submission or a request";
+                return Err(Refusal::new(Code::InvalidValue, message));
+            }
+            if after.offsets.is_some_and(|(lo, hi)| lo >= hi) || (after.each && after.offsets.is_some()) {
+                let message = "a dependency's offsets are [lo, hi) with lo < hi, and go without each";
+                return Err(Refusal::new(Code::InvalidValue, message));
+            }
+        }
+        self.needs.check()?;
+        self.policy.check()
+    }
+}
+
+impl Needs {
+    fn check(&self) -> Result<(), Refusal> {
+        if self.ranks == 0 {
+            return Err(Refusal::new(Code::InvalidValue, "needs.ranks is at least 1"));
+        }
+        let over = u64::from(self.ranks) * u64::from(self.cores_per_rank.max(self.gpus_per_rank));
+        if over > u64::from(u32::MAX) || self.mem_per_rank > 1 << 40 {
+            return Err(Refusal::new(Code::InvalidValue, "the amounts in needs are beyond any machine"));
+        }
+        if self.named.len() > limits::RESOURCE_KINDS
+            || self.named.keys().any(|kind| kind.is_empty() || kind.len() > limits::KEY_BYTES)
+        {
+            let message = format!("at most {} named resources with short names", limits::RESOURCE_KINDS);
+            return Err(Refusal::new(Code::TooLarge, message));
+        }
+        if let Some(kind) = [CORES, GPUS, MEMORY].into_iter().find(|kind| self.named.contains_key(*kind)) {
+            let message = format!("needs.named may not have {kind:?}: it has fields of its own");
+            return Err(Refusal::new(Code::InvalidValue, message));
+        }
+        Ok(())
+    }
+}
+
+impl Policy {
+    fn check(&self) -> Result<(), Refusal> {
+        const YEAR_MS: u64 = 366 * 86_400_000;
+        let longest =
+            self.backoff_ms.max(self.time_limit_ms).max(self.deadline_ms).max(self.grace_ms);
+        if longest > YEAR_MS {
+            return Err(Refusal::new(Code::InvalidValue, "a time in policy is longer than a year"));
+        }
+        if self.crash_limit == 0 {
+            return Err(Refusal::new(Code::InvalidValue, "policy.crash_limit is at least 1"));
+        }
+        Ok(())
+    }
+}

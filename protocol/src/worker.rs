@@ -1,0 +1,276 @@
+//! Messages between workers and the agent (`docs/spec/3-worker`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Refusal;
+use crate::frame::{self, messages};
+use crate::group::{HeldRun, LeaseGroup, ResultGroup, Run};
+use crate::id::{Incarnation, Link, PilotId};
+use crate::state::Strength;
+use crate::task::Template;
+use crate::token::Token;
+use crate::WireError;
+
+/// What a worker offers, by kind; `cores`, `gpus` and `memory` (MiB) are the usual ones.
+pub type Offer = Vec<(String, u64)>;
+
+/// A mode that a worker serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeOffer {
+    /// Its name.
+    pub name: String,
+    /// Its tasks take no time worth counting: many may be granted ahead.
+    #[serde(default)]
+    pub instant: bool,
+}
+
+/// The first message of a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerHello {
+    /// The protocol version.
+    #[serde(default, skip_serializing)]
+    pub v: u8,
+    /// The message's type.
+    #[serde(default, skip_serializing, rename = "type")]
+    pub type_: String,
+    /// What the receiver has to understand.
+    #[serde(default)]
+    pub must: Vec<String>,
+    /// A name for people; made unique by the agent.
+    pub name: String,
+    /// The host.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// Software and version, for people.
+    pub software: String,
+    /// What it offers.
+    pub offer: Offer,
+    /// The modes that it serves.
+    pub modes: Vec<ModeOffer>,
+    /// Who it was, if it was here before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<WorkerResume>,
+    /// The leases that it holds.
+    #[serde(default)]
+    pub held: Vec<HeldRun>,
+}
+
+/// Proof of having been a worker of this pilot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerResume {
+    /// The pilot.
+    pub pilot: PilotId,
+    /// The worker's number.
+    pub worker: u64,
+    /// Its token.
+    pub token: Token,
+}
+
+/// What happened at a worker. Messages are numbered from 1 after each welcome.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The message's number.
+    pub number: u64,
+    /// Leases that run now.
+    pub started: Vec<Run>,
+    /// Leases that ended, with their results.
+    pub results: Vec<ResultGroup>,
+    /// Leases that were handed back unstarted, as asked.
+    pub returned: Vec<Run>,
+}
+
+/// All leases held, as asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// The last agent message applied.
+    pub applied: u64,
+    /// The last own message sent.
+    pub sent: u64,
+    /// The leases.
+    pub held: Vec<HeldRun>,
+}
+
+/// A sign of life, as asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pong {}
+
+/// The worker ends; it holds nothing any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerGoodbye {
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The state of a worker, published every beat and never answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Beat {
+    /// Which worker.
+    pub worker: u64,
+    /// The secret of this connection.
+    pub link: Link,
+    /// Counts beats.
+    pub beat: u64,
+    /// The last agent message applied.
+    pub applied: u64,
+    /// The last own message sent.
+    pub sent: u64,
+    /// The hash of the leases held at that point.
+    pub hash: u64,
+}
+
+messages! {
+    /// From a worker to the agent.
+    WorkerToAgent {
+        /// The first message.
+        WorkerHello = "hello",
+        /// What happened.
+        Report = "report",
+        /// All leases held.
+        Holdings = "holdings",
+        /// A beat over the reliable way, when those that are published do not arrive.
+        Beat = "beat",
+        /// A sign of life.
+        Pong = "pong",
+        /// The worker ends.
+        WorkerGoodbye = "goodbye",
+    }
+}
+
+/// The answer to a worker's hello.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerWelcome {
+    /// Which pilot this is.
+    pub pilot: PilotId,
+    /// The pilot's name.
+    pub pilot_name: String,
+    /// The agent's life.
+    pub incarnation: Incarnation,
+    /// The worker's number.
+    pub worker: u64,
+    /// Its name, made unique.
+    pub name: String,
+    /// Proof for the next hello.
+    pub token: Token,
+    /// The secret of this connection.
+    pub link: Link,
+    /// Time between beats, milliseconds.
+    pub beat_ms: u64,
+    /// Time without the agent after which work ends, milliseconds.
+    pub orphan_ms: u64,
+    /// Leases that the worker holds and has to drop: kill what runs, report nothing.
+    #[serde(default)]
+    pub drop: Vec<Run>,
+}
+
+/// Work. Agent messages with a number are numbered from 1 after each welcome.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lease {
+    /// The message's number.
+    pub number: u64,
+    /// The last report that was recorded; the worker need not keep it.
+    pub recorded: u64,
+    /// What the groups share.
+    pub templates: Vec<Template>,
+    /// The leases.
+    pub groups: Vec<LeaseGroup>,
+}
+
+/// Leases are to end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Revoke {
+    /// The message's number.
+    pub number: u64,
+    /// Which.
+    pub runs: Vec<Run>,
+    /// How hard. What is withdrawn comes back as `returned`, all else as a result.
+    pub strength: Strength,
+    /// Whether the agent wants no result: kill, and report nothing.
+    #[serde(default)]
+    pub silent: bool,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Reports were recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recorded {
+    /// The last report that was recorded; the worker need not keep it.
+    pub recorded: u64,
+}
+
+/// Asks for a sign of life.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ping {}
+
+/// Asks for all leases held, or only for a beat over the reliable way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListHoldings {
+    /// Only a beat.
+    pub beat_only: bool,
+}
+
+/// The worker is to end once what runs has ended, or after a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerStop {
+    /// For so long running tasks may go on, milliseconds.
+    pub drain_ms: u64,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The hello, or something else, was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRefused {
+    /// Why. After `hello_first` the worker says hello again, with what it holds.
+    pub refusal: Refusal,
+}
+
+messages! {
+    /// From the agent to a worker.
+    AgentToWorker {
+        /// The answer to hello.
+        WorkerWelcome = "welcome",
+        /// Work.
+        Lease = "lease",
+        /// Leases are to end.
+        Revoke = "revoke",
+        /// Reports were recorded.
+        Recorded = "recorded",
+        /// Asks for a sign of life.
+        Ping = "ping",
+        /// Asks for all leases held.
+        ListHoldings = "list",
+        /// The worker is to end.
+        WorkerStop = "stop",
+        /// Something was refused.
+        WorkerRefused = "refused",
+    }
+}
+
+impl WorkerToAgent {
+    /// Checks and decodes a header.
+    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
+        let (_, name) = frame::open(header)?;
+        Self::decode_named(name, header)
+    }
+}
+
+impl AgentToWorker {
+    /// Checks and decodes a header.
+    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
+        let (_, name) = frame::open(header)?;
+        Self::decode_named(name, header)
+    }
+}
