@@ -13,7 +13,7 @@ use crate::select::Selector;
 use crate::state::{Strength, TaskState};
 use crate::task::Template;
 use crate::token::Token;
-use crate::{WireError, is_default};
+use crate::{WireError, bounded, is_default, limits};
 
 /// How many attachments a session takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,11 +267,11 @@ struct WrittenEnvelope {
     needs: crate::task::Needs,
     #[serde(default)]
     policy: crate::task::Policy,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<_, _, { limits::AFTER }>")]
     after: Vec<crate::task::After>,
     uid: Option<String>,
     name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::map::<_, _, _, { limits::LABELS }>")]
     labels: std::collections::BTreeMap<String, String>,
 }
 
@@ -337,6 +337,7 @@ pub struct ClientWelcome {
     /// Tasks and bytes that the session may have unfinished while streaming.
     pub window: (u64, u64),
     /// Modes that the workers serve now.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::NAMES }>")]
     pub modes: Vec<String>,
     /// Software and version, for people.
     pub software: String,
@@ -420,6 +421,7 @@ pub struct Results {
     #[serde(default)]
     pub durable: Durable,
     /// The results.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>")]
     pub groups: Vec<ResultGroup>,
 }
 
@@ -564,6 +566,7 @@ pub struct Status {
     /// Resources by kind: kind, total, in use.
     pub resources: Vec<(String, u64, u64)>,
     /// Modes that are served.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::NAMES }>")]
     pub modes: Vec<String>,
     /// Whether the agent is ending.
     pub stopping: bool,
@@ -652,6 +655,7 @@ pub struct Explanation {
     /// Failures charged to the task, and workers lost under it.
     pub faults: (u32, u32),
     /// Why it is where it is, one sentence each, the most important first.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::NAMES }>")]
     pub reasons: Vec<String>,
 }
 

@@ -11,7 +11,7 @@ macro_rules! codes {
         pub enum Code {
             $($(#[doc = $doc])+ #[serde(rename = $text)] $name,)+
             /// A code of a newer version.
-            #[serde(other)]
+            #[serde(rename = "unknown", other)]
             Unknown,
         }
 

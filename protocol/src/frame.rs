@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Code, Refusal};
 use crate::scan::{self, Scanned};
-use crate::{VERSION, limits};
+use crate::{VERSION, bounded, limits};
 
 /// Why a header is not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,8 @@ impl WireError {
             Self::TooLarge { .. } => Code::TooLarge,
             Self::Version(_) => Code::UnsupportedVersion,
             Self::Type(_) => Code::UnknownType,
-            Self::Field { problem, .. } if problem.contains("unknown field") => Code::UnknownField,
+            Self::Field { problem, .. } if problem.starts_with("unknown field") => Code::UnknownField,
+            Self::Field { problem, .. } if problem.starts_with(bounded::PASSED) => Code::TooLarge,
             Self::Field { .. } => Code::Malformed,
             Self::Required(_) => Code::UnknownRequiredField,
         }
@@ -100,8 +101,8 @@ pub(crate) fn open(header: &[u8]) -> Result<(Scanned<'_>, &str), WireError> {
         Some(_) => scanned.text("type").ok_or(WireError::Malformed("type is not a string"))?,
     };
     if let Some(must) = scanned.value("must") {
-        let names: Vec<String> =
-            rmp_serde::from_slice(must).map_err(|_| WireError::Malformed("must is not a list of names"))?;
+        let Names(names) = rmp_serde::from_slice(must)
+            .map_err(|_| WireError::Malformed("must is not a list of at most 32 names"))?;
         // Nothing optional is required yet: version 1 understands no names.
         if let Some(first) = names.into_iter().next() {
             return Err(WireError::Required(first));
@@ -109,6 +110,10 @@ pub(crate) fn open(header: &[u8]) -> Result<(Scanned<'_>, &str), WireError> {
     }
     Ok((scanned, name))
 }
+
+/// What `must` lists.
+#[derive(serde::Deserialize)]
+struct Names(#[serde(deserialize_with = "bounded::list::<_, _, { limits::MUST }>")] Vec<String>);
 
 /// Decodes the fields of a scanned header.
 pub(crate) fn fields<T: DeserializeOwned>(name: &'static str, header: &[u8]) -> Result<T, WireError> {

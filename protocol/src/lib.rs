@@ -7,6 +7,7 @@
 //! here called blobs. [`frame`] turns headers into bytes and back, [`scan`] checks them before anything is
 //! decoded, [`client`] and [`worker`] hold the messages by the direction that they travel in.
 
+mod bounded;
 pub mod client;
 pub mod error;
 pub mod event;

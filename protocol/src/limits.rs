@@ -22,6 +22,12 @@ pub const STRING_BYTES: usize = 4_096;
 pub const NAME_BYTES: usize = 256;
 /// Labels of a submission.
 pub const LABELS: usize = 32;
+/// Names in `must`.
+pub const MUST: usize = 32;
+/// Entries of a list of names or reasons, where no other limit is said.
+pub const NAMES: usize = 4_096;
+/// Words of a program's command line.
+pub const WORDS: usize = 16_384;
 /// Bytes of `meta`.
 pub const META_BYTES: usize = 16 << 10;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::is_default;
+use crate::{bounded, is_default, limits};
 
 /// Runs a program: `argv[0]` is looked up in `PATH`, no shell is involved.
 pub const EXECUTABLE: &str = "task.executable";
@@ -26,9 +26,10 @@ pub const FAIL: &str = "scalems.fail";
 #[serde(deny_unknown_fields, default)]
 pub struct Program {
     /// The program and its arguments; `task.shell` takes one: the command line.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::WORDS }>")]
     pub argv: Vec<String>,
     /// Variables to set over those that the worker passes on.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "bounded::map::<_, _, _, { limits::NAMES }>")]
     pub env: BTreeMap<String, String>,
     /// The directory to run in; none: a directory of the attempt's own.
     #[serde(skip_serializing_if = "Option::is_none")]

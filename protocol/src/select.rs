@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Refusal};
 use crate::state::TaskState;
-use crate::{is_default, limits};
+use crate::{bounded, is_default, limits};
 
 /// Which tasks: those that match every part that is given. An empty selector selects nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Selector {
     #[serde(skip_serializing_if = "is_default")]
     pub last: bool,
     /// Submissions, or some of their tasks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, { limits::BATCH_TASKS }>")]
     pub picks: Vec<Pick>,
     /// Submissions with this label.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,7 +142,7 @@ impl FromStr for Selector {
 
 fn read_pick(part: &str) -> Option<Pick> {
     if let Some((submission, indices)) = part.split_once('.') {
-        let number = submission.parse().ok()?;
+        let number = number(submission)?;
         let (first, last, step) = read_range(indices)?;
         let indices = Some((first.try_into().ok()?, last.try_into().ok()?, step.try_into().ok()?));
         return Some(Pick { first: number, last: number, step: 1, indices });

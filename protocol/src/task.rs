@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Refusal};
-use crate::{is_default, limits};
+use crate::{bounded, is_default, limits};
 
 /// What all tasks of one submission share. Unknown keys are refused: people write these.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Template {
     #[serde(skip_serializing_if = "is_default")]
     pub policy: Policy,
     /// What has to end before.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, { limits::AFTER }>")]
     pub after: Vec<After>,
     /// The client's own name for the submission, unique in its session.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ pub struct Template {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Labels for people and selectors.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "bounded::map::<_, _, _, { limits::LABELS }>")]
     pub labels: BTreeMap<String, String>,
     /// Free matter of the submitter: one msgpack value, kept and given back as it is.
     #[serde(skip_serializing_if = "is_default", with = "serde_bytes")]
@@ -51,7 +51,7 @@ pub struct Needs {
     #[serde(skip_serializing_if = "is_default")]
     pub mem_per_rank: u64,
     /// Amounts of named resources of the whole task.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "bounded::map::<_, _, _, { limits::RESOURCE_KINDS }>")]
     pub named: BTreeMap<String, u64>,
 }
 

@@ -9,7 +9,7 @@ use crate::id::{Incarnation, Link, PilotId};
 use crate::state::Strength;
 use crate::task::Template;
 use crate::token::Token;
-use crate::WireError;
+use crate::{WireError, bounded, limits};
 
 /// What a worker offers, by kind; `cores`, `gpus` and `memory` (MiB) are the usual ones.
 pub type Offer = Vec<(String, u64)>;
@@ -46,8 +46,10 @@ pub struct WorkerHello {
     /// Software and version, for people.
     pub software: String,
     /// What it offers.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::RESOURCE_KINDS }>")]
     pub offer: Offer,
     /// The modes that it serves.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::MODES }>")]
     pub modes: Vec<ModeOffer>,
     /// Who it was, if it was here before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +79,7 @@ pub struct Report {
     /// Leases that run now.
     pub started: Vec<Run>,
     /// Leases that ended, with their results.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>")]
     pub results: Vec<ResultGroup>,
     /// Leases that were handed back unstarted, as asked.
     pub returned: Vec<Run>,
@@ -177,8 +180,10 @@ pub struct Lease {
     /// The last report that was recorded; the worker need not keep it.
     pub recorded: u64,
     /// What the groups share.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>")]
     pub templates: Vec<Template>,
     /// The leases.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>")]
     pub groups: Vec<LeaseGroup>,
 }
 

@@ -1,0 +1,383 @@
+//! What clients and observers say: attaching, acknowledging, leaving; the rest goes to its own place.
+
+use bytes::Bytes;
+use scalems_protocol::client::{
+    Acknowledge, AgentToClient, Answer, ClientHello, ClientToAgent, ClientWelcome, Detached,
+    NamedClientToAgent as Named, Refused, Reply, Resume, SessionKind, Stop,
+};
+use scalems_protocol::error::{Code, Refusal};
+use scalems_protocol::token::Token;
+use scalems_protocol::worker::WorkerStop;
+use scalems_protocol::{Role, VERSION, limits};
+
+use super::Agent;
+use super::timers::Timer;
+use crate::interface::{Action, Micros, Peer};
+use crate::record::Record;
+use crate::session::{self, Attachment, Numbered, Outbox, Requests, Session};
+use crate::worker::Standing;
+
+/// How long an unnamed session outlives its connection: nobody can come back to it but by its token.
+const UNNAMED_KEPT: Micros = 600_000_000;
+
+impl Agent {
+    pub(super) fn client(
+        &mut self,
+        peer: Peer,
+        role: Role,
+        message: ClientToAgent,
+        blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
+    ) {
+        if role != Role::Client && session::changes(&message) || role == Role::Worker {
+            let refusal = Refusal::new(Code::NotAllowed, format!("the {} role may not do this", role.name()));
+            return self.refuse(peer, None, None, refusal, out);
+        }
+        match message {
+            ClientToAgent::Named(Named::ClientHello(hello)) => return self.client_hello(peer, role, &hello, out),
+            ClientToAgent::Named(Named::Version(version)) => {
+                let software = self.config.software.clone();
+                let reply = Reply::Version { software, protocol: (VERSION, VERSION) };
+                return self.reply(peer, version.id, reply, Vec::new(), out);
+            }
+            _ => {}
+        }
+        let Some(seat) = self.clients.get(&peer).copied() else {
+            let refusal = Refusal::new(Code::HelloFirst, "say hello first: this agent does not know this connection");
+            return self.refuse(peer, None, None, refusal, out);
+        };
+        match message {
+            ClientToAgent::Envelope(envelope) => self.envelope(peer, seat, *envelope, blobs, out),
+            ClientToAgent::Named(named) => match named {
+                Named::Submit(submit) => {
+                    if self.new_request(peer, seat, submit.request, submit.low_water, out) {
+                        self.submit(peer, seat, submit, blobs, out);
+                    }
+                }
+                Named::Cancel(cancel) => {
+                    if self.new_request(peer, seat, cancel.request, cancel.low_water, out) {
+                        self.cancel(peer, seat, &cancel, out);
+                    }
+                }
+                Named::Forget(forget) => {
+                    if self.new_request(peer, seat, forget.request, forget.low_water, out) {
+                        self.forget(peer, seat, &forget, out);
+                    }
+                }
+                Named::Ask(ask) => self.ask(peer, seat, ask, out),
+                Named::Acknowledge(Acknowledge { delivery }) => {
+                    if let Some(attachment) = self.attachments.get_mut(&seat) {
+                        attachment.outbox.acknowledge(delivery);
+                        self.delivering.insert(seat);
+                        self.schedule = true;
+                    }
+                }
+                Named::Stop(stop) => self.client_stop(peer, &stop, out),
+                Named::Goodbye(_) => self.goodbye(peer, seat, out),
+                Named::ClientHello(_) | Named::Version(_) => unreachable!("answered above"),
+            },
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        peer: Peer,
+        request: Option<u64>,
+        id: Option<u64>,
+        refusal: Refusal,
+        out: &mut Vec<Action>,
+    ) {
+        self.count("refused", 1);
+        out.push(Action::ToClient { peer, message: Refused { request, id, refusal }.into(), blobs: Vec::new() });
+    }
+
+    pub(super) fn reply(&mut self, peer: Peer, id: u64, reply: Reply, blobs: Vec<Bytes>, out: &mut Vec<Action>) {
+        out.push(Action::ToClient { peer, message: Answer { id, reply }.into(), blobs });
+    }
+
+    /// Answers a changing request for good, once what it did is durable.
+    pub(super) fn answer(&mut self, peer: Peer, seat: u64, request: u64, message: AgentToClient) {
+        if let Some(attachment) = self.attachments.get_mut(&seat) {
+            attachment.requests.answer(request, message.clone());
+        }
+        self.held.push_back((self.records, super::Held::ToClient(peer, message)));
+    }
+
+    /// Whether a request is new; if not it is answered here.
+    fn new_request(&mut self, peer: Peer, seat: u64, request: u64, low_water: u64, out: &mut Vec<Action>) -> bool {
+        let attachment = self.attachments.get_mut(&seat).expect("a client's seat is known");
+        let (code, message) = match attachment.requests.take(request, low_water) {
+            Numbered::New => return true,
+            Numbered::Again(answer) => {
+                self.held.push_back((self.records, super::Held::ToClient(peer, *answer)));
+                return false;
+            }
+            Numbered::Wrong(message) => (Code::RequestNumber, message),
+            Numbered::TooManyOpen => {
+                let most = limits::OPEN_REQUESTS;
+                (Code::TooManyOpen, format!("{most} answers are kept: raise the low-water mark, then repeat"))
+            }
+        };
+        self.refuse(peer, Some(request), None, Refusal::new(code, message), out);
+        false
+    }
+
+    fn client_hello(&mut self, peer: Peer, role: Role, hello: &ClientHello, out: &mut Vec<Action>) {
+        if hello.pilot.is_some_and(|pilot| pilot != self.config.pilot) {
+            let message = format!("this is another pilot than the one you were with: {}", self.config.pilot);
+            return self.refuse(peer, None, None, Refusal::new(Code::OtherPilot, message), out);
+        }
+        if hello.session.len() > limits::NAME_BYTES {
+            let message = format!("a session's name has at most {} bytes", limits::NAME_BYTES);
+            return self.refuse(peer, None, None, Refusal::new(Code::TooLarge, message), out);
+        }
+        match self.seat(role, hello) {
+            Ok((seat, fresh)) => self.attach(peer, role, hello, seat, fresh, out),
+            Err(refusal) => self.refuse(peer, None, None, refusal, out),
+        }
+    }
+
+    /// The attachment that a hello is for, and whether its holder is new to it.
+    fn seat(&mut self, role: Role, hello: &ClientHello) -> Result<(u64, bool), Refusal> {
+        if let Some(resume) = &hello.resume {
+            let right = Token::derive(&self.config.secret, Role::Client, resume.peer).verify(&resume.token);
+            let seat = self.holders.get(&resume.peer).copied().filter(|_| right);
+            let seat = seat.filter(|seat| self.attachments.get(seat).is_some_and(|a| a.holder == resume.peer));
+            return match seat {
+                Some(seat) => Ok((seat, false)),
+                None if right => {
+                    Err(Refusal::new(Code::TakenOver, "the attachment has ended or was taken over by another client"))
+                }
+                None => Err(Refusal::new(Code::WrongToken, "the token is not the one that this attachment was given")),
+            };
+        }
+        let known = self.session_names.get(&hello.session).copied().filter(|_| !hello.session.is_empty());
+        let Some(session) = known else {
+            if self.sessions.len() >= limits::SESSIONS && !self.drop_idle_session() {
+                let message = format!("the pilot has {} sessions, all of them in use", limits::SESSIONS);
+                return Err(Refusal::new(Code::AgentFull, message));
+            }
+            let number = self.number();
+            let session = Session {
+                number,
+                name: hello.session.clone(),
+                kind: hello.kind,
+                attachments: Vec::new(),
+                last: None,
+                uids: std::collections::BTreeMap::new(),
+            };
+            self.sessions.insert(number, session);
+            if !hello.session.is_empty() {
+                self.session_names.insert(hello.session.clone(), number);
+            }
+            return Ok((self.new_seat(number, role), true));
+        };
+        let (kind, first) = {
+            let session = &self.sessions[&session];
+            (session.kind, session.attachments.first().copied())
+        };
+        if kind != hello.kind {
+            let message = format!("session {:?} was opened as the other kind, {kind:?}", hello.session);
+            return Err(Refusal::new(Code::SessionKind, message));
+        }
+        match (kind, first) {
+            (SessionKind::Exclusive, Some(seat)) => {
+                if self.attachments[&seat].peer.is_some() && !hello.takeover {
+                    let message = format!(
+                        "session {:?} is in use by another client: end that one, wait, or ask to take over",
+                        hello.session
+                    );
+                    return Err(Refusal::new(Code::SessionInUse, message));
+                }
+                Ok((seat, true))
+            }
+            _ => Ok((self.new_seat(session, role), true)),
+        }
+    }
+
+    fn new_seat(&mut self, session: u64, role: Role) -> u64 {
+        let number = self.number();
+        let attachment = Attachment {
+            number,
+            session,
+            role,
+            holder: 0,
+            peer: None,
+            detached: None,
+            cancel_after: 0,
+            requests: Requests::default(),
+            outbox: Outbox::default(),
+            window: (0, 0),
+            waits: 0,
+        };
+        self.attachments.insert(number, attachment);
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.attachments.push(number);
+        }
+        number
+    }
+
+    fn attach(&mut self, peer: Peer, role: Role, hello: &ClientHello, seat: u64, fresh: bool, out: &mut Vec<Action>) {
+        let holder = if fresh { self.number() } else { self.attachments[&seat].holder };
+        if let Some(old) = self.attachments[&seat].peer.filter(|old| *old != peer) {
+            self.clients.remove(&old);
+            if fresh {
+                let refusal = Refusal::new(Code::TakenOver, "another client took the session over, as it asked to");
+                out.push(Action::ToClient { peer: old, message: Detached { refusal }.into(), blobs: Vec::new() });
+            }
+        }
+        // A connection has one seat: what it had before is left.
+        if let Some(before) = self.clients.insert(peer, seat).filter(|before| *before != seat) {
+            self.detach(before);
+        }
+        let session = self.attachments[&seat].session;
+        let unnamed = self.sessions[&session].name.is_empty();
+        let last_submission = self.sessions[&session].kind;
+        let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
+        if fresh {
+            self.holders.remove(&attachment.holder);
+            self.holders.insert(holder, seat);
+        }
+        attachment.holder = holder;
+        attachment.role = role;
+        attachment.peer = Some(peer);
+        attachment.detached = None;
+        attachment.cancel_after = match hello.cancel_after_ms * 1_000 {
+            0 if unnamed => UNNAMED_KEPT,
+            asked => asked,
+        };
+        if !fresh {
+            attachment.outbox.acknowledge(hello.deliveries);
+        }
+        if last_submission == SessionKind::Exclusive && attachment.requests.high == 0 {
+            let number = attachment.session;
+            let record = Record::Session { session: number, name: hello.session.clone(), kind: hello.kind };
+            self.commit(record, out);
+        }
+        let attachment = &self.attachments[&seat];
+        let token = Token::derive(&self.config.secret, Role::Client, holder);
+        let welcome = ClientWelcome {
+            pilot_name: self.config.pilot_name.clone(),
+            pilot: self.config.pilot,
+            incarnation: self.config.incarnation,
+            session: seat,
+            resume: Resume { peer: holder, token },
+            request_high: attachment.requests.high,
+            delivery_next: attachment.outbox.next(),
+            window: (limits::WINDOW_TASKS, limits::WINDOW_BYTES),
+            modes: self.modes(),
+            software: self.config.software.clone(),
+            journal: self.config.journal,
+        };
+        out.push(Action::ToClient { peer, message: welcome.into(), blobs: Vec::new() });
+        for (results, blobs) in attachment.outbox.again() {
+            out.push(Action::ToClient { peer, message: results.into(), blobs });
+        }
+        self.delivering.insert(seat);
+    }
+
+    pub(super) fn client_gone(&mut self, peer: Peer) {
+        if let Some(seat) = self.clients.remove(&peer) {
+            self.detach(seat);
+        }
+        self.waiting.retain(|waiting| waiting.peer != peer);
+    }
+
+    fn detach(&mut self, seat: u64) {
+        let Some(attachment) = self.attachments.get_mut(&seat) else { return };
+        attachment.peer = None;
+        attachment.waits = 0;
+        attachment.detached = Some(self.now);
+        if attachment.cancel_after > 0 {
+            self.timers.add(self.now + attachment.cancel_after, Timer::Abandoned(seat));
+        }
+    }
+
+    /// A client leaves: an unnamed session ends with it.
+    fn goodbye(&mut self, peer: Peer, seat: u64, out: &mut Vec<Action>) {
+        self.client_gone(peer);
+        let session = self.attachments[&seat].session;
+        if self.sessions[&session].name.is_empty() {
+            self.end_seat(seat, "its client has gone", out);
+        } else if self.sessions[&session].kind == SessionKind::Shared
+            && self.attachments[&seat].window.0 == 0
+            && self.attachments[&seat].outbox.is_empty()
+        {
+            self.drop_seat(seat);
+        }
+    }
+
+    pub(super) fn abandoned(&mut self, seat: u64, out: &mut Vec<Action>) {
+        let Some(attachment) = self.attachments.get(&seat) else { return };
+        let due = attachment.detached.is_some_and(|since| since + attachment.cancel_after <= self.now);
+        if due {
+            self.end_seat(seat, "its client has been gone for too long", out);
+        }
+    }
+
+    /// Cancels what a seat brought, and drops the seat.
+    fn end_seat(&mut self, seat: u64, why: &str, out: &mut Vec<Action>) {
+        let brought: Vec<u64> = self.attachments[&seat].requests.submissions.values().copied().collect();
+        for number in brought {
+            let Some(count) = self.tasks.get(number).map(crate::task::Submission::count) else { continue };
+            self.cancel_range(number, 0, count, scalems_protocol::state::Strength::Request, why, out);
+        }
+        self.drop_seat(seat);
+    }
+
+    fn drop_seat(&mut self, seat: u64) {
+        let Some(attachment) = self.attachments.remove(&seat) else { return };
+        self.holders.remove(&attachment.holder);
+        let Some(session) = self.sessions.get_mut(&attachment.session) else { return };
+        session.attachments.retain(|number| *number != seat);
+        if session.name.is_empty() {
+            self.sessions.remove(&attachment.session);
+        }
+    }
+
+    /// Makes room for one more session: the first that nobody uses and that has nothing left goes.
+    fn drop_idle_session(&mut self) -> bool {
+        let idle = self.sessions.values().find(|session| {
+            session.attachments.iter().all(|seat| {
+                let attachment = &self.attachments[seat];
+                attachment.peer.is_none() && attachment.outbox.is_empty() && attachment.requests.submissions.is_empty()
+            })
+        });
+        let Some((number, name, seats)) = idle.map(|s| (s.number, s.name.clone(), s.attachments.clone())) else {
+            return false;
+        };
+        for seat in seats {
+            self.drop_seat(seat);
+        }
+        self.session_names.remove(&name);
+        self.sessions.remove(&number);
+        true
+    }
+
+    fn client_stop(&mut self, peer: Peer, stop: &Stop, out: &mut Vec<Action>) {
+        let Some(number) = stop.worker else {
+            self.stop(stop.drain_ms);
+            return self.reply(peer, stop.id, Reply::Stopping, Vec::new(), out);
+        };
+        let worker = u32::try_from(number).ok().and_then(|number| self.workers.get_mut(&number));
+        let Some(worker) = worker.filter(|worker| worker.lives()) else {
+            let message = format!("no worker {number} lives in this pilot; `scalems worker list` shows them");
+            return self.refuse(peer, None, Some(stop.id), Refusal::new(Code::NothingSelected, message), out);
+        };
+        worker.standing = Standing::Draining;
+        if let Some(peer) = worker.peer {
+            let message = WorkerStop { drain_ms: stop.drain_ms, reason: "a client asked for it".into() };
+            out.push(Action::ToWorker { peer, message: message.into(), blobs: Vec::new() });
+        }
+        let number = worker.number;
+        self.worker_changed(number);
+        self.reply(peer, stop.id, Reply::Stopping, Vec::new(), out);
+    }
+
+    /// Modes that workers serve now.
+    pub(super) fn modes(&self) -> Vec<String> {
+        let modes = self.workers.values().filter(|worker| worker.lives()).flat_map(|worker| worker.modes.keys());
+        let modes: std::collections::BTreeSet<&String> = modes.collect();
+        modes.into_iter().cloned().collect()
+    }
+}

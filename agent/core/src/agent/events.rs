@@ -1,0 +1,181 @@
+//! Events: made only for topics that somebody listens to, numbered per topic (`docs/spec/4-events`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use scalems_protocol::client::{Reply, WorkerRow};
+use scalems_protocol::error::{Code, Refusal};
+use scalems_protocol::event::{Alarm, Body, Event, Topic};
+use scalems_protocol::group::Run;
+
+use super::Agent;
+use crate::interface::{Action, Micros, Peer};
+
+/// The least time between two summaries: four a second.
+const SUMMARY_EVERY: Micros = 250_000;
+/// Alarms that are kept for snapshots.
+const ALARMS: usize = 256;
+/// Runs in one event; a submission whose tasks differ more than that is cut off there, and its counts tell.
+const RUNS: usize = 1_024;
+
+/// What is listened to, and what has happened since the last flush.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    topics: BTreeMap<Topic, u64>,
+    submissions: BTreeSet<u64>,
+    workers: BTreeSet<u32>,
+    alarms: VecDeque<Alarm>,
+    new_alarms: Vec<Alarm>,
+    summary_due: Option<Micros>,
+    summary_last: Micros,
+    /// The last number of topics that nobody listens to just now: numbers never come back.
+    numbers: BTreeMap<Topic, u64>,
+}
+
+impl Events {
+    pub(super) fn unsubscribe(&mut self, topic: &Topic) {
+        if let Some(seq) = self.topics.remove(topic) {
+            self.numbers.insert(topic.clone(), seq);
+        }
+    }
+
+    /// Tasks of a submission changed.
+    pub(super) fn submission_changed(&mut self, number: u64) {
+        if self.topics.is_empty() {
+            return;
+        }
+        if self.topics.contains_key(&Topic::Submission(number)) {
+            self.submissions.insert(number);
+        }
+        self.summary_changed();
+    }
+
+    fn summary_changed(&mut self) {
+        if self.topics.contains_key(&Topic::Summary) && self.summary_due.is_none() {
+            self.summary_due = Some(self.summary_last + SUMMARY_EVERY);
+        }
+    }
+
+    pub(super) fn forget(&mut self, number: u64) {
+        self.submissions.remove(&number);
+        self.numbers.remove(&Topic::Submission(number));
+    }
+
+    pub(super) fn deadline(&self) -> Option<Micros> {
+        self.summary_due
+    }
+
+    fn next(&mut self, topic: &Topic) -> Option<u64> {
+        let seq = self.topics.get_mut(topic)?;
+        *seq += 1;
+        Some(*seq)
+    }
+}
+
+impl Agent {
+    pub(super) fn subscribed(&mut self, topic: Topic, out: &mut Vec<Action>) {
+        let before = self.events.numbers.remove(&topic).unwrap_or(0);
+        let seq = *self.events.topics.entry(topic.clone()).or_insert(before);
+        out.push(self.event(topic, seq, Body::Open));
+    }
+
+    fn event(&self, topic: Topic, seq: u64, body: Body) -> Action {
+        let event = Event { incarnation: self.config.incarnation, topic: topic.name(), seq, body };
+        Action::Publish { topic, event }
+    }
+
+    /// A worker changed in a way that people care about.
+    pub(super) fn worker_changed(&mut self, number: u32) {
+        if self.events.topics.contains_key(&Topic::Workers) {
+            self.events.workers.insert(number);
+        }
+        self.events.summary_changed();
+    }
+
+    pub(super) fn alarm(&mut self, alarm: &str, about: String, message: String) {
+        let at_ms = self.now / 1_000;
+        let alarm = Alarm { alarm: alarm.to_owned(), about, message, at_ms };
+        if self.events.alarms.len() == ALARMS {
+            self.events.alarms.pop_front();
+        }
+        self.events.alarms.push_back(alarm.clone());
+        if self.events.topics.contains_key(&Topic::Alarms) {
+            self.events.new_alarms.push(alarm);
+        }
+    }
+
+    /// Publishes what has happened since the last flush.
+    pub(super) fn publish(&mut self, out: &mut Vec<Action>) {
+        if self.events.topics.is_empty() {
+            return;
+        }
+        while let Some(number) = self.events.submissions.pop_first() {
+            let topic = Topic::Submission(number);
+            let Some(body) = self.submission_body(number) else { continue };
+            if let Some(seq) = self.events.next(&topic) {
+                out.push(self.event(topic, seq, body));
+            }
+        }
+        let changed = std::mem::take(&mut self.events.workers);
+        if !changed.is_empty()
+            && let Some(seq) = self.events.next(&Topic::Workers)
+        {
+            let rows = changed.iter().filter_map(|number| self.workers.get(number));
+            let rows: Vec<WorkerRow> = rows.map(|worker| self.worker_row(worker)).collect();
+            out.push(self.event(Topic::Workers, seq, Body::Workers { rows }));
+        }
+        let alarms = std::mem::take(&mut self.events.new_alarms);
+        if !alarms.is_empty()
+            && let Some(seq) = self.events.next(&Topic::Alarms)
+        {
+            out.push(self.event(Topic::Alarms, seq, Body::Alarms { alarms }));
+        }
+        if self.events.summary_due.is_some_and(|due| due <= self.now) {
+            self.events.summary_due = None;
+            self.events.summary_last = self.now;
+            if let Some(seq) = self.events.next(&Topic::Summary) {
+                let body = self.summary_body();
+                out.push(self.event(Topic::Summary, seq, body));
+            }
+        }
+    }
+
+    fn submission_body(&self, number: u64) -> Option<Body> {
+        let submission = self.tasks.get(number)?;
+        let stretches = submission.slots.all().into_iter().take(RUNS);
+        let runs = stretches.map(|stretch| {
+            let attempt = stretch.value.attempt;
+            (Run { submission: number, lo: stretch.lo, hi: stretch.hi, attempt }, stretch.value.state)
+        });
+        Some(Body::Tasks { runs: runs.collect(), counts: submission.counts })
+    }
+
+    fn summary_body(&self) -> Body {
+        Body::Summary { tasks: self.tasks.counts, workers: self.worker_counts(), resources: self.resources() }
+    }
+
+    pub(super) fn snapshot(&mut self, peer: Peer, id: u64, name: &str, out: &mut Vec<Action>) {
+        let state = Topic::from_name(name).and_then(|topic| {
+            let body = match &topic {
+                Topic::Summary => self.summary_body(),
+                Topic::Submission(number) => self.submission_body(*number)?,
+                Topic::Workers => {
+                    Body::Workers { rows: self.workers.values().map(|worker| self.worker_row(worker)).collect() }
+                }
+                Topic::Alarms => Body::Alarms { alarms: self.events.alarms.iter().cloned().collect() },
+            };
+            Some((topic, body))
+        });
+        let Some((topic, state)) = state else {
+            let message = format!(
+                "{name:?} is no topic with a state here; topics are summary, workers, alarms and submission/N"
+            );
+            return self.refuse(peer, None, Some(id), Refusal::new(Code::InvalidValue, message), out);
+        };
+        // What has happened and is not published yet is in the snapshot, and comes as an event besides.
+        let events = &self.events;
+        let seq = events.topics.get(&topic).or_else(|| events.numbers.get(&topic)).copied().unwrap_or(0);
+        let incarnation = self.config.incarnation;
+        let reply = Reply::Snapshot { incarnation, topic: topic.name(), seq, state: Box::new(state) };
+        self.reply(peer, id, reply, Vec::new(), out);
+    }
+}

@@ -1,0 +1,250 @@
+//! The scheduler: which ready task goes to which worker.
+//!
+//! Classes are served in the order of their first tasks (priority, then arrival). A task that finds no room
+//! lets later ones of other classes pass, until it has waited for a second: then the worker where it will
+//! fit first is kept free for it, so a stream of small tasks never starves a big one.
+
+use std::sync::Arc;
+
+use scalems_protocol::group::{LeaseGroup, Run, Place};
+use scalems_protocol::hash;
+use scalems_protocol::limits;
+use scalems_protocol::state::TaskState;
+use scalems_protocol::worker::Lease;
+use scalems_protocol::group::Gather;
+
+use super::Agent;
+use super::timers::Timer;
+use crate::interface::{Action, Micros};
+use crate::queue::Entry;
+use crate::task::Slot;
+use crate::worker::{Outgoing, Worker};
+
+/// How long a task is passed over before a worker is kept free for it.
+const RESERVE_AFTER: Micros = 1_000_000;
+/// How much work may lie ahead at a worker: enough to hide the way to the agent and back, little enough
+/// that a task is rarely stuck behind another.
+const AHEAD_US: u64 = 50_000;
+/// Leases ahead for each task that runs, at most.
+const AHEAD_TASKS: u64 = 64;
+
+impl Agent {
+    pub(super) fn grant(&mut self) {
+        if self.results_full() {
+            self.count("credit_stopped", 1);
+            return;
+        }
+        if self.stopping.is_some() {
+            return;
+        }
+        let order = self.queue.order();
+        if let Some((class, worker)) = self.reserved
+            && (!order.contains(&class) || !self.workers.get(&worker).is_some_and(Worker::takes_leases))
+        {
+            self.reserved = None;
+        }
+        for class in order {
+            self.grant_class(class);
+        }
+    }
+
+    fn grant_class(&mut self, class: usize) {
+        loop {
+            let Some(entry) = self.first_ready(class) else { return };
+            let Some((worker, room)) = self.best_worker(class, entry) else { break };
+            let lo = entry.lo;
+            let hi = lo + u32::try_from(room).unwrap_or(u32::MAX).min(entry.hi - lo);
+            self.lease(class, worker, entry.submission, lo, hi);
+            if self.queue.first(class).is_some_and(|whole| whole.hi == hi) {
+                self.queue.pop(class);
+            } else {
+                self.queue.shorten(class, hi);
+            }
+            if self.reserved.is_some_and(|(reserved, _)| reserved == class) {
+                self.reserved = None;
+            }
+            self.queue.class_mut(class).blocked = None;
+        }
+        // No room. Tasks that have been passed over for long enough get a worker kept free.
+        let since = *self.queue.class_mut(class).blocked.get_or_insert(self.now);
+        if self.reserved.is_some() {
+            return;
+        }
+        if since + RESERVE_AFTER > self.now {
+            if since == self.now {
+                self.timers.add(since + RESERVE_AFTER, Timer::Reserve);
+            }
+            return;
+        }
+        let needs = &self.queue.class(class).needs;
+        let mode = &self.queue.class(class).mode;
+        let nearest = self
+            .workers
+            .values()
+            .filter(|worker| worker.takes_leases() && worker.modes.contains_key(mode))
+            .filter(|worker| worker.capacity.short_of(&crate::resources::Amounts::default(), needs).is_none())
+            .min_by_key(|worker| worker.capacity.overhang(&worker.used, needs));
+        self.reserved = nearest.map(|worker| (class, worker.number));
+    }
+
+    /// The first entry of a class that still has ready tasks, cut to those that are.
+    fn first_ready(&mut self, class: usize) -> Option<Entry> {
+        loop {
+            let entry = self.queue.first(class)?;
+            let ready = self.tasks.get(entry.submission).and_then(|submission| {
+                let stretches = submission.slots.stretches(entry.lo, entry.hi);
+                stretches.into_iter().find(|stretch| stretch.value.state == TaskState::Ready)
+            });
+            match ready {
+                None => self.queue.pop(class),
+                Some(ready) => {
+                    let batch = limits::BATCH_TASKS as u32;
+                    let submission = self.tasks.get(entry.submission)?;
+                    let most = if submission.is_array() { limits::RANGE_TASKS } else { batch };
+                    let hi = ready.hi.min(ready.lo + most);
+                    if ready.lo > entry.lo {
+                        self.queue.shorten(class, ready.lo);
+                    }
+                    return Some(Entry { lo: ready.lo, hi, ..entry });
+                }
+            }
+        }
+    }
+
+    /// The worker with the most room for tasks of a class, and how many it takes.
+    fn best_worker(&self, at: usize, entry: Entry) -> Option<(u32, u64)> {
+        let class = self.queue.class(at);
+        let submission = self.tasks.get(entry.submission)?;
+        let array = submission.is_array();
+        let kept = self.reserved.filter(|(reserved, _)| *reserved != at).map(|(_, worker)| worker);
+        let mut best: Option<(u64, u32, u64)> = None;
+        for worker in self.workers.values() {
+            if !worker.takes_leases() || kept == Some(worker.number) {
+                continue;
+            }
+            let Some(instant) = worker.modes.get(&class.mode).copied() else { continue };
+            let fits = worker.capacity.fits(&worker.used, &class.needs);
+            let possible = worker.capacity.short_of(&crate::resources::Amounts::default(), &class.needs).is_none();
+            if !possible {
+                continue;
+            }
+            let room = match fits {
+                _ if instant => worker.instant_room(array),
+                None => worker.instant_room(array),
+                Some(0) => Self::ahead(worker, class),
+                Some(fits) if worker.bytes >= limits::CREDIT_BYTES => fits.min(1),
+                Some(fits) => fits,
+            };
+            if room == 0 {
+                continue;
+            }
+            // Room for seats counts before room ahead; ties go to the one that holds less.
+            let seats = if instant { room } else { fits.map_or(room, |fits| fits << 16).max(u64::from(fits == Some(0))) };
+            if best.is_none_or(|(most, _, _)| seats > most) {
+                best = Some((seats, worker.number, room));
+            }
+        }
+        let (_, number, room) = best?;
+        let room = self.bytes_room(number, submission, entry, room);
+        (room > 0).then_some((number, room))
+    }
+
+    /// How many of the entry's tasks the worker's credit of bytes lets through.
+    fn bytes_room(&self, worker: u32, submission: &crate::task::Submission, entry: Entry, room: u64) -> u64 {
+        let held = self.workers[&worker].bytes;
+        let left = limits::CREDIT_BYTES.saturating_sub(held);
+        let hi = entry.lo + u32::try_from(room).unwrap_or(u32::MAX).min(entry.hi - entry.lo);
+        if submission.bytes(entry.lo, hi) <= left {
+            return room;
+        }
+        let (mut few, mut many) = (0, hi - entry.lo);
+        while few < many {
+            let middle = few + (many - few).div_ceil(2);
+            if submission.bytes(entry.lo, entry.lo + middle) <= left { few = middle } else { many = middle - 1 }
+        }
+        // A single item larger than the credit goes alone.
+        if few == 0 && held == 0 { 1 } else { u64::from(few) }
+    }
+
+    /// How many tasks of a class may be granted beyond what a worker can run, by how short they are.
+    fn ahead(worker: &Worker, class: &crate::queue::Class) -> u64 {
+        let Some(mean) = class.mean_us else { return 0 };
+        let seats = worker.capacity.fits(&crate::resources::Amounts::default(), &class.needs).unwrap_or(1);
+        let depth = seats * (AHEAD_US / mean.max(1)).min(AHEAD_TASKS);
+        depth.saturating_sub(worker.capacity.overhang(&worker.used, &class.needs))
+    }
+
+    /// Grants the ready tasks `lo..hi` to a worker.
+    fn lease(&mut self, class: usize, to: u32, number: u64, lo: u32, hi: u32) {
+        let worker = self.workers.get_mut(&to).expect("the scheduler chose a worker that is there");
+        let submission = self.tasks.known(number);
+        let (origin, template, indices) = (submission.origin, Arc::clone(&submission.template), submission.indices);
+        let bytes = submission.bytes(lo, hi);
+        let needs = &self.queue.class(class).needs;
+        worker.occupy(number, &template.mode, needs, bytes, u64::from(hi - lo), TaskState::Leased);
+        let stretches = submission.slots.stretches(lo, hi);
+        let mut groups = Vec::with_capacity(stretches.len());
+        for stretch in stretches {
+            let attempt = stretch.value.attempt + 1;
+            let run = Run { submission: number, lo: stretch.lo, hi: stretch.hi, attempt };
+            let data = submission.data.part(stretch.lo as usize, stretch.hi as usize);
+            groups.push((run, data));
+        }
+        for (run, data) in groups {
+            let slot = Slot { state: TaskState::Leased, attempt: run.attempt, worker: to };
+            self.tasks.set(number, run.lo, run.hi, slot);
+            let place = Place::default();
+            let group = LeaseGroup { run, origin, template: 0, first: indices.0, step: indices.1, place };
+            let worker = self.workers.get_mut(&to).expect("the scheduler chose a worker that is there");
+            worker.outgoing.push(Outgoing { group, template: Arc::clone(&template), data });
+        }
+        self.outgoing.insert(to);
+        self.events.submission_changed(number);
+    }
+
+    /// Makes the leases that were granted into messages.
+    pub(super) fn send_leases(&mut self, out: &mut Vec<Action>) {
+        while let Some(number) = self.outgoing.pop_first() {
+            let (now, incarnation) = (self.now, self.config.incarnation);
+            let Some(worker) = self.workers.get_mut(&number) else { continue };
+            let Some(peer) = worker.peer else { continue };
+            let mut granted = std::mem::take(&mut worker.outgoing).into_iter().peekable();
+            while granted.peek().is_some() {
+                let mut gather = Gather::default();
+                let mut lease = Lease { number: worker.sent + 1, recorded: worker.durable, ..Lease::default() };
+                let mut last: Option<Arc<scalems_protocol::task::Template>> = None;
+                let mut values = 0;
+                while let Some(next) = granted.peek() {
+                    values += next.data.ends.len();
+                    let full = gather.bytes() + next.data.bytes.len() > limits::MESSAGE_BYTES
+                        || lease.groups.len() == limits::GROUPS
+                        || values > 4 * limits::BATCH_TASKS;
+                    if full && !lease.groups.is_empty() {
+                        break;
+                    }
+                    let Some(Outgoing { mut group, template, data }) = granted.next() else { break };
+                    if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &template) && **last != *template) {
+                        lease.templates.push(bare(&template));
+                        last = Some(template);
+                    }
+                    group.template = lease.templates.len() as u32 - 1;
+                    group.place = gather.add(&data);
+                    let Run { submission, lo, hi, attempt } = group.run;
+                    let sum = hash::lease_sum(incarnation, submission, attempt, TaskState::Leased, lo, hi);
+                    worker.belief.grant(sum);
+                    lease.groups.push(group);
+                }
+                worker.sent += 1;
+                worker.told = now;
+                worker.recorded = worker.durable;
+                worker.belief.mark_sent(worker.sent);
+                out.push(Action::ToWorker { peer, message: lease.into(), blobs: gather.finish() });
+            }
+        }
+    }
+}
+
+/// What a worker has to know of a template.
+fn bare(template: &scalems_protocol::task::Template) -> scalems_protocol::task::Template {
+    scalems_protocol::task::Template { after: Vec::new(), uid: None, ..template.clone() }
+}

@@ -1,0 +1,263 @@
+//! The agent's machine.
+//!
+//! [`Agent::handle`] takes one input in, [`Agent::flush`] decides what all that came in together leads to:
+//! leases, deliveries, answers to waits, events. The shell drains its sockets into `handle` and flushes once
+//! a round, so batches form under load and nothing waits when it is idle.
+
+mod cancel;
+mod clients;
+mod ended;
+mod events;
+mod grant;
+mod reads;
+mod select;
+mod submit;
+mod timers;
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use scalems_protocol::client::{AgentToClient, Durable};
+use scalems_protocol::task::{CORES, GPUS, MEMORY};
+
+use crate::interface::{Action, Config, Input, Micros, Peer};
+use crate::queue::Queue;
+use crate::record::Record;
+use crate::resources::Kinds;
+use crate::session::{Attachment, Session};
+use crate::task::Tasks;
+use crate::worker::Worker;
+use events::Events;
+use reads::Waiting;
+use timers::{Timer, Timers};
+
+/// What was refused, dropped or noticed, by name. Shown by `status`.
+type Counters = BTreeMap<&'static str, u64>;
+
+/// Something that goes out once a record is on disk.
+#[derive(Debug)]
+enum Held {
+    ToClient(Peer, AgentToClient),
+    Recorded { worker: u32, report: u64 },
+}
+
+/// The agent's machine.
+#[derive(Debug)]
+pub struct Agent {
+    config: Config,
+    now: Micros,
+    tasks: Tasks,
+    queue: Queue,
+    kinds: Kinds,
+    sessions: BTreeMap<u64, Session>,
+    session_names: BTreeMap<String, u64>,
+    attachments: BTreeMap<u64, Attachment>,
+    /// The attachment that each holder's token is for.
+    holders: BTreeMap<u64, u64>,
+    clients: BTreeMap<Peer, u64>,
+    workers: BTreeMap<u32, Worker>,
+    worker_peers: BTreeMap<Peer, u32>,
+    /// Numbers of sessions, attachments and holders.
+    next_number: u64,
+    next_worker: u32,
+    links: u64,
+    timers: Timers,
+    events: Events,
+    waiting: Vec<Waiting>,
+    counters: Counters,
+    /// Submissions whose dependents have to be looked at, and which of their offsets ended.
+    settling: VecDeque<(u64, u32, u32)>,
+    /// Submissions that have ended, oldest first.
+    ended: VecDeque<u64>,
+    ended_tasks: u64,
+    /// Workers with something to be sent.
+    outgoing: BTreeSet<u32>,
+    /// Workers that are to be told what is recorded.
+    outgoing_recorded: BTreeSet<u32>,
+    /// Attachments with results to be delivered.
+    delivering: BTreeSet<u64>,
+    /// Whether something changed that may let a task start.
+    schedule: bool,
+    /// A class whose first task was passed over for too long, and the worker that is kept free for it.
+    reserved: Option<(usize, u32)>,
+    records: u64,
+    durable: u64,
+    held: VecDeque<(u64, Held)>,
+    stopping: Option<Stopping>,
+    /// The time of the last input or tick, to notice pauses of our own.
+    heard: Micros,
+    exited: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    until: Micros,
+    workers_told: bool,
+}
+
+impl Agent {
+    /// An agent that begins its life at time 0.
+    pub fn new(config: Config) -> Self {
+        let mut kinds = Kinds::default();
+        for kind in [CORES, GPUS, MEMORY] {
+            kinds.intern(kind);
+        }
+        Self {
+            links: config.link_seed,
+            config,
+            now: 0,
+            tasks: Tasks::default(),
+            queue: Queue::default(),
+            kinds,
+            sessions: BTreeMap::new(),
+            session_names: BTreeMap::new(),
+            attachments: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            worker_peers: BTreeMap::new(),
+            next_number: 0,
+            next_worker: 0,
+            timers: Timers::default(),
+            events: Events::default(),
+            waiting: Vec::new(),
+            counters: Counters::new(),
+            settling: VecDeque::new(),
+            ended: VecDeque::new(),
+            ended_tasks: 0,
+            outgoing: BTreeSet::new(),
+            outgoing_recorded: BTreeSet::new(),
+            delivering: BTreeSet::new(),
+            schedule: false,
+            reserved: None,
+            records: 0,
+            durable: 0,
+            held: VecDeque::new(),
+            stopping: None,
+            heard: 0,
+            exited: false,
+        }
+    }
+
+    /// Takes one input in. Urgent answers are pushed to `out`; the rest comes with the next flush.
+    pub fn handle(&mut self, now: Micros, input: Input, out: &mut Vec<Action>) {
+        self.advance(now);
+        match input {
+            Input::Client { peer, role, message, blobs } => self.client(peer, role, message, blobs, out),
+            Input::Worker { peer, message, blobs } => self.worker(peer, message, &blobs, out),
+            Input::Beat(beat) => self.beat(&beat, out),
+            Input::ClientGone(peer) => self.client_gone(peer),
+            Input::WorkerGone(peer) => self.worker_gone(peer),
+            Input::SomeWorkerGone => self.ping_all(out),
+            Input::Subscribed(topic) => self.subscribed(topic, out),
+            Input::Unsubscribed(topic) => self.events.unsubscribe(&topic),
+            Input::Durable(number) => self.durable = self.durable.max(number),
+            Input::Stop { drain_ms } => self.stop(drain_ms),
+        }
+    }
+
+    /// Decides what all that came in leads to. Call it after each round of inputs and at each deadline.
+    pub fn flush(&mut self, now: Micros, out: &mut Vec<Action>) {
+        self.advance(now);
+        self.heard = self.now;
+        self.run_timers(out);
+        self.settle(out);
+        if self.schedule {
+            self.schedule = false;
+            self.grant();
+        }
+        self.release_held(out);
+        self.send_leases(out);
+        self.send_recorded(out);
+        self.deliver(out);
+        self.answer_waits(out);
+        self.forget_oldest();
+        self.publish(out);
+        self.advance_stop(out);
+    }
+
+    /// When `flush` has to be called next even if nothing comes in.
+    pub fn deadline(&self) -> Option<Micros> {
+        let events = self.events.deadline();
+        [self.timers.next(), events].into_iter().flatten().min()
+    }
+
+    /// The state hash, tasks by state: for tests and the simulator.
+    pub fn counts(&self) -> scalems_protocol::client::Counts {
+        self.tasks.counts
+    }
+
+    /// Counters of what was refused or dropped.
+    pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.counters.iter().map(|(name, count)| (*name, *count))
+    }
+
+    /// Adds to a counter that the shell keeps here, such as frames it refused.
+    pub fn count(&mut self, what: &'static str, times: u64) {
+        *self.counters.entry(what).or_default() += times;
+    }
+
+    fn advance(&mut self, now: Micros) {
+        self.now = self.now.max(now);
+        // After a pause of our own every peer gets a fresh period: what they sent meanwhile is still in
+        // the sockets (R6).
+        if self.now - self.heard > self.lost_after() / 2 {
+            for worker in self.workers.values_mut() {
+                worker.heard = self.now;
+            }
+        }
+        self.heard = self.now;
+    }
+
+    const fn lost_after(&self) -> Micros {
+        self.config.lost_ms * 1_000
+    }
+
+    /// Says, applies and journals a lasting change.
+    fn commit(&mut self, record: Record, out: &mut Vec<Action>) {
+        self.tasks.apply(&record);
+        self.records += 1;
+        if self.config.journal {
+            out.push(Action::Record { number: self.records, record });
+        } else {
+            self.durable = self.records;
+        }
+    }
+
+    const fn durability(&self) -> Durable {
+        if !self.config.journal {
+            Durable::None
+        } else if self.durable == self.records {
+            Durable::Yes
+        } else {
+            Durable::Pending
+        }
+    }
+
+    /// Lets go what waited for the disk.
+    fn release_held(&mut self, out: &mut Vec<Action>) {
+        while self.held.front().is_some_and(|(number, _)| *number <= self.durable) {
+            match self.held.pop_front() {
+                Some((_, Held::ToClient(peer, message))) => {
+                    out.push(Action::ToClient { peer, message, blobs: Vec::new() });
+                }
+                Some((_, Held::Recorded { worker, report })) => self.tell_recorded(worker, report),
+                None => {}
+            }
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn stop(&mut self, drain_ms: u64) {
+        let until = self.now + drain_ms * 1_000;
+        let sooner = self.stopping.is_none_or(|stopping| until < stopping.until);
+        if sooner {
+            self.stopping = Some(Stopping { until, workers_told: false });
+            self.timers.add(self.now, Timer::Stop);
+        }
+    }
+}

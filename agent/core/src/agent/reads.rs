@@ -1,0 +1,393 @@
+//! Reads: they change nothing, are not numbered, and stop at the core.
+
+use scalems_protocol::client::{
+    Answer, Ask, Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow, WorkerRow,
+};
+use scalems_protocol::error::{Code, Refusal};
+use scalems_protocol::group::{Gather, Place, ResultGroup, Run};
+use scalems_protocol::limits;
+use scalems_protocol::select::Selector;
+use scalems_protocol::state::TaskState;
+
+use super::Agent;
+use super::timers::Timer;
+use crate::interface::{Action, Micros, Peer};
+use crate::resources::Amounts;
+use crate::task::{Slot, Standing, Submission};
+use crate::worker::{Standing as WorkerStanding, Worker};
+
+/// A client that waits for tasks to end.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) peer: Peer,
+    seat: u64,
+    id: u64,
+    selected: Vec<(u64, u32, u32)>,
+    /// How many of `selected` are known to have ended.
+    ended: usize,
+    until: Micros,
+}
+
+impl Agent {
+    pub(super) fn ask(&mut self, peer: Peer, seat: u64, ask: Ask, out: &mut Vec<Action>) {
+        let reply = match ask.question {
+            Question::Status => Ok((Reply::Status(Box::new(self.status())), Vec::new())),
+            Question::Workers => {
+                let rows = self.workers.values().map(|worker| self.worker_row(worker)).collect();
+                Ok((Reply::Workers(rows), Vec::new()))
+            }
+            Question::Submissions(page) => self.submissions(seat, &page).map(|rows| (rows, Vec::new())),
+            Question::Tasks(page) => self.tasks(seat, &page).map(|rows| (rows, Vec::new())),
+            Question::Explain(select) => self.explain(seat, &select).map(|reply| (reply, Vec::new())),
+            Question::Results(page) => self.results(seat, &page),
+            Question::Wait { select, timeout_ms } => match self.wait(peer, seat, ask.id, &select, timeout_ms) {
+                Ok(()) => return,
+                Err(refusal) => Err(refusal),
+            },
+            Question::Snapshot(topic) => return self.snapshot(peer, ask.id, &topic, out),
+        };
+        match reply {
+            Ok((reply, blobs)) => self.reply(peer, ask.id, reply, blobs, out),
+            Err(refusal) => self.refuse(peer, None, Some(ask.id), refusal, out),
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            pilot_name: self.config.pilot_name.clone(),
+            incarnation: self.config.incarnation,
+            up_ms: self.now / 1_000,
+            tasks: self.tasks.counts,
+            submissions: self.tasks.len() as u64,
+            clients: self.clients.len() as u64,
+            workers: self.worker_counts(),
+            resources: self.resources(),
+            modes: self.modes(),
+            stopping: self.stopping.is_some(),
+            counters: self.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+        }
+    }
+
+    /// Workers: joined, suspect, draining, lost.
+    pub(super) fn worker_counts(&self) -> (u64, u64, u64, u64) {
+        let count = |standing| self.workers.values().filter(|worker| worker.standing == standing).count() as u64;
+        let lost = self.counters.get("workers_lost").copied().unwrap_or(0);
+        (count(WorkerStanding::Active), count(WorkerStanding::Suspect), count(WorkerStanding::Draining), lost)
+    }
+
+    /// Resources of living workers by kind: kind, total, in use.
+    pub(super) fn resources(&self) -> Vec<(String, u64, u64)> {
+        let mut total = Amounts::default();
+        let mut used = Amounts::default();
+        for worker in self.workers.values().filter(|worker| worker.lives()) {
+            total.add(&worker.capacity, 1);
+            // What is granted ahead is not in use.
+            for (kind, amount) in worker.used.iter() {
+                used.add_to(kind, amount.min(worker.capacity.get(kind)));
+            }
+        }
+        self.by_kind(&total, &used)
+    }
+
+    fn by_kind(&self, total: &Amounts, used: &Amounts) -> Vec<(String, u64, u64)> {
+        let kinds = 0..self.kinds.count();
+        let rows = kinds.map(|kind| (self.kinds.name(kind).to_owned(), total.get(kind), used.get(kind)));
+        rows.filter(|(_, total, _)| *total > 0).collect()
+    }
+
+    pub(super) fn worker_row(&self, worker: &Worker) -> WorkerRow {
+        let mut used = Amounts::default();
+        for (kind, amount) in worker.used.iter() {
+            used.add_to(kind, amount.min(worker.capacity.get(kind)));
+        }
+        WorkerRow {
+            worker: u64::from(worker.number),
+            name: worker.name.clone(),
+            host: worker.host.clone(),
+            pid: worker.pid,
+            state: worker.standing.name().to_owned(),
+            resources: self.by_kind(&worker.capacity, &used),
+            leases: worker.leases,
+            ended: worker.ended,
+            silent_ms: self.now.saturating_sub(worker.heard) / 1_000,
+            beats: worker.beats,
+        }
+    }
+
+    fn submissions(&self, seat: u64, page: &Page) -> Result<Reply, Refusal> {
+        let mut selected = self.selected(seat, &page.select)?;
+        selected.dedup_by_key(|(number, _, _)| *number);
+        let after = page.after.map_or(0, |(number, _)| number + 1);
+        let most = rows(page.rows);
+        let mut next = None;
+        let mut listed = Vec::new();
+        for (number, _, _) in selected.into_iter().filter(|(number, _, _)| *number >= after) {
+            if listed.len() == most {
+                next = listed.last().map(|row: &SubmissionRow| (row.submission, 0));
+                break;
+            }
+            let Some(submission) = self.tasks.get(number) else { continue };
+            let attachment = self.attachments.get(&submission.origin.session);
+            let session = attachment.and_then(|attachment| self.sessions.get(&attachment.session));
+            listed.push(SubmissionRow {
+                submission: number,
+                mode: submission.template.mode.clone(),
+                name: submission.template.name.clone(),
+                labels: submission.template.labels.clone(),
+                session: session.map_or_else(String::new, |session| session.name.clone()),
+                indices: (submission.indices.0, submission.indices.1, submission.count()),
+                tasks: submission.counts,
+                age_ms: self.now.saturating_sub(submission.at) / 1_000,
+            });
+        }
+        Ok(Reply::Submissions(Listing { rows: listed, next }))
+    }
+
+    fn tasks(&self, seat: u64, page: &Page) -> Result<Reply, Refusal> {
+        let selected = self.selected(seat, &page.select)?;
+        let after = page.after.unwrap_or((0, 0));
+        let most = rows(page.rows);
+        let mut listed: Vec<TaskRow> = Vec::new();
+        for (number, lo, hi) in selected {
+            let lo = if number == after.0 { lo.max(after.1) } else { lo };
+            let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else { continue };
+            for stretch in submission.slots.stretches(lo, hi) {
+                for row in self.task_rows(submission, stretch.lo, stretch.hi, stretch.value) {
+                    if listed.len() == most {
+                        let next = Some((number, row.run.lo));
+                        return Ok(Reply::Tasks(Listing { rows: listed, next }));
+                    }
+                    listed.push(row);
+                }
+            }
+        }
+        Ok(Reply::Tasks(Listing { rows: listed, next: None }))
+    }
+
+    /// Tasks in one slot, cut where their results differ.
+    fn task_rows(&self, submission: &Submission, lo: u32, hi: u32, slot: Slot) -> Vec<TaskRow> {
+        let worker = self.workers.get(&slot.worker).map(|worker| worker.name.clone());
+        let mut listed = Vec::new();
+        let mut at = lo;
+        while at < hi {
+            let ended = submission.result(at);
+            let next = submission.results.range(at + 1..).next().map_or(hi, |(begin, _)| *begin);
+            let end = ended.map_or(next, |ended| ended.run.hi).min(hi);
+            listed.push(TaskRow {
+                run: Run { submission: submission.number, lo: at, hi: end, attempt: slot.attempt },
+                indices: submission.indices,
+                state: slot.state,
+                worker: worker.clone().filter(|_| slot.worker > 0),
+                exit_code: ended.and_then(|ended| ended.exit_code),
+                error: ended.and_then(|ended| ended.error.clone()),
+                ran_us: ended.map_or(0, |ended| ended.ran_us / u64::from(ended.run.count().max(1))),
+            });
+            at = end;
+        }
+        listed
+    }
+
+    fn results(&self, seat: u64, page: &Page) -> Result<(Reply, Vec<bytes::Bytes>), Refusal> {
+        let selected = self.selected(seat, &page.select)?;
+        let after = page.after.unwrap_or((0, 0));
+        let most = rows(page.rows);
+        let mut gather = Gather::default();
+        let mut groups: Vec<ResultGroup> = Vec::new();
+        let mut next = None;
+        let mut values = 0;
+        'all: for (number, lo, hi) in selected {
+            let lo = if number == after.0 { lo.max(after.1) } else { lo };
+            let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else { continue };
+            let first = submission.result(lo).map_or(lo, |ended| ended.run.lo);
+            for ended in submission.results.range(first..hi).map(|(_, ended)| ended) {
+                let (from, to) = (ended.run.lo.max(lo), ended.run.hi.min(hi));
+                if from >= to {
+                    continue;
+                }
+                let data = ended.data.part((from - ended.run.lo) as usize, (to - ended.run.lo) as usize);
+                values += data.ends.len();
+                let full = gather.bytes() + data.bytes.len() > limits::MESSAGE_BYTES
+                    || groups.len() == most
+                    || values > 4 * limits::BATCH_TASKS;
+                if full && !groups.is_empty() {
+                    next = Some((number, from));
+                    break 'all;
+                }
+                groups.push(ResultGroup {
+                    run: Run { lo: from, hi: to, ..ended.run },
+                    origin: submission.origin,
+                    incarnation: self.config.incarnation,
+                    ending: ended.ending,
+                    place: if data.bytes.is_empty() && data.ends.is_empty() { Place::default() } else { gather.add(&data) },
+                    exit_code: ended.exit_code,
+                    ran_us: ended.ran_us * u64::from(to - from) / u64::from(ended.run.count().max(1)),
+                    error: ended.error.clone(),
+                });
+            }
+        }
+        Ok((Reply::Results(Listing { rows: groups, next }), gather.finish()))
+    }
+
+    fn wait(&mut self, peer: Peer, seat: u64, id: u64, select: &Selector, timeout_ms: u64) -> Result<(), Refusal> {
+        let selected = self.selected(seat, select)?;
+        let attachment = self.attachments.get_mut(&seat).expect("a client's seat is known");
+        if attachment.waits >= limits::OPEN_READS {
+            let message = format!("this client waits for {} things already", limits::OPEN_READS);
+            return Err(Refusal::new(Code::TooManyOpen, message));
+        }
+        attachment.waits += 1;
+        let until = self.now.saturating_add(timeout_ms.saturating_mul(1_000));
+        self.timers.add(until, Timer::Wait);
+        self.waiting.push(Waiting { peer, seat, id, selected, ended: 0, until });
+        Ok(())
+    }
+
+    /// Answers waits whose tasks have ended, and those whose time is over.
+    pub(super) fn answer_waits(&mut self, out: &mut Vec<Action>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain_mut(|wait| {
+            while let Some((number, lo, hi)) = wait.selected.get(wait.ended).copied() {
+                if self.tasks.get(number).is_some_and(|submission| !all_ended(submission, lo, hi)) {
+                    break;
+                }
+                wait.ended += 1;
+            }
+            let over = wait.ended == wait.selected.len();
+            if !over && self.now < wait.until {
+                return true;
+            }
+            if over {
+                let mut counts = Counts::default();
+                for (number, lo, hi) in &wait.selected {
+                    let Some(submission) = self.tasks.get(*number) else { continue };
+                    for stretch in submission.slots.stretches(*lo, *hi) {
+                        *counts.of(stretch.value.state) += u64::from(stretch.hi - stretch.lo);
+                    }
+                }
+                let message = Answer { id: wait.id, reply: Reply::Ended(counts) }.into();
+                out.push(Action::ToClient { peer: wait.peer, message, blobs: Vec::new() });
+            } else {
+                let first = wait.selected.get(wait.ended).map_or(0, |(number, _, _)| *number);
+                let message = format!("the wait ended before its tasks: submission {first} has unfinished ones");
+                self.refuse(wait.peer, None, Some(wait.id), Refusal::new(Code::TimedOut, message), out);
+            }
+            if let Some(attachment) = self.attachments.get_mut(&wait.seat) {
+                attachment.waits = attachment.waits.saturating_sub(1);
+            }
+            false
+        });
+        self.waiting = waiting;
+    }
+
+    fn explain(&self, seat: u64, select: &Selector) -> Result<Reply, Refusal> {
+        let selected = self.selected(seat, select)?;
+        let (number, lo, _) = *selected.first().ok_or_else(Self::nothing_selected)?;
+        let submission = self.tasks.get(number).ok_or_else(Self::nothing_selected)?;
+        let slot = submission.slots.get(lo);
+        let faults = submission.faults.get(&lo).copied().unwrap_or_default();
+        let row = self.task_rows(submission, lo, lo + 1, slot).remove(0);
+        let reasons = match slot.state {
+            TaskState::Waiting => self.why_waiting(submission, lo, slot),
+            TaskState::Ready => self.why_ready(submission),
+            TaskState::Leased => {
+                let name = row.worker.clone().unwrap_or_default();
+                vec![format!("granted to worker {name} and not started: it waits there for room, or is on its way")]
+            }
+            TaskState::Running => vec![format!("runs on worker {}", row.worker.clone().unwrap_or_default())],
+            TaskState::Done | TaskState::Failed | TaskState::Canceled => {
+                vec![row.error.as_ref().map_or_else(|| "it has ended".to_owned(), |error| error.message.clone())]
+            }
+        };
+        let task = (*submission.template).clone();
+        let faults = (faults.own, faults.crashes);
+        Ok(Reply::Explain(Box::new(Explanation { row, task, faults, reasons })))
+    }
+
+    fn why_waiting(&self, submission: &Submission, offset: u32, slot: Slot) -> Vec<String> {
+        if slot.attempt > 0 {
+            return vec![format!("attempt {} failed; the next one waits for its back-off", slot.attempt)];
+        }
+        let pending = submission.blockers.iter().filter_map(|blocker| {
+            let target = self.tasks.get(blocker.submission)?;
+            let (lo, hi) = if blocker.each { (offset, offset + 1) } else { (blocker.lo, blocker.hi) };
+            (blocker.standing(target, lo, hi) == Standing::Pending).then(|| {
+                let left: u32 = target
+                    .slots
+                    .stretches(lo, hi)
+                    .into_iter()
+                    .filter(|stretch| !stretch.value.state.is_final())
+                    .map(|stretch| stretch.hi - stretch.lo)
+                    .sum();
+                format!("waits for submission {}, of which {left} tasks have not ended", target.number)
+            })
+        });
+        pending.collect()
+    }
+
+    fn why_ready(&self, submission: &Submission) -> Vec<String> {
+        let class = self.queue.class(submission.class);
+        let mut reasons = Vec::new();
+        if self.stopping.is_some() {
+            reasons.push("the pilot is ending: nothing new is started".to_owned());
+        }
+        if self.results_full() {
+            reasons.push("results take as much memory as they may: collect or forget some".to_owned());
+        }
+        let living: Vec<&Worker> = self.workers.values().filter(|worker| worker.lives()).collect();
+        let serving: Vec<&&Worker> = living.iter().filter(|worker| worker.modes.contains_key(&class.mode)).collect();
+        if living.is_empty() {
+            reasons.push("no worker has joined yet (waiting_for_worker)".to_owned());
+        } else if serving.is_empty() {
+            let text = format!("none of the {} workers serves mode {:?} (waiting_for_worker)", living.len(), class.mode);
+            reasons.push(text);
+        } else {
+            for worker in &serving {
+                let short = worker.capacity.short_of(&Amounts::default(), &class.needs);
+                let busy = worker.capacity.short_of(&worker.used, &class.needs);
+                let text = match (short, busy) {
+                    (Some(kind), _) => format!(
+                        "worker {} has {} {}, one task needs {}",
+                        worker.name,
+                        worker.capacity.get(kind),
+                        self.kinds.name(kind),
+                        class.needs.get(kind)
+                    ),
+                    (None, Some(kind)) => format!(
+                        "worker {} has {} of {} {} in use, one task needs {}",
+                        worker.name,
+                        worker.used.get(kind).min(worker.capacity.get(kind)),
+                        worker.capacity.get(kind),
+                        self.kinds.name(kind),
+                        class.needs.get(kind)
+                    ),
+                    (None, None) if worker.standing != WorkerStanding::Active => {
+                        format!("worker {} is {}", worker.name, worker.standing.name())
+                    }
+                    (None, None) => format!("worker {} has room: the task is about to be granted", worker.name),
+                };
+                reasons.push(text);
+                if reasons.len() >= 8 {
+                    break;
+                }
+            }
+        }
+        if let Some((_, worker)) = self.reserved.filter(|(class, _)| *class != submission.class) {
+            let name = self.workers.get(&worker).map_or("?", |worker| worker.name.as_str());
+            reasons.push(format!("worker {name} is kept free for a bigger task that has waited longer"));
+        }
+        reasons
+    }
+}
+
+fn all_ended(submission: &Submission, lo: u32, hi: u32) -> bool {
+    submission.counts.unfinished() == 0
+        || submission.slots.stretches(lo, hi).iter().all(|stretch| stretch.value.state.is_final())
+}
+
+fn rows(asked: u32) -> usize {
+    let most = limits::PAGE_ROWS;
+    (if asked == 0 { most } else { asked.min(most) }) as usize
+}

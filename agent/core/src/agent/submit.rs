@@ -1,0 +1,358 @@
+//! Submissions: what is checked at the edge, and how tasks become ready.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use scalems_protocol::client::{Accepted, Envelope, Refused, Submit};
+use scalems_protocol::error::{Code, Refusal, TaskError};
+use scalems_protocol::group::Data;
+use scalems_protocol::id::Origin;
+use scalems_protocol::state::{Ending, TaskState};
+use scalems_protocol::task::{After, Template};
+use scalems_protocol::{limits, state::Strength};
+
+use super::Agent;
+use super::timers::Timer;
+use crate::interface::{Action, Peer};
+use crate::queue::Entry;
+use crate::record::{Record, Submitted};
+use crate::resources::Amounts;
+use crate::task::{Blocker, Slot, Standing};
+
+impl Agent {
+    /// A single envelope: one held task, under the attachment's next request number.
+    pub(super) fn envelope(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        envelope: Envelope,
+        blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
+    ) {
+        let requests = &mut self.attachments.get_mut(&seat).expect("a client's seat is known").requests;
+        requests.high += 1;
+        let submit = Submit {
+            request: requests.high,
+            low_water: 0,
+            count: 1,
+            task: envelope.task,
+            first: 0,
+            step: 1,
+            ends: Vec::new(),
+            streaming: false,
+        };
+        self.submit(peer, seat, submit, blobs, out);
+    }
+
+    pub(super) fn submit(&mut self, peer: Peer, seat: u64, submit: Submit, blobs: Vec<Bytes>, out: &mut Vec<Action>) {
+        let request = submit.request;
+        match self.accept(seat, submit, blobs, out) {
+            Ok(accepted) => self.answer(peer, seat, request, accepted.into()),
+            Err(refusal) => {
+                self.count("refused", 1);
+                let refused = Refused { request: Some(request), id: None, refusal };
+                self.answer(peer, seat, request, refused.into());
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        seat: u64,
+        submit: Submit,
+        mut blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
+    ) -> Result<Accepted, Refusal> {
+        if self.stopping.is_some() {
+            let message = format!("pilot {} is ending and takes no new work", self.config.pilot_name);
+            return Err(Refusal::new(Code::Stopping, message));
+        }
+        check_shape(&submit, &blobs)?;
+        submit.task.check()?;
+        let data = Data { bytes: blobs.pop().unwrap_or_default(), ends: submit.ends };
+        data.check(submit.count as usize)?;
+        let batch = !data.ends.is_empty() || submit.count == 1;
+        self.check_room(seat, submit.streaming && batch, submit.count, data.bytes.len())?;
+        let session = self.attachments[&seat].session;
+        if let Some(uid) = &submit.task.uid
+            && let Some(number) = self.sessions[&session].uids.get(uid)
+        {
+            let message = format!("uid {uid:?} is submission {number} of this session already");
+            return Err(Refusal::new(Code::DuplicateUid, message));
+        }
+        let blockers = self.blockers(seat, submit.count, &submit.task.after)?;
+        let needs = self.kinds.amounts(submit.task.needs.totals()).ok_or_else(|| {
+            Refusal::new(Code::TooLarge, format!("more than {} kinds of resources", limits::RESOURCE_KINDS))
+        })?;
+        let note = self.servable(&submit.task, &needs)?;
+
+        // Everything is checked: from here on nothing fails.
+        let number = self.tasks.last + 1;
+        let template = Arc::new(submit.task);
+        let class = self.queue.enter_class(&template.mode, needs);
+        let bytes = data.bytes.len() as u64;
+        let record = Record::Submitted(Submitted {
+            submission: number,
+            origin: Origin { session: seat, request: submit.request },
+            template: Arc::clone(&template),
+            count: submit.count,
+            indices: (submit.first, submit.step),
+            data,
+            push: submit.streaming.then_some(seat),
+            at: self.now,
+        });
+        self.commit(record, out);
+        self.events.submission_changed(number);
+        for blocker in &blockers {
+            if let Some(target) = self.tasks.get_mut(blocker.submission)
+                && target.counts.unfinished() > 0
+            {
+                target.dependents.push(number);
+            }
+        }
+        let submission = self.tasks.known(number);
+        submission.class = class;
+        submission.blockers = blockers;
+        let attachment = self.attachments.get_mut(&seat).expect("a client's seat is known");
+        attachment.requests.submissions.insert(submit.request, number);
+        if submit.streaming && batch {
+            attachment.window.0 += u64::from(submit.count);
+            attachment.window.1 += bytes;
+        }
+        let session = self.sessions.get_mut(&session).expect("a seat's session is known");
+        session.last = Some(number);
+        if let Some(uid) = &template.uid {
+            session.uids.insert(uid.clone(), number);
+        }
+        if template.policy.deadline_ms > 0 {
+            self.timers.add(self.now + template.policy.deadline_ms * 1_000, Timer::Deadline(number));
+        }
+        self.unblock(number, 0, submit.count, out);
+        Ok(Accepted { request: submit.request, submission: number, count: submit.count, note })
+    }
+
+    fn check_room(&self, seat: u64, windowed: bool, count: u32, bytes: usize) -> Result<(), Refusal> {
+        if windowed {
+            let window = self.attachments[&seat].window;
+            let tasks = window.0 + u64::from(count) > limits::WINDOW_TASKS;
+            let data = window.0 > 0 && window.1 + bytes as u64 > limits::WINDOW_BYTES;
+            if tasks || data {
+                let message = format!(
+                    "a streaming session has at most {} tasks or {} MiB unfinished; wait for results",
+                    limits::WINDOW_TASKS,
+                    limits::WINDOW_BYTES >> 20
+                );
+                return Err(Refusal::new(Code::WindowFull, message));
+            }
+        }
+        if self.tasks.full(count, bytes) {
+            let message = format!(
+                "the pilot holds at most {} unfinished tasks and {} GiB of data; wait until some have ended",
+                limits::PILOT_TASKS,
+                limits::PILOT_BYTES >> 30
+            );
+            return Err(Refusal::new(Code::AgentFull, message));
+        }
+        Ok(())
+    }
+
+    /// Resolves dependencies to submissions that are known.
+    fn blockers(&self, seat: u64, count: u32, after: &[After]) -> Result<Vec<Blocker>, Refusal> {
+        let requests = &self.attachments[&seat].requests.submissions;
+        after
+            .iter()
+            .map(|after| {
+                let number = after.submission.or_else(|| requests.get(&after.request?).copied());
+                let target = number.and_then(|number| self.tasks.get(number));
+                let Some(target) = target else {
+                    let what = after.submission.map_or_else(
+                        || format!("request {}", after.request.unwrap_or_default()),
+                        |number| format!("submission {number}"),
+                    );
+                    let message = format!("the task is to run after {what}, which is not known here (any more)");
+                    return Err(Refusal::new(Code::UnknownDependency, message));
+                };
+                let (lo, hi) = after.offsets.unwrap_or((0, target.count()));
+                if hi > target.count() {
+                    let message = format!("submission {} has only {} tasks", target.number, target.count());
+                    return Err(Refusal::new(Code::UnknownDependency, message));
+                }
+                if after.each && target.count() != count {
+                    let message = format!(
+                        "task by task needs equally many: submission {} has {}, this one {count}",
+                        target.number,
+                        target.count()
+                    );
+                    return Err(Refusal::new(Code::InvalidValue, message));
+                }
+                Ok(Blocker { submission: target.number, lo, hi, when: after.when, each: after.each })
+            })
+            .collect()
+    }
+
+    /// Refuses what no worker could ever serve; says so when it is only not served yet.
+    fn servable(&self, task: &Template, needs: &Amounts) -> Result<Option<String>, Refusal> {
+        let living = || self.workers.values().filter(|worker| worker.lives());
+        let serves = living().any(|worker| worker.modes.contains_key(&task.mode));
+        let fits = living().any(|worker| {
+            worker.modes.contains_key(&task.mode) && worker.capacity.short_of(&Amounts::default(), needs).is_none()
+        });
+        if fits {
+            return Ok(None);
+        }
+        let (code, problem) = if serves {
+            let most = living()
+                .filter(|worker| worker.modes.contains_key(&task.mode))
+                .filter_map(|worker| {
+                    let kind = worker.capacity.short_of(&Amounts::default(), needs)?;
+                    let (has, wants) = (worker.capacity.get(kind), needs.get(kind));
+                    Some((has, format!("{wants} {} (worker {} has {has})", self.kinds.name(kind), worker.name)))
+                })
+                .max()
+                .map_or_else(String::new, |(_, text)| text);
+            (Code::ImpossibleNeeds, format!("no worker has what one task needs: {most}"))
+        } else {
+            let modes = self.modes().join(", ");
+            let known = if modes.is_empty() { "no worker has joined yet".to_owned() } else { format!("known: {modes}") };
+            (Code::UnknownMode, format!("no worker serves mode {:?}; {known}", task.mode))
+        };
+        let joined = living().count() as u32;
+        let instant = self.config.open_to_workers || joined < self.config.expected_workers;
+        if instant {
+            return Ok(Some(format!("waiting_for_worker: {problem}; the task waits for a worker that can")));
+        }
+        Err(Refusal::new(code, problem))
+    }
+
+    /// Lets go those of the waiting tasks `lo..hi` whose dependencies are met; cancels those for which one
+    /// was missed.
+    pub(super) fn unblock(&mut self, number: u64, lo: u32, hi: u32, out: &mut Vec<Action>) {
+        let Some(submission) = self.tasks.get(number) else { return };
+        let waiting: Vec<(u32, u32)> = submission
+            .slots
+            .stretches(lo, hi)
+            .into_iter()
+            .filter(|stretch| stretch.value.state == TaskState::Waiting && stretch.value.attempt == 0)
+            .map(|stretch| (stretch.lo, stretch.hi))
+            .collect();
+        let blockers = submission.blockers.clone();
+        let mut whole = Standing::Met;
+        let mut missed = None;
+        for blocker in blockers.iter().filter(|blocker| !blocker.each) {
+            match self.blocker_standing(blocker, blocker.lo, blocker.hi) {
+                Standing::Met => {}
+                Standing::Pending => whole = Standing::Pending,
+                Standing::Missed => missed = Some(*blocker),
+            }
+        }
+        if let Some(blocker) = missed {
+            let all = self.tasks.known(number).count();
+            return self.dependency_missed(number, 0, all, &blocker, out);
+        }
+        let each: Vec<&Blocker> = blockers.iter().filter(|blocker| blocker.each).collect();
+        for (lo, hi) in waiting {
+            if each.is_empty() {
+                if whole == Standing::Met {
+                    self.make_ready(number, lo, hi);
+                }
+                continue;
+            }
+            // Offset by offset: the target's own runs say which offsets stand alike.
+            for offset in lo..hi {
+                let mut standing = whole;
+                for blocker in &each {
+                    match self.blocker_standing(blocker, offset, offset + 1) {
+                        Standing::Met => {}
+                        Standing::Pending if standing == Standing::Met => standing = Standing::Pending,
+                        Standing::Pending => {}
+                        Standing::Missed => {
+                            standing = Standing::Missed;
+                            self.dependency_missed(number, offset, offset + 1, blocker, out);
+                            break;
+                        }
+                    }
+                }
+                if standing == Standing::Met {
+                    self.make_ready(number, offset, offset + 1);
+                }
+            }
+        }
+    }
+
+    /// A target that was forgotten had ended as was asked, else its dependents would have been canceled.
+    fn blocker_standing(&self, blocker: &Blocker, lo: u32, hi: u32) -> Standing {
+        self.tasks.get(blocker.submission).map_or(Standing::Met, |target| blocker.standing(target, lo, hi))
+    }
+
+    fn dependency_missed(&mut self, number: u64, lo: u32, hi: u32, blocker: &Blocker, out: &mut Vec<Action>) {
+        let asked = match blocker.when {
+            scalems_protocol::task::When::Ok => "end well",
+            scalems_protocol::task::When::Any => "end",
+            scalems_protocol::task::When::Failed => "fail",
+        };
+        let message = format!(
+            "submission {} did not {asked}, which this task was to run after; `scalems task list {}` shows it",
+            blocker.submission, blocker.submission
+        );
+        let error = TaskError::new(Code::DependencyFailed, message);
+        let waiting = self.tasks.known(number).slots.stretches(lo, hi);
+        for stretch in waiting.into_iter().filter(|stretch| stretch.value.state == TaskState::Waiting) {
+            self.end_unstarted(number, stretch.lo, stretch.hi, Ending::Canceled, error.clone(), out);
+        }
+    }
+
+    /// Puts waiting tasks into the queue.
+    pub(super) fn make_ready(&mut self, number: u64, lo: u32, hi: u32) {
+        let Some(submission) = self.tasks.get(number) else { return };
+        let (class, priority) = (submission.class, submission.template.policy.priority);
+        for stretch in submission.slots.stretches(lo, hi) {
+            if stretch.value.state != TaskState::Waiting {
+                continue;
+            }
+            let slot = Slot { state: TaskState::Ready, ..stretch.value };
+            self.tasks.set(number, stretch.lo, stretch.hi, slot);
+            self.queue.push(class, priority, Entry { submission: number, lo: stretch.lo, hi: stretch.hi });
+        }
+        self.events.submission_changed(number);
+        self.schedule = true;
+    }
+
+    pub(super) fn deadline_passed(&mut self, number: u64, out: &mut Vec<Action>) {
+        let Some(submission) = self.tasks.get(number).filter(|submission| submission.counts.unfinished() > 0) else {
+            return;
+        };
+        let (count, limit) = (submission.count(), submission.template.policy.deadline_ms);
+        let message = format!("the deadline of {limit} ms after submission passed");
+        let unstarted: Vec<(u32, u32)> = submission
+            .slots
+            .all()
+            .into_iter()
+            .filter(|stretch| matches!(stretch.value.state, TaskState::Waiting | TaskState::Ready))
+            .map(|stretch| (stretch.lo, stretch.hi))
+            .collect();
+        for (lo, hi) in unstarted {
+            let error = TaskError::new(Code::Deadline, message.clone());
+            self.end_unstarted(number, lo, hi, Ending::Failed, error, out);
+        }
+        self.cancel_range(number, 0, count, Strength::Request, &message, out);
+    }
+}
+
+fn check_shape(submit: &Submit, blobs: &[Bytes]) -> Result<(), Refusal> {
+    let wrong = |message: String| Err(Refusal::new(Code::InvalidValue, message));
+    if submit.count == 0 || submit.count > limits::SUBMISSION_TASKS {
+        return wrong(format!("a submission has 1 to {} tasks, not {}", limits::SUBMISSION_TASKS, submit.count));
+    }
+    let span = u64::from(submit.step) * u64::from(submit.count - 1);
+    if submit.step == 0 || u64::from(submit.first) + span > u64::from(u32::MAX - 1) {
+        return wrong("indices rise by at least 1 and fit 32 bits".into());
+    }
+    if blobs.len() > 1 {
+        return wrong(format!("a submission has at most one data frame, not {}", blobs.len()));
+    }
+    if submit.request == 0 {
+        return wrong("requests are numbered from 1".into());
+    }
+    Ok(())
+}
+

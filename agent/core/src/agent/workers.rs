@@ -1,0 +1,426 @@
+//! What workers say: joining, reports, beats, leaving; and what silence says.
+
+mod holdings;
+
+use bytes::Bytes;
+use scalems_protocol::error::{Code, Refusal};
+use scalems_protocol::group::{ResultGroup, Run};
+use scalems_protocol::hash;
+use scalems_protocol::limits;
+use scalems_protocol::state::{Strength, TaskState};
+use scalems_protocol::worker::{
+    AgentToWorker, Beat, ListHoldings, Ping, Recorded, Report, Revoke, WorkerRefused, WorkerToAgent,
+};
+
+use super::Agent;
+use crate::interface::{Action, Peer};
+use crate::record::Ended;
+use crate::task::Slot;
+use crate::worker::Standing;
+
+/// Reports after which a worker is told what is recorded even if no lease goes to it.
+const RECORDED_EVERY: u64 = 32;
+/// Bytes of results after which it is told.
+const RECORDED_BYTES: u64 = 8 << 20;
+/// Beats in a row that could not be compared, after which one is asked for over the reliable way.
+const UNCOMPARED: u32 = 10;
+
+impl Agent {
+    pub(super) fn worker(&mut self, peer: Peer, message: WorkerToAgent, blobs: &[Bytes], out: &mut Vec<Action>) {
+        if let WorkerToAgent::WorkerHello(hello) = message {
+            return self.worker_hello(peer, &hello, out);
+        }
+        let number = self.worker_peers.get(&peer).copied();
+        let Some(worker) = number.and_then(|number| self.workers.get_mut(&number)).filter(|worker| worker.lives())
+        else {
+            if !matches!(message, WorkerToAgent::WorkerGoodbye(_)) {
+                Self::hello_first(peer, "this agent does not know this worker (any more)", out);
+            }
+            return;
+        };
+        worker.heard = self.now;
+        let number = worker.number;
+        match message {
+            WorkerToAgent::Report(report) => self.report(number, peer, report, blobs, out),
+            WorkerToAgent::Holdings(holdings) => self.holdings(number, &holdings, out),
+            WorkerToAgent::Beat(beat) => self.beat(&beat, out),
+            WorkerToAgent::Pong(_) => {}
+            WorkerToAgent::WorkerGoodbye(goodbye) => {
+                let reason = if goodbye.reason.is_empty() { "it said goodbye" } else { &goodbye.reason };
+                self.worker_ends(number, Standing::Gone, reason, out);
+            }
+            WorkerToAgent::WorkerHello(_) => unreachable!("answered above"),
+        }
+    }
+
+    fn hello_first(peer: Peer, why: &str, out: &mut Vec<Action>) {
+        let refusal = Refusal::new(Code::HelloFirst, why);
+        out.push(Action::ToWorker { peer, message: WorkerRefused { refusal }.into(), blobs: Vec::new() });
+    }
+
+    fn report(&mut self, number: u32, peer: Peer, report: Report, blobs: &[Bytes], out: &mut Vec<Action>) {
+        let worker = self.workers.get_mut(&number).expect("the worker was just found");
+        if report.number != worker.received + 1 {
+            // Something between us was lost: both sides begin anew from what the worker holds.
+            let why = format!("report {} came where {} was due", report.number, worker.received + 1);
+            worker.standing = if worker.standing == Standing::Active { Standing::Suspect } else { worker.standing };
+            self.worker_peers.remove(&peer);
+            worker.peer = None;
+            self.count("report_gaps", 1);
+            return Self::hello_first(peer, &why, out);
+        }
+        worker.received = report.number;
+        for run in &report.started {
+            self.started(number, *run);
+        }
+        for group in report.results {
+            self.result(number, group, blobs, out);
+        }
+        for run in &report.returned {
+            self.returned(number, *run, out);
+        }
+        self.held.push_back((self.records, super::Held::Recorded { worker: number, report: report.number }));
+        self.schedule = true;
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        worker.belief.mark_received(report.number);
+        if let Some(beat) = worker.beat.take_if(|beat| beat.sent <= report.number) {
+            self.compare(number, &beat, out);
+        }
+    }
+
+    fn started(&mut self, number: u32, run: Run) {
+        for stretch in self.held_by(number, run) {
+            if stretch.value.state != TaskState::Leased {
+                continue;
+            }
+            let tasks = u64::from(stretch.hi - stretch.lo);
+            self.restate(number, Run { lo: stretch.lo, hi: stretch.hi, ..run }, TaskState::Leased, TaskState::Running);
+            let slot = Slot { state: TaskState::Running, ..stretch.value };
+            self.tasks.set(run.submission, stretch.lo, stretch.hi, slot);
+            if let Some(worker) = self.workers.get_mut(&number) {
+                worker.leases.0 -= tasks;
+                worker.leases.1 += tasks;
+            }
+            self.events.submission_changed(run.submission);
+        }
+        self.ghosts(number, run, Some(TaskState::Running));
+    }
+
+    /// The parts of a run that this worker holds a lease of.
+    fn held_by(&self, number: u32, run: Run) -> Vec<crate::runs::Stretch<Slot>> {
+        let Some(submission) = self.tasks.get(run.submission) else { return Vec::new() };
+        if run.lo >= run.hi || run.hi > submission.count() {
+            return Vec::new();
+        }
+        let mut held = submission.slots.stretches(run.lo, run.hi);
+        held.retain(|stretch| {
+            let Slot { state, attempt, worker } = stretch.value;
+            worker == number && attempt == run.attempt && matches!(state, TaskState::Leased | TaskState::Running)
+        });
+        held
+    }
+
+    /// A worker's report changes what it should hold.
+    fn restate(&mut self, number: u32, run: Run, old: TaskState, new: TaskState) {
+        let incarnation = self.config.incarnation;
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let sum = |state: TaskState| match state {
+            TaskState::Leased | TaskState::Running => {
+                hash::lease_sum(incarnation, run.submission, run.attempt, state, run.lo, run.hi)
+            }
+            _ => 0,
+        };
+        worker.belief.report(sum(old), sum(new));
+    }
+
+    fn result(&mut self, number: u32, group: ResultGroup, blobs: &[Bytes], out: &mut Vec<Action>) {
+        let run = group.run;
+        let data = match group.place.take(run.count(), blobs) {
+            Ok(data) if run.check().is_ok() => data,
+            _ => {
+                self.count("malformed_results", 1);
+                return;
+            }
+        };
+        let current = group.incarnation == self.config.incarnation
+            && self.tasks.get(run.submission).is_some_and(|submission| submission.origin == group.origin);
+        let held = if current { self.held_by(number, run) } else { Vec::new() };
+        let mut taken = 0;
+        for stretch in held {
+            let (lo, hi) = (stretch.lo, stretch.hi);
+            let tasks = u64::from(hi - lo);
+            taken += tasks;
+            let part = Run { lo, hi, ..run };
+            self.restate(number, part, stretch.value.state, TaskState::Done);
+            self.vacate(number, part, stretch.value.state);
+            let data = data.part((lo - run.lo) as usize, (hi - run.lo) as usize);
+            let ran_us = group.ran_us * tasks / u64::from(run.count());
+            self.learn(run.submission, ran_us / tasks);
+            if let Some(worker) = self.workers.get_mut(&number) {
+                worker.ended += tasks;
+                worker.unrecorded_bytes += data.bytes.len() as u64;
+            }
+            let (ending, exit_code, error) = (group.ending, group.exit_code, group.error.clone());
+            self.attempt_over(Ended { run: part, ending, data, exit_code, ran_us, error }, out);
+        }
+        if taken < u64::from(run.count()) {
+            self.ghosts(number, run, None);
+            self.count("superseded_results", u64::from(run.count()) - taken);
+        }
+    }
+
+    fn returned(&mut self, number: u32, run: Run, out: &mut Vec<Action>) {
+        for stretch in self.held_by(number, run) {
+            let part = Run { lo: stretch.lo, hi: stretch.hi, ..run };
+            self.restate(number, part, stretch.value.state, TaskState::Done);
+            self.vacate(number, part, stretch.value.state);
+            self.lease_over(part, false, "it was handed back", out);
+        }
+        self.ghosts(number, run, None);
+    }
+
+    /// How long tasks of a class run, as a moving mean.
+    fn learn(&mut self, submission: u64, ran_us: u64) {
+        let class = self.tasks.known(submission).class;
+        let class = self.queue.class_mut(class);
+        class.mean_us = Some(class.mean_us.map_or(ran_us, |mean| (7 * mean + ran_us) / 8));
+    }
+
+    fn vacate(&mut self, number: u32, run: Run, state: TaskState) {
+        let submission = self.tasks.known(run.submission);
+        let bytes = submission.bytes(run.lo, run.hi);
+        let (class, mode) = (submission.class, &submission.template.mode);
+        let needs = &self.queue.class(class).needs;
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.vacate(run.submission, mode, needs, bytes, u64::from(run.count()), state);
+        }
+    }
+
+    /// Leases that the worker was told to drop change its hash once more, when it says that it did.
+    fn ghosts(&mut self, number: u32, run: Run, now: Option<TaskState>) {
+        let Some(worker) = self.workers.get_mut(&number).filter(|worker| !worker.ghosts.is_empty()) else { return };
+        let mut kept = Vec::new();
+        let mut changed = Vec::new();
+        for (ghost, state) in std::mem::take(&mut worker.ghosts) {
+            let (lo, hi) = (ghost.lo.max(run.lo), ghost.hi.min(run.hi));
+            if ghost.submission != run.submission || ghost.attempt != run.attempt || lo >= hi {
+                kept.push((ghost, state));
+                continue;
+            }
+            changed.push((Run { lo, hi, ..ghost }, state));
+            kept.extend([(ghost.lo, lo), (hi, ghost.hi)].into_iter().filter(|(lo, hi)| lo < hi).map(|(lo, hi)| {
+                let rest = Run { lo, hi, ..ghost };
+                (rest, state)
+            }));
+        }
+        if let Some(now) = now {
+            kept.extend(changed.iter().map(|(run, _)| (*run, now)));
+        }
+        worker.ghosts = kept;
+        for (run, old) in changed {
+            self.restate(number, run, old, now.unwrap_or(TaskState::Done));
+        }
+    }
+
+    /// Tells a worker to end leases. `silent`: they are not its any more, no result is wanted.
+    pub(super) fn revoke(
+        &mut self,
+        number: u32,
+        run: Run,
+        strength: Strength,
+        silent: bool,
+        reason: &str,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        // Without a connection there is nothing to tell: the next hello, or the loss, settles it.
+        let Some(peer) = worker.peer else { return };
+        worker.sent += 1;
+        worker.told = self.now;
+        worker.belief.mark_sent(worker.sent);
+        let reason = reason.to_owned();
+        let message = Revoke { number: worker.sent, runs: vec![run], strength, silent, reason };
+        out.push(Action::ToWorker { peer, message: message.into(), blobs: Vec::new() });
+    }
+
+    pub(super) fn beat(&mut self, beat: &Beat, out: &mut Vec<Action>) {
+        let number = u32::try_from(beat.worker).unwrap_or(0);
+        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.link == beat.link) else {
+            return self.count("foreign_beats", 1);
+        };
+        if worker.standing == Standing::Lost {
+            if let Some(peer) = worker.peer {
+                Self::hello_first(peer, "this worker was silent for too long and counts as lost", out);
+            }
+            return;
+        }
+        worker.heard = self.now;
+        if beat.sent > worker.received {
+            worker.beat = Some(beat.clone());
+            worker.uncompared += 1;
+            if worker.uncompared >= UNCOMPARED {
+                worker.uncompared = 0;
+                self.list_holdings(number, true, out);
+            }
+            return;
+        }
+        self.compare(number, beat, out);
+    }
+
+    fn compare(&mut self, number: u32, beat: &Beat, out: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        match worker.belief.compare(beat.applied, beat.sent, beat.hash) {
+            None => worker.uncompared += 1,
+            Some(true) => {
+                worker.uncompared = 0;
+                worker.beats.0 += 1;
+            }
+            Some(false) => {
+                worker.uncompared = 0;
+                worker.beats.1 += 1;
+                let about = worker.name.clone();
+                if !worker.asked {
+                    let message = "its leases are not what the agent believes; they are listed and put right".into();
+                    self.alarm("hash_differs", about, message);
+                }
+                self.list_holdings(number, false, out);
+            }
+        }
+    }
+
+    fn list_holdings(&mut self, number: u32, beat_only: bool, out: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        worker.asked |= !beat_only;
+        if let Some(peer) = worker.peer {
+            out.push(Action::ToWorker { peer, message: ListHoldings { beat_only }.into(), blobs: Vec::new() });
+        }
+    }
+
+    pub(super) fn worker_gone(&mut self, peer: Peer) {
+        let Some(number) = self.worker_peers.remove(&peer) else { return };
+        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.peer == Some(peer)) else { return };
+        worker.peer = None;
+        if worker.standing == Standing::Active {
+            worker.standing = Standing::Suspect;
+        }
+        self.worker_changed(number);
+    }
+
+    pub(super) fn ping_all(&mut self, out: &mut Vec<Action>) {
+        for peer in self.worker_peers.keys() {
+            out.push(Action::ToWorker { peer: *peer, message: Ping::default().into(), blobs: Vec::new() });
+        }
+    }
+
+    /// Once a beat: who was silent for too long is lost; who heard nothing from us is told that we live.
+    pub(super) fn check_workers(&mut self, out: &mut Vec<Action>) {
+        let (now, lost_after) = (self.now, self.lost_after());
+        let lost: Vec<u32> = self
+            .workers
+            .values()
+            .filter(|worker| worker.lives() && now.saturating_sub(worker.heard) >= lost_after)
+            .map(|worker| worker.number)
+            .collect();
+        for number in lost {
+            let seconds = lost_after / 1_000_000;
+            self.worker_ends(number, Standing::Lost, &format!("nothing was heard of it for {seconds} s"), out);
+        }
+        let forgotten = self.config.orphan_ms.saturating_mul(1_000).saturating_add(lost_after);
+        self.workers.retain(|_, worker| {
+            worker.lives() || (worker.standing == Standing::Lost && now.saturating_sub(worker.heard) < forgotten)
+        });
+        let beat = self.config.beat_ms * 1_000;
+        for worker in self.workers.values_mut().filter(|worker| worker.lives()) {
+            let Some(peer) = worker.peer else { continue };
+            if worker.durable > worker.recorded {
+                worker.recorded = worker.durable;
+                worker.told = now;
+                worker.unrecorded_bytes = 0;
+                let message = Recorded { recorded: worker.recorded }.into();
+                out.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+            } else if now.saturating_sub(worker.told) >= beat {
+                worker.told = now;
+                out.push(Action::ToWorker { peer, message: Ping::default().into(), blobs: Vec::new() });
+            }
+        }
+    }
+
+    pub(super) fn tell_recorded(&mut self, number: u32, report: u64) {
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.durable = worker.durable.max(report);
+            if worker.durable - worker.recorded >= RECORDED_EVERY || worker.unrecorded_bytes >= RECORDED_BYTES {
+                self.outgoing_recorded.insert(number);
+            }
+        }
+    }
+
+    /// Tells what is recorded to those that no lease told it.
+    pub(super) fn send_recorded(&mut self, out: &mut Vec<Action>) {
+        while let Some(number) = self.outgoing_recorded.pop_first() {
+            let Some(worker) = self.workers.get_mut(&number) else { continue };
+            let Some(peer) = worker.peer.filter(|_| worker.durable > worker.recorded) else { continue };
+            worker.recorded = worker.durable;
+            worker.unrecorded_bytes = 0;
+            worker.told = self.now;
+            let message: AgentToWorker = Recorded { recorded: worker.recorded }.into();
+            out.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+        }
+    }
+
+    /// A worker ends or is lost; its leases come back.
+    fn worker_ends(&mut self, number: u32, standing: Standing, why: &str, out: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        worker.standing = standing;
+        worker.beat = None;
+        worker.ghosts.clear();
+        let name = worker.name.clone();
+        let held = self.believed(number);
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.empty();
+        }
+        let lost = standing == Standing::Lost;
+        if lost {
+            self.count("workers_lost", 1);
+            let tasks: u32 = held.iter().map(|(run, _)| run.count()).sum();
+            self.alarm("worker_lost", name.clone(), format!("{why}; its {tasks} leases go to others"));
+        }
+        for (run, state) in held {
+            let charged = lost && state == TaskState::Running;
+            self.lease_over(run, charged, &format!("worker {name}: {why}"), out);
+        }
+        self.worker_changed(number);
+        self.schedule = true;
+        if standing == Standing::Gone {
+            let gone = self.workers.remove(&number);
+            if let Some(peer) = gone.and_then(|worker| worker.peer) {
+                self.worker_peers.remove(&peer);
+            }
+        }
+    }
+
+    /// Everything that the agent believes a worker holds.
+    fn believed(&self, number: u32) -> Vec<(Run, TaskState)> {
+        let Some(worker) = self.workers.get(&number) else { return Vec::new() };
+        let mut held = Vec::new();
+        for submission in worker.holds.keys().filter_map(|submission| self.tasks.get(*submission)) {
+            for stretch in submission.slots.all() {
+                let Slot { state, attempt, worker } = stretch.value;
+                if worker == number && matches!(state, TaskState::Leased | TaskState::Running) {
+                    let run = Run { submission: submission.number, lo: stretch.lo, hi: stretch.hi, attempt };
+                    held.push((run, state));
+                }
+            }
+        }
+        held
+    }
+
+    /// How many workers live.
+    fn living(&self) -> usize {
+        self.workers.values().filter(|worker| worker.lives()).count()
+    }
+
+    /// Whether one more worker may join.
+    fn worker_room(&self) -> bool {
+        self.living() < limits::WORKERS
+    }
+}

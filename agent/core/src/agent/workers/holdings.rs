@@ -1,0 +1,307 @@
+//! Joining, and putting right what the two sides believe (R6, DESIGN 6).
+
+use scalems_protocol::error::{Code, Refusal};
+use scalems_protocol::group::{HeldRun, Run};
+use scalems_protocol::hash;
+use scalems_protocol::state::{Strength, TaskState};
+use scalems_protocol::token::Token;
+use scalems_protocol::worker::{Holdings, WorkerHello, WorkerRefused, WorkerWelcome};
+use scalems_protocol::{Role, limits};
+
+use super::super::Agent;
+use crate::interface::{Action, Peer};
+use crate::resources::Amounts;
+use crate::task::Slot;
+use crate::worker::{Belief, Standing, Worker};
+
+impl Agent {
+    pub(super) fn worker_hello(&mut self, peer: Peer, hello: &WorkerHello, out: &mut Vec<Action>) {
+        match self.check_hello(hello) {
+            Ok(offer) => self.welcome(peer, hello, offer, out),
+            Err(refusal) => {
+                self.count("refused", 1);
+                out.push(Action::ToWorker { peer, message: WorkerRefused { refusal }.into(), blobs: Vec::new() });
+            }
+        }
+    }
+
+    fn check_hello(&mut self, hello: &WorkerHello) -> Result<Amounts, Refusal> {
+        if hello.resume.as_ref().is_some_and(|resume| resume.pilot != self.config.pilot) {
+            let message = format!("this is another pilot than the one you worked for: {}", self.config.pilot);
+            return Err(Refusal::new(Code::OtherPilot, message));
+        }
+        if self.stopping.is_some() {
+            return Err(Refusal::new(Code::Stopping, "the pilot is ending and takes no worker"));
+        }
+        let long = [&hello.name, &hello.host, &hello.software].iter().any(|text| text.len() > limits::NAME_BYTES)
+            || hello.modes.iter().any(|mode| mode.name.len() > limits::NAME_BYTES);
+        if long || hello.modes.len() > limits::MODES || hello.offer.len() > limits::RESOURCE_KINDS {
+            let message = format!(
+                "at most {} modes, {} kinds of resources, names of {} bytes",
+                limits::MODES,
+                limits::RESOURCE_KINDS,
+                limits::NAME_BYTES
+            );
+            return Err(Refusal::new(Code::TooLarge, message));
+        }
+        let offer = hello.offer.iter().map(|(kind, amount)| (kind.as_str(), (*amount).min(1 << 50)));
+        self.kinds.amounts(offer).ok_or_else(|| {
+            Refusal::new(Code::TooLarge, format!("the pilot knows {} kinds of resources", limits::RESOURCE_KINDS))
+        })
+    }
+
+    fn welcome(&mut self, peer: Peer, hello: &WorkerHello, offer: Amounts, out: &mut Vec<Action>) {
+        let resumed = hello.resume.as_ref().and_then(|resume| {
+            let number = u32::try_from(resume.worker).ok().filter(|number| self.workers.contains_key(number))?;
+            let right = Token::derive(&self.config.secret, Role::Worker, resume.worker).verify(&resume.token);
+            right.then_some(number)
+        });
+        if resumed.is_none() && !self.worker_room() {
+            let message = format!("the pilot has {} workers; more go under sub-agents", limits::WORKERS);
+            let refusal = Refusal::new(Code::AgentFull, message);
+            out.push(Action::ToWorker { peer, message: WorkerRefused { refusal }.into(), blobs: Vec::new() });
+            return;
+        }
+        let number = resumed.unwrap_or_else(|| self.new_worker(hello));
+        // The connection that the worker had, or that another worker had, is not theirs any more.
+        if let Some(old) = self.workers[&number].peer.filter(|old| *old != peer) {
+            self.worker_peers.remove(&old);
+        }
+        if let Some(before) = self.worker_peers.insert(peer, number).filter(|before| *before != number) {
+            if let Some(before) = self.workers.get_mut(&before) {
+                before.peer = None;
+                before.standing = if before.lives() { Standing::Suspect } else { before.standing };
+            }
+        }
+        self.links = self.links.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let link = hash::lease_term(self.links, u64::from(number), 0, TaskState::Ready, 0) | 1;
+        let now = self.now;
+        let worker = self.workers.get_mut(&number).expect("it was found or made");
+        worker.peer = Some(peer);
+        worker.heard = now;
+        worker.told = now;
+        worker.link = link;
+        worker.sent = 0;
+        worker.received = 0;
+        worker.recorded = 0;
+        worker.durable = 0;
+        worker.unrecorded_bytes = 0;
+        worker.beat = None;
+        worker.asked = false;
+        worker.uncompared = 0;
+        worker.ghosts.clear();
+        if worker.standing != Standing::Draining {
+            worker.standing = Standing::Active;
+        }
+        worker.host.clone_from(&hello.host);
+        worker.pid = hello.pid;
+        worker.capacity = offer;
+        // Reports of the connection before are not recorded by their old numbers any more.
+        self.held.retain(|(_, held)| !matches!(held, super::super::Held::Recorded { worker, .. } if *worker == number));
+        let (sum, drop) = self.put_right(number, &hello.held, Some(&hello.modes), out);
+        let worker = self.workers.get_mut(&number).expect("it was found or made");
+        worker.belief = Belief::begin(sum);
+        let welcome = WorkerWelcome {
+            pilot: self.config.pilot,
+            pilot_name: self.config.pilot_name.clone(),
+            incarnation: self.config.incarnation,
+            worker: u64::from(number),
+            name: worker.name.clone(),
+            token: Token::derive(&self.config.secret, Role::Worker, u64::from(number)),
+            link,
+            beat_ms: self.config.beat_ms,
+            orphan_ms: self.config.orphan_ms,
+            drop: drop.into_iter().map(|held| held.run).collect(),
+        };
+        out.push(Action::ToWorker { peer, message: welcome.into(), blobs: Vec::new() });
+        self.schedule = true;
+        self.watch_workers();
+        self.worker_changed(number);
+    }
+
+    fn new_worker(&mut self, hello: &WorkerHello) -> u32 {
+        self.next_worker += 1;
+        let number = self.next_worker;
+        let taken = |name: &str| self.workers.values().any(|worker| worker.lives() && worker.name == name);
+        let wanted = if hello.name.is_empty() { "worker" } else { &hello.name };
+        let name = if taken(wanted) { format!("{wanted}-{number}") } else { wanted.to_owned() };
+        let worker = Worker {
+            number,
+            name,
+            host: String::new(),
+            pid: 0,
+            peer: None,
+            standing: Standing::Active,
+            modes: std::collections::BTreeMap::new(),
+            capacity: Amounts::default(),
+            used: Amounts::default(),
+            instant: 0,
+            leases: (0, 0),
+            bytes: 0,
+            holds: std::collections::BTreeMap::new(),
+            ended: 0,
+            heard: self.now,
+            told: self.now,
+            link: 0,
+            sent: 0,
+            received: 0,
+            recorded: 0,
+            durable: 0,
+            belief: Belief::default(),
+            ghosts: Vec::new(),
+            outgoing: Vec::new(),
+            beats: (0, 0),
+            uncompared: 0,
+            beat: None,
+            asked: false,
+            unrecorded_bytes: 0,
+        };
+        self.workers.insert(number, worker);
+        number
+    }
+
+    /// A worker's listing, as asked after its hash differed. Only one without messages in flight says
+    /// something.
+    pub(super) fn holdings(&mut self, number: u32, holdings: &Holdings, out: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.asked) else { return };
+        if holdings.applied != worker.sent || holdings.sent != worker.received {
+            return self.list_holdings(number, false, out);
+        }
+        worker.asked = false;
+        worker.ghosts.clear();
+        let (mut sum, drop) = self.put_right(number, &holdings.held, None, out);
+        let (incarnation, drop) = (self.config.incarnation, drop);
+        for held in &drop {
+            let Run { submission, lo, hi, attempt } = held.run;
+            let state = if held.state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
+            if held.incarnation == incarnation && held.run.check().is_ok() {
+                sum = sum.wrapping_add(hash::lease_sum(incarnation, submission, attempt, state, lo, hi));
+            }
+            if let Some(worker) = self.workers.get_mut(&number) {
+                worker.ghosts.push((held.run, state));
+            }
+        }
+        if let Some(worker) = self.workers.get_mut(&number) {
+            let (sent, received) = (worker.sent, worker.received);
+            worker.belief.rebase(sent, received, sum);
+        }
+        for held in drop {
+            self.revoke(number, held.run, Strength::Kill, true, "the agent did not grant it", out);
+        }
+    }
+
+    /// Puts right what the agent believes a worker holds, by what it lists. Returns the sum of what it
+    /// keeps, and what it has to drop.
+    fn put_right(
+        &mut self,
+        number: u32,
+        listed: &[HeldRun],
+        modes: Option<&[scalems_protocol::worker::ModeOffer]>,
+        out: &mut Vec<Action>,
+    ) -> (u64, Vec<HeldRun>) {
+        let believed = self.believed(number);
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.empty();
+            if let Some(modes) = modes {
+                worker.modes = modes.iter().map(|mode| (mode.name.clone(), mode.instant)).collect();
+            }
+        }
+        let (mut sum, mut drop, mut kept) = (0_u64, Vec::new(), Vec::new());
+        for held in listed {
+            let run = held.run;
+            let known = self.tasks.get(run.submission).filter(|submission| {
+                submission.origin == held.origin
+                    && held.incarnation == self.config.incarnation
+                    && run.check().is_ok()
+                    && run.hi <= submission.count()
+            });
+            let Some(submission) = known else {
+                drop.push(held.clone());
+                continue;
+            };
+            for stretch in submission.slots.stretches(run.lo, run.hi) {
+                let part = Run { lo: stretch.lo, hi: stretch.hi, ..run };
+                if self.keeps(number, held, stretch.value) {
+                    self.adopt(number, part, held.state, stretch.value, out);
+                    let state = if held.state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
+                    let incarnation = self.config.incarnation;
+                    sum = sum.wrapping_add(hash::lease_sum(
+                        incarnation,
+                        run.submission,
+                        run.attempt,
+                        state,
+                        part.lo,
+                        part.hi,
+                    ));
+                    kept.push(part);
+                } else {
+                    drop.push(HeldRun { run: part, ..held.clone() });
+                }
+            }
+        }
+        let name = self.workers.get(&number).map_or_else(String::new, |worker| worker.name.clone());
+        for (run, state) in believed {
+            for rest in without(run, &kept) {
+                let why = format!("worker {name} came back without it");
+                self.lease_over(rest, state == TaskState::Running, &why, out);
+            }
+        }
+        (sum, drop)
+    }
+
+    /// Whether a worker that lists a lease may keep it.
+    fn keeps(&self, number: u32, held: &HeldRun, slot: Slot) -> bool {
+        match slot.state {
+            TaskState::Leased | TaskState::Running if slot.worker == number => slot.attempt == held.run.attempt,
+            // It was taken back and not yet given to another.
+            TaskState::Waiting | TaskState::Ready => slot.worker == number && slot.attempt == held.run.attempt,
+            // Another worker has a newer attempt: the one that has run longer goes on.
+            TaskState::Leased | TaskState::Running => {
+                held.state != TaskState::Leased && held.run.attempt < slot.attempt
+            }
+            TaskState::Done | TaskState::Failed | TaskState::Canceled => false,
+        }
+    }
+
+    /// Gives a worker a lease that it lists. A newer attempt elsewhere is killed.
+    fn adopt(&mut self, number: u32, run: Run, state: TaskState, slot: Slot, out: &mut Vec<Action>) {
+        let newer = matches!(slot.state, TaskState::Leased | TaskState::Running) && slot.worker != number;
+        if newer {
+            let other = Run { attempt: slot.attempt, ..run };
+            self.vacate(slot.worker, other, slot.state);
+            self.tasks.known(run.submission).passed.push((run.lo, run.hi, slot.attempt));
+            if let Some(worker) = self.workers.get_mut(&slot.worker) {
+                worker.ghosts.push((other, slot.state));
+            }
+            self.revoke(slot.worker, other, Strength::Kill, true, "an older attempt came back and goes on", out);
+            self.count("adopted_older", u64::from(run.count()));
+        }
+        let state = if state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
+        self.tasks.set(run.submission, run.lo, run.hi, Slot { state, attempt: run.attempt, worker: number });
+        let submission = self.tasks.known(run.submission);
+        let bytes = submission.bytes(run.lo, run.hi);
+        let (class, mode) = (submission.class, &submission.template.mode);
+        let needs = &self.queue.class(class).needs;
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.occupy(run.submission, mode, needs, bytes, u64::from(run.count()), state);
+        }
+        self.events.submission_changed(run.submission);
+    }
+}
+
+/// The parts of `run` that no run of `kept` covers.
+fn without(run: Run, kept: &[Run]) -> Vec<Run> {
+    let mut rest = vec![run];
+    for keep in kept.iter().filter(|keep| keep.submission == run.submission && keep.attempt == run.attempt) {
+        rest = rest
+            .into_iter()
+            .flat_map(|part| {
+                let before = Run { hi: part.hi.min(keep.lo), ..part };
+                let after = Run { lo: part.lo.max(keep.hi), ..part };
+                if keep.lo >= part.hi || keep.hi <= part.lo { [part, Run { hi: part.lo, ..part }] } else { [before, after] }
+            })
+            .filter(|part| part.lo < part.hi)
+            .collect();
+    }
+    rest
+}

@@ -1,0 +1,129 @@
+//! What goes into the core and what comes out: read this first.
+
+use bytes::Bytes;
+use scalems_protocol::client::{AgentToClient, ClientToAgent};
+use scalems_protocol::event::{Event, Topic};
+use scalems_protocol::worker::{AgentToWorker, Beat, WorkerToAgent};
+use scalems_protocol::{PilotId, Role};
+
+use crate::record::Record;
+
+/// Monotonic time since the agent began, microseconds. The core has no other clock.
+pub type Micros = u64;
+
+/// A connection to one of the agent's sockets, as the shell numbers it. Client and worker sockets are
+/// numbered apart. A peer that reconnects is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Peer(pub u32);
+
+/// What the agent is, from its command line and its pilot's directory.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The pilot's name.
+    pub pilot_name: String,
+    /// Which pilot this is.
+    pub pilot: PilotId,
+    /// The agent's life.
+    pub incarnation: u64,
+    /// What resume tokens are keyed with.
+    pub secret: [u8; 32],
+    /// The seed of links: random, since a guessed link would let a worker forge another's beats.
+    pub link_seed: u64,
+    /// Software and version, for people.
+    pub software: String,
+    /// Whether records are made durable: acks then wait for [`Input::Durable`].
+    pub journal: bool,
+    /// Workers that are known to come: until so many have joined, nothing is refused as impossible.
+    pub expected_workers: u32,
+    /// Whether more workers may join later: if so, what nobody can serve waits instead of being refused.
+    pub open_to_workers: bool,
+    /// Time between beats, milliseconds.
+    pub beat_ms: u64,
+    /// Silence after which a worker is lost, milliseconds.
+    pub lost_ms: u64,
+    /// Time that workers keep work without the agent, milliseconds.
+    pub orphan_ms: u64,
+}
+
+/// What happens to the core.
+#[derive(Debug)]
+pub enum Input {
+    /// A client or observer said something. An envelope's data is the only blob.
+    Client {
+        /// Who.
+        peer: Peer,
+        /// What it may do.
+        role: Role,
+        /// What it said.
+        message: ClientToAgent,
+        /// The data frames.
+        blobs: Vec<Bytes>,
+    },
+    /// A worker said something. The shell lets only the worker role come this way.
+    Worker {
+        /// Who.
+        peer: Peer,
+        /// What it said.
+        message: WorkerToAgent,
+        /// The data frames.
+        blobs: Vec<Bytes>,
+    },
+    /// A beat was published.
+    Beat(Beat),
+    /// A client's connection is gone.
+    ClientGone(Peer),
+    /// A worker's connection is gone.
+    WorkerGone(Peer),
+    /// Some worker's connection is gone, and it is not known whose: all are asked for a sign of life.
+    SomeWorkerGone,
+    /// Somebody began to listen to a topic.
+    Subscribed(Topic),
+    /// Nobody listens to a topic any more.
+    Unsubscribed(Topic),
+    /// Records up to this number are on disk.
+    Durable(u64),
+    /// The pilot is to end, after letting run what runs for so long.
+    Stop {
+        /// For so long, milliseconds.
+        drain_ms: u64,
+    },
+}
+
+/// What the shell has to do, in order.
+#[derive(Debug)]
+pub enum Action {
+    /// Send to a client or observer.
+    ToClient {
+        /// To whom.
+        peer: Peer,
+        /// What.
+        message: AgentToClient,
+        /// The data frames.
+        blobs: Vec<Bytes>,
+    },
+    /// Send to a worker.
+    ToWorker {
+        /// To whom.
+        peer: Peer,
+        /// What.
+        message: AgentToWorker,
+        /// The data frames.
+        blobs: Vec<Bytes>,
+    },
+    /// Publish an event.
+    Publish {
+        /// The topic.
+        topic: Topic,
+        /// The event.
+        event: Event,
+    },
+    /// Write to the journal; only with [`Config::journal`].
+    Record {
+        /// The record's number.
+        number: u64,
+        /// The record.
+        record: Record,
+    },
+    /// All is done: close the sockets and end.
+    Exit,
+}

@@ -1,0 +1,143 @@
+//! How a worker ends: what runs may go on for a time, then it is ended, then the agent is told.
+
+use scalems_protocol::TaskState;
+use scalems_protocol::state::Strength;
+use scalems_protocol::worker::{WorkerGoodbye, WorkerStop};
+
+use super::Leaseholder;
+use super::interface::{EndReason, Note, Output};
+use super::link::{MILLISECOND, Stage};
+use super::table::Cause;
+use crate::interface::Micros;
+
+/// From being asked to end until being killed, at most, for tasks that outlast the drain time.
+const GRACE_MS: u64 = 5_000;
+/// Time for the shell to end what was killed: beyond it, something hangs in the kernel.
+const KILL_TIME: Micros = 5_000 * MILLISECOND;
+/// Time for the agent to record what is still to be recorded.
+const SETTLE_TIME: Micros = 5_000 * MILLISECOND;
+
+/// Where the worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It takes work.
+    Serving,
+    /// It takes none; what runs may go on until then.
+    Draining(Micros),
+    /// What ran is being ended; no longer than until then.
+    Killing(Micros),
+    /// Nothing runs; until then the agent may still record what it was told.
+    Settling(Micros),
+    /// It has ended.
+    Over,
+}
+
+impl Leaseholder {
+    /// The agent asks the worker to end.
+    pub(super) fn stop_asked(&mut self, now: Micros, stop: WorkerStop, out: &mut Vec<Output>) {
+        self.drain(now, stop.drain_ms, EndReason::Stopped(stop.reason), out);
+        self.return_queue();
+    }
+
+    /// The worker is asked on its own machine to end.
+    ///
+    /// The agent has no other way to learn it than a hello that offers nothing; else it would lease again
+    /// what is given back.
+    pub(super) fn stop_here(&mut self, now: Micros, drain_ms: u64, out: &mut Vec<Output>) {
+        let first = self.phase == Phase::Serving;
+        self.drain(now, drain_ms, EndReason::Asked, out);
+        if first && self.link.is_welcomed() && !self.table.is_empty() {
+            self.queue.take_all();
+            self.greet(now, out);
+        }
+        self.return_queue();
+    }
+
+    fn drain(&mut self, now: Micros, drain_ms: u64, reason: EndReason, out: &mut Vec<Output>) {
+        let until = now.saturating_add(drain_ms.saturating_mul(MILLISECOND));
+        match self.phase {
+            Phase::Serving => {
+                self.phase = Phase::Draining(until);
+                out.push(Output::Note(Note::Stopping(reason.to_string())));
+                self.reason = Some(reason);
+            }
+            Phase::Draining(before) => self.phase = Phase::Draining(before.min(until)),
+            Phase::Killing(_) | Phase::Settling(_) | Phase::Over => {}
+        }
+    }
+
+    fn return_queue(&mut self) {
+        for waiting in self.queue.take_all() {
+            self.outbox.give_back(waiting.grant, TaskState::Leased);
+        }
+    }
+
+    /// Ends at once, without the agent: it is gone, or wants the worker no more.
+    pub(super) fn abandon(&mut self, now: Micros, reason: EndReason, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Serving | Phase::Draining(_)) {
+            self.return_queue();
+            self.kill_all(now, 0, out);
+            self.phase = Phase::Killing(now + KILL_TIME);
+        }
+        self.reason = Some(reason);
+    }
+
+    fn kill_all(&mut self, now: Micros, most_grace_ms: u64, out: &mut Vec<Output>) {
+        let strength = if most_grace_ms == 0 { Strength::Kill } else { Strength::Request };
+        for key in self.table.keys() {
+            self.stop_task(now, key, (Cause::WorkerEnds, strength), most_grace_ms, out);
+        }
+    }
+
+    /// Moves from phase to phase, as far as it can.
+    pub(super) fn advance(&mut self, now: Micros, out: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Serving | Phase::Draining(_)) && now >= self.link.orphaned_at() {
+            let joined = self.link.resume.is_some();
+            out.push(Output::Note(Note::Orphaned));
+            self.abandon(now, if joined { EndReason::Orphaned } else { EndReason::NotWelcomed }, out);
+        }
+        if let Phase::Draining(until) = self.phase {
+            if self.table.is_empty() {
+                self.phase = Phase::Settling(now + SETTLE_TIME);
+            } else if now >= until {
+                self.phase = Phase::Killing(now + GRACE_MS * MILLISECOND + KILL_TIME);
+                self.kill_all(now, GRACE_MS, out);
+            }
+        }
+        if let Phase::Killing(until) = self.phase
+            && (self.table.is_empty() || now >= until)
+        {
+            self.phase = Phase::Settling(now + SETTLE_TIME);
+        }
+        if let Phase::Settling(until) = self.phase {
+            // What ended just now is told first.
+            self.report(out);
+            let alone = matches!(
+                self.reason,
+                Some(EndReason::Orphaned | EndReason::NotWelcomed | EndReason::Refused(_))
+            );
+            if self.outbox.is_empty() || now >= until || (alone && !self.link.is_welcomed()) {
+                self.end(out);
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Over;
+        let reason = self.reason.take().expect("a worker ends for a reason");
+        if self.link.stage == Stage::Welcomed {
+            out.push(Output::Send(WorkerGoodbye { reason: reason.to_string() }.into(), Vec::new()));
+        }
+        out.push(Output::End(reason));
+    }
+
+    /// When the phase has something to do.
+    pub(super) fn phase_timer(&self) -> Option<Micros> {
+        match self.phase {
+            Phase::Serving => Some(self.link.orphaned_at()),
+            Phase::Draining(until) => Some(until.min(self.link.orphaned_at())),
+            Phase::Killing(until) | Phase::Settling(until) => Some(until),
+            Phase::Over => None,
+        }
+    }
+}

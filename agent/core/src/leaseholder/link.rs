@@ -1,0 +1,140 @@
+//! The worker's side of its connection: who it is to the agent, message numbers, and times.
+
+use scalems_protocol::worker::{Beat, WorkerResume, WorkerWelcome};
+use scalems_protocol::{Incarnation, limits};
+
+use crate::interface::Micros;
+
+pub(super) const MILLISECOND: Micros = 1_000;
+/// Time after which a hello that was not answered is said again. A repeat that crosses its answer makes the
+/// agent answer twice, and numbers restart twice: harmless, and rare at this length.
+const HELLO_AGAIN: Micros = 5_000 * MILLISECOND;
+/// Beats without a word from the agent after which nothing is started and the worker asks: the agent pings
+/// every second beat, and calls a worker lost after five.
+const QUIET_BEATS: u64 = 3;
+
+/// Where the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There is none.
+    Offline,
+    /// Hello was said.
+    Greeted {
+        /// When it is said again.
+        again_at: Micros,
+    },
+    /// The agent answered.
+    Welcomed,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) stage: Stage,
+    pub(super) resume: Option<WorkerResume>,
+    pub(super) incarnation: Incarnation,
+    /// The last numbered message of the agent's that was applied.
+    pub(super) applied: u64,
+    /// The last report that was sent.
+    pub(super) sent: u64,
+    secret: u64,
+    beat: u64,
+    beat_every: Micros,
+    orphan_after: Micros,
+    heard_at: Micros,
+    beat_at: Micros,
+    ask_at: Micros,
+}
+
+impl Link {
+    pub(super) fn new(now: Micros, join_ms: u64) -> Self {
+        Self {
+            stage: Stage::Offline,
+            resume: None,
+            incarnation: 0,
+            applied: 0,
+            sent: 0,
+            secret: 0,
+            beat: 0,
+            beat_every: limits::BEAT_MS * MILLISECOND,
+            orphan_after: join_ms.saturating_mul(MILLISECOND),
+            heard_at: now,
+            beat_at: now,
+            ask_at: now,
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Micros) {
+        self.heard_at = now;
+        self.ask_at = now.saturating_add(self.quiet());
+    }
+
+    pub(super) fn greeted(&mut self, now: Micros) {
+        self.stage = Stage::Greeted { again_at: now.saturating_add(HELLO_AGAIN) };
+    }
+
+    pub(super) fn welcomed(&mut self, now: Micros, welcome: &WorkerWelcome) {
+        self.stage = Stage::Welcomed;
+        let WorkerWelcome { pilot, worker, token, .. } = *welcome;
+        self.resume = Some(WorkerResume { pilot, worker, token });
+        self.incarnation = welcome.incarnation;
+        self.secret = welcome.link;
+        self.applied = 0;
+        self.sent = 0;
+        self.beat_every = welcome.beat_ms.clamp(10, 3_600_000) * MILLISECOND;
+        self.orphan_after = welcome.orphan_ms.saturating_mul(MILLISECOND);
+        self.beat_at = now;
+        self.heard(now);
+    }
+
+    pub(super) fn is_welcomed(&self) -> bool {
+        self.stage == Stage::Welcomed
+    }
+
+    /// Whether the agent may be taken to know what the worker does, so that something new may start.
+    pub(super) fn is_live(&self, now: Micros) -> bool {
+        self.is_welcomed() && now < self.heard_at.saturating_add(self.quiet())
+    }
+
+    const fn quiet(&self) -> Micros {
+        QUIET_BEATS * self.beat_every
+    }
+
+    /// When the worker is on its own.
+    pub(super) const fn orphaned_at(&self) -> Micros {
+        self.heard_at.saturating_add(self.orphan_after)
+    }
+
+    /// When the connection has something to do.
+    pub(super) fn next_timer(&self) -> Option<Micros> {
+        match self.stage {
+            Stage::Offline => None,
+            Stage::Greeted { again_at } => Some(again_at),
+            Stage::Welcomed => Some(self.beat_at.min(self.ask_at)),
+        }
+    }
+
+    /// The beat to publish, if it is time.
+    pub(super) fn due_beat(&mut self, now: Micros, hash: u64) -> Option<Beat> {
+        (now >= self.beat_at).then(|| {
+            self.beat_at = now + self.beat_every;
+            self.next_beat(hash)
+        })
+    }
+
+    /// Whether it is time to ask a silent agent for a word.
+    pub(super) fn due_question(&mut self, now: Micros) -> bool {
+        let due = now >= self.ask_at;
+        if due {
+            self.ask_at = now + self.quiet();
+        }
+        due
+    }
+
+    pub(super) fn next_beat(&mut self, hash: u64) -> Beat {
+        self.beat += 1;
+        let worker = self.resume.as_ref().map_or(0, |resume| resume.worker);
+        let Self { secret, beat, applied, sent, .. } = *self;
+        Beat { worker, link: secret, beat, applied, sent, hash }
+    }
+}

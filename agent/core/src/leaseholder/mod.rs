@@ -1,0 +1,1 @@
+//! What a worker's process knows of its leases: the pure half of the worker.

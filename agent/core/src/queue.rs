@@ -1,0 +1,158 @@
+//! The queue of ready tasks, by scheduling class.
+//!
+//! A class is what the scheduler cannot tell apart: one mode with one set of needs. Entries are runs of
+//! offsets, ordered by priority and then by arrival, so a million ready tasks of an array are one entry.
+//! Entries may be stale: a task counts as ready by its slot alone.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::interface::Micros;
+use crate::resources::Amounts;
+
+/// Where an entry stands: higher priority first, then earlier arrival.
+pub type Place = (Reverse<i32>, u64);
+
+/// A run of tasks of one submission that were ready when it was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The submission.
+    pub submission: u64,
+    /// The first offset.
+    pub lo: u32,
+    /// One past the last offset.
+    pub hi: u32,
+}
+
+/// What the scheduler cannot tell apart.
+#[derive(Debug)]
+pub struct Class {
+    /// The mode.
+    pub mode: String,
+    /// What one task takes.
+    pub needs: Amounts,
+    /// Submissions of the class.
+    users: u64,
+    entries: BTreeMap<Place, Entry>,
+    /// How long a task of the class runs, a moving mean, microseconds; `None`: none has ended yet.
+    pub mean_us: Option<u64>,
+    /// Since when its first entry found no room.
+    pub blocked: Option<Micros>,
+}
+
+/// All classes and what is ready in them.
+#[derive(Debug, Default)]
+pub struct Queue {
+    classes: Vec<Class>,
+    free: Vec<usize>,
+    by_key: BTreeMap<(String, Amounts), usize>,
+    heads: BTreeSet<(Place, usize)>,
+    arrivals: u64,
+}
+
+impl Queue {
+    /// The class of a mode and needs, for one more submission.
+    pub fn enter_class(&mut self, mode: &str, needs: Amounts) -> usize {
+        let key = (mode.to_owned(), needs);
+        if let Some(at) = self.by_key.get(&key) {
+            self.classes[*at].users += 1;
+            return *at;
+        }
+        let class = Class {
+            mode: key.0.clone(),
+            needs: key.1.clone(),
+            users: 1,
+            entries: BTreeMap::new(),
+            mean_us: None,
+            blocked: None,
+        };
+        let at = if let Some(at) = self.free.pop() {
+            self.classes[at] = class;
+            at
+        } else {
+            self.classes.push(class);
+            self.classes.len() - 1
+        };
+        self.by_key.insert(key, at);
+        at
+    }
+
+    /// A submission of the class is gone.
+    pub fn leave_class(&mut self, at: usize) {
+        let class = &mut self.classes[at];
+        class.users -= 1;
+        if class.users == 0 {
+            let entries = std::mem::take(&mut class.entries);
+            if let Some(head) = entries.first_key_value() {
+                self.heads.remove(&(*head.0, at));
+            }
+            let key = (class.mode.clone(), class.needs.clone());
+            self.by_key.remove(&key);
+            self.free.push(at);
+        }
+    }
+
+    /// One class.
+    pub fn class(&self, at: usize) -> &Class {
+        &self.classes[at]
+    }
+
+    /// One class.
+    pub fn class_mut(&mut self, at: usize) -> &mut Class {
+        &mut self.classes[at]
+    }
+
+    /// Puts ready tasks into the queue.
+    pub fn push(&mut self, at: usize, priority: i32, entry: Entry) {
+        self.arrivals += 1;
+        let place = (Reverse(priority), self.arrivals);
+        self.change_head(at, |entries| {
+            entries.insert(place, entry);
+        });
+    }
+
+    /// The first entry of a class.
+    pub fn first(&self, at: usize) -> Option<Entry> {
+        self.classes[at].entries.first_key_value().map(|(_, entry)| *entry)
+    }
+
+    /// Drops the first entry of a class.
+    pub fn pop(&mut self, at: usize) {
+        self.change_head(at, |entries| {
+            entries.pop_first();
+        });
+    }
+
+    /// The first entry of a class begins later now.
+    pub fn shorten(&mut self, at: usize, lo: u32) {
+        if let Some(mut first) = self.classes[at].entries.first_entry() {
+            first.get_mut().lo = lo;
+        }
+    }
+
+    /// Classes with something ready, in the order of their first entries.
+    pub fn order(&self) -> Vec<usize> {
+        self.heads.iter().map(|(_, class)| *class).collect()
+    }
+
+    /// Whether nothing is ready.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    fn change_head(&mut self, at: usize, change: impl FnOnce(&mut BTreeMap<Place, Entry>)) {
+        let entries = &mut self.classes[at].entries;
+        let before = entries.first_key_value().map(|(place, _)| *place);
+        change(entries);
+        let after = entries.first_key_value().map(|(place, _)| *place);
+        if before != after {
+            if let Some(before) = before {
+                self.heads.remove(&(before, at));
+            }
+            if let Some(after) = after {
+                self.heads.insert((after, at));
+            }
+            self.classes[at].blocked = None;
+        }
+    }
+}

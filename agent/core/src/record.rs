@@ -1,0 +1,96 @@
+//! What must last: records, the one way in which lasting state changes (DESIGN R4).
+//!
+//! Live, every lasting change is first said as a record, applied, and handed to the journal; after a
+//! restart the same records are applied again. Leases, liveness, credit and subscriptions are not in them:
+//! those are rebuilt from what peers say.
+
+use std::sync::Arc;
+
+use scalems_protocol::client::SessionKind;
+use scalems_protocol::group::{Data, Run};
+use scalems_protocol::id::Origin;
+use scalems_protocol::state::{Ending, Strength};
+use scalems_protocol::task::Template;
+use scalems_protocol::TaskError;
+
+use crate::interface::Micros;
+
+/// One lasting change.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A session was opened.
+    Session {
+        /// Its number.
+        session: u64,
+        /// Its name; empty for an unnamed one.
+        name: String,
+        /// Its kind.
+        kind: SessionKind,
+    },
+    /// Tasks were accepted.
+    Submitted(Submitted),
+    /// Tasks ended, all alike.
+    Ended(Ended),
+    /// An attempt was used up without ending its tasks: by their own failure, or by a worker lost while
+    /// they ran.
+    Fault {
+        /// Which tasks, which attempt.
+        run: Run,
+        /// Whether the worker was lost.
+        crash: bool,
+    },
+    /// Tasks are to end.
+    CancelAsked {
+        /// The submission.
+        submission: u64,
+        /// The first offset.
+        lo: u32,
+        /// One past the last.
+        hi: u32,
+        /// How hard.
+        strength: Strength,
+    },
+    /// A submission that has ended was dropped.
+    Forgotten {
+        /// Its number.
+        submission: u64,
+    },
+}
+
+/// Tasks were accepted.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The submission's number.
+    pub submission: u64,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What its tasks share.
+    pub template: Arc<Template>,
+    /// How many.
+    pub count: u32,
+    /// The index of the first, and the step.
+    pub indices: (u32, u32),
+    /// Their data.
+    pub data: Data,
+    /// To which attachment results are pushed; none: they are held.
+    pub push: Option<u64>,
+    /// When.
+    pub at: Micros,
+}
+
+/// Tasks ended, all alike.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which tasks, and the attempt whose result it is; 0: no attempt was made.
+    pub run: Run,
+    /// How.
+    pub ending: Ending,
+    /// Their values.
+    pub data: Data,
+    /// The exit code of all.
+    pub exit_code: Option<i32>,
+    /// The time that all of them ran, summed, microseconds.
+    pub ran_us: u64,
+    /// Why they did not end well.
+    pub error: Option<TaskError>,
+}

@@ -1,0 +1,212 @@
+//! Sessions: a client's life with the pilot, its numbered requests, and the results on their way to it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use scalems_protocol::client::{AgentToClient, ClientToAgent, Durable, Results, SessionKind};
+use scalems_protocol::group::{Gather, ResultGroup};
+use scalems_protocol::{Role, limits};
+
+use crate::interface::{Micros, Peer};
+use crate::record::Ended;
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its number.
+    pub number: u64,
+    /// Its name; empty for an unnamed one.
+    pub name: String,
+    /// Its kind.
+    pub kind: SessionKind,
+    /// Its attachments; an exclusive one has one, for ever.
+    pub attachments: Vec<u64>,
+    /// The latest submission.
+    pub last: Option<u64>,
+    /// The client's own names.
+    pub uids: BTreeMap<String, u64>,
+}
+
+/// One seat in a session. Its number is the first half of its submissions' origin.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Its number.
+    pub number: u64,
+    /// The session.
+    pub session: u64,
+    /// What the peer may do.
+    pub role: Role,
+    /// The number that its holder's token is for.
+    pub holder: u64,
+    /// The connection, while there is one.
+    pub peer: Option<Peer>,
+    /// When the connection went.
+    pub detached: Option<Micros>,
+    /// Cancel its tasks when it was gone for so long, microseconds; 0: keep them.
+    pub cancel_after: Micros,
+    /// Changing requests.
+    pub requests: Requests,
+    /// Results on their way.
+    pub outbox: Outbox,
+    /// Streaming tasks that have not ended, and their bytes.
+    pub window: (u64, u64),
+    /// Reads that wait.
+    pub waits: usize,
+}
+
+/// The numbering of changing requests.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// The highest number seen.
+    pub high: u64,
+    low: u64,
+    answers: BTreeMap<u64, AgentToClient>,
+    /// The submission that each request brought, while it is known.
+    pub submissions: BTreeMap<u64, u64>,
+}
+
+/// What a request's number says.
+#[derive(Debug)]
+pub enum Numbered {
+    /// It is the next one.
+    New,
+    /// It was answered before.
+    Again(Box<AgentToClient>),
+    /// It was answered and the answer is not kept any more, or numbers were skipped.
+    Wrong(String),
+    /// Too many answers are kept.
+    TooManyOpen,
+}
+
+impl Requests {
+    /// Takes a number and a low-water mark in.
+    pub fn take(&mut self, number: u64, low_water: u64) -> Numbered {
+        if low_water > self.low && low_water <= self.high + 1 {
+            self.low = low_water;
+            self.answers = self.answers.split_off(&low_water);
+        }
+        if number == self.high + 1 {
+            if self.answers.len() as u64 >= limits::OPEN_REQUESTS {
+                return Numbered::TooManyOpen;
+            }
+            self.high = number;
+            return Numbered::New;
+        }
+        match self.answers.get(&number) {
+            Some(answer) => Numbered::Again(Box::new(answer.clone())),
+            None => Numbered::Wrong(format!(
+                "request {number} is neither the next one ({}) nor one whose answer is kept",
+                self.high + 1
+            )),
+        }
+    }
+
+    /// Keeps the answer to a request.
+    pub fn answer(&mut self, number: u64, answer: AgentToClient) {
+        if number >= self.low {
+            self.answers.insert(number, answer);
+        }
+    }
+}
+
+/// A result on its way, with its origin's request.
+#[derive(Debug)]
+struct Pending {
+    group: ResultGroup,
+    data: scalems_protocol::group::Data,
+}
+
+/// Results on their way to one attachment, in numbered deliveries that are kept until acknowledged.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pending: VecDeque<Pending>,
+    unacknowledged: VecDeque<(Results, Vec<Bytes>, u64)>,
+    unacknowledged_bytes: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+    last: u64,
+}
+
+impl Outbox {
+    /// Adds a result.
+    pub fn push(&mut self, ended: &Ended, origin: scalems_protocol::Origin, incarnation: u64) {
+        self.bytes += crate::task::table::result_bytes(ended);
+        let group = ResultGroup {
+            run: ended.run,
+            origin,
+            incarnation,
+            ending: ended.ending,
+            place: scalems_protocol::group::Place::default(),
+            exit_code: ended.exit_code,
+            ran_us: ended.ran_us,
+            error: ended.error.clone(),
+        };
+        self.pending.push_back(Pending { group, data: ended.data.clone() });
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.unacknowledged.is_empty()
+    }
+
+    /// The number of the next delivery that the peer has not taken in.
+    pub fn next(&self) -> u64 {
+        self.unacknowledged.front().map_or(self.last + 1, |(first, _, _)| first.delivery)
+    }
+
+    /// Makes the next delivery, if there is something to deliver and room for it.
+    pub fn deliver(&mut self, durable: Durable) -> Option<(Results, Vec<Bytes>)> {
+        if self.pending.is_empty() || self.unacknowledged_bytes >= limits::WINDOW_BYTES {
+            return None;
+        }
+        let mut gather = Gather::default();
+        let mut groups = Vec::new();
+        let mut values = 0;
+        while let Some(next) = self.pending.front() {
+            values += next.data.ends.len();
+            let full = gather.bytes() + next.data.bytes.len() > limits::MESSAGE_BYTES
+                || groups.len() == limits::GROUPS
+                || values > 4 * limits::BATCH_TASKS;
+            if full && !groups.is_empty() {
+                break;
+            }
+            let Some(Pending { mut group, data }) = self.pending.pop_front() else { break };
+            group.place = gather.add(&data);
+            groups.push(group);
+        }
+        self.last += 1;
+        let results = Results { delivery: self.last, durable, groups };
+        let bytes = gather.bytes() as u64;
+        let blobs = gather.finish();
+        self.unacknowledged_bytes += bytes;
+        self.unacknowledged.push_back((results.clone(), blobs.clone(), bytes));
+        Some((results, blobs))
+    }
+
+    /// Deliveries up to `delivery` were taken in.
+    pub fn acknowledge(&mut self, delivery: u64) {
+        while self.unacknowledged.front().is_some_and(|(results, _, _)| results.delivery <= delivery) {
+            if let Some((_, _, bytes)) = self.unacknowledged.pop_front() {
+                self.unacknowledged_bytes -= bytes;
+            }
+        }
+        let pending: u64 = self.pending.iter().map(|pending| pending.data.bytes.len() as u64).sum();
+        self.bytes = self.unacknowledged_bytes + pending;
+    }
+
+    /// What was sent and not acknowledged, to be sent again.
+    pub fn again(&self) -> impl Iterator<Item = (Results, Vec<Bytes>)> + '_ {
+        self.unacknowledged.iter().map(|(results, blobs, _)| (results.clone(), blobs.clone()))
+    }
+}
+
+/// Whether a message changes something, and so is not for observers.
+pub fn changes(message: &ClientToAgent) -> bool {
+    use scalems_protocol::client::NamedClientToAgent as Named;
+    match message {
+        ClientToAgent::Envelope(_) => true,
+        ClientToAgent::Named(named) => {
+            matches!(named, Named::Submit(_) | Named::Cancel(_) | Named::Forget(_) | Named::Stop(_))
+        }
+    }
+}

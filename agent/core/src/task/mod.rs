@@ -1,0 +1,9 @@
+//! Tasks: submissions, the states of their tasks, their dependencies and results.
+
+pub mod dependency;
+pub mod submission;
+pub mod table;
+
+pub use dependency::{Blocker, Standing};
+pub use submission::{Faults, Slot, Submission};
+pub use table::Tasks;

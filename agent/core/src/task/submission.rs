@@ -1,0 +1,196 @@
+//! One submission: what its tasks share, and the state of each as runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use scalems_protocol::client::Counts;
+use scalems_protocol::group::Data;
+use scalems_protocol::id::Origin;
+use scalems_protocol::limits;
+use scalems_protocol::select::Pick;
+use scalems_protocol::state::{Strength, TaskState};
+use scalems_protocol::task::Template;
+
+use crate::interface::Micros;
+use crate::record::{Ended, Submitted};
+use crate::runs::RunMap;
+use crate::task::Blocker;
+
+/// Where one task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its state.
+    pub state: TaskState,
+    /// The latest attempt, 0 before the first.
+    pub attempt: u32,
+    /// The worker of the latest attempt, 0 before the first.
+    pub worker: u32,
+}
+
+/// What was charged to one task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Its own failures.
+    pub own: u32,
+    /// Workers lost while it ran.
+    pub crashes: u32,
+}
+
+/// Tasks that were submitted together.
+#[derive(Debug)]
+pub struct Submission {
+    /// Its number.
+    pub number: u64,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What its tasks share.
+    pub template: Arc<Template>,
+    /// The index of offset 0, and the step.
+    pub indices: (u32, u32),
+    /// Their data, until all have ended.
+    pub data: Data,
+    /// To which attachment results are pushed; none: they are held here.
+    pub push: Option<u64>,
+    /// When it was submitted.
+    pub at: Micros,
+    /// The state of each task.
+    pub slots: RunMap<Slot>,
+    /// Its tasks by state.
+    pub counts: Counts,
+    /// What was charged, for those that were charged.
+    pub faults: BTreeMap<u32, Faults>,
+    /// Which of its leased tasks are to end.
+    pub canceling: Vec<(u32, u32, Strength)>,
+    /// Higher attempts than the slots say, after an older attempt was adopted: numbers never come back.
+    pub passed: Vec<(u32, u32, u32)>,
+    /// Results that are held, by the first offset of each run.
+    pub results: BTreeMap<u32, Ended>,
+    /// What has to end before.
+    pub blockers: Vec<Blocker>,
+    /// Submissions that wait for this one.
+    pub dependents: Vec<u64>,
+    /// The scheduling class.
+    pub class: usize,
+}
+
+impl Submission {
+    /// A new submission; its tasks wait.
+    pub fn new(from: &Submitted) -> Self {
+        let waiting = Slot { state: TaskState::Waiting, attempt: 0, worker: 0 };
+        let counts = Counts { waiting: u64::from(from.count), ..Counts::default() };
+        Self {
+            number: from.submission,
+            origin: from.origin,
+            template: Arc::clone(&from.template),
+            indices: from.indices,
+            data: from.data.clone(),
+            push: from.push,
+            at: from.at,
+            slots: RunMap::new(from.count, waiting),
+            counts,
+            faults: BTreeMap::new(),
+            canceling: Vec::new(),
+            passed: Vec::new(),
+            results: BTreeMap::new(),
+            blockers: Vec::new(),
+            dependents: Vec::new(),
+            class: usize::MAX,
+        }
+    }
+
+    /// How many tasks it has.
+    pub const fn count(&self) -> u32 {
+        self.slots.len()
+    }
+
+    /// Whether it is an array: many tasks that share their data.
+    pub fn is_array(&self) -> bool {
+        self.data.ends.is_empty() && self.count() > 1
+    }
+
+    /// The index that people know the task by.
+    pub const fn index(&self, offset: u32) -> u32 {
+        self.indices.0 + self.indices.1 * offset
+    }
+
+    /// Moves tasks to a new slot, and counts.
+    pub fn set(&mut self, lo: u32, hi: u32, slot: Slot) {
+        for stretch in self.slots.stretches(lo, hi) {
+            *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
+        }
+        *self.counts.of(slot.state) += u64::from(hi - lo);
+        self.slots.set(lo, hi, slot);
+    }
+
+    /// The bytes of data that leases of these tasks carry.
+    pub fn bytes(&self, lo: u32, hi: u32) -> u64 {
+        if lo >= hi {
+            return 0;
+        }
+        let ends = &self.data.ends;
+        if !ends.is_empty() {
+            let start = if lo == 0 { 0 } else { ends[lo as usize - 1] };
+            return u64::from(ends[hi as usize - 1] - start);
+        }
+        let each = self.data.bytes.len();
+        if self.count() == 1 || each > limits::INLINE_BYTES { each as u64 * u64::from(hi - lo) } else { 0 }
+    }
+
+    /// How hard the task at `offset` is to be canceled, if it is.
+    pub fn canceling(&self, offset: u32) -> Option<Strength> {
+        self.canceling.iter().rev().find(|(lo, hi, _)| (*lo..*hi).contains(&offset)).map(|(_, _, how)| *how)
+    }
+
+    /// The highest attempt that the task at `offset` ever had, as its slot says `attempt`.
+    pub fn highest_attempt(&self, offset: u32, attempt: u32) -> u32 {
+        let passed = self.passed.iter().filter(|(lo, hi, _)| (*lo..*hi).contains(&offset));
+        passed.map(|(_, _, passed)| *passed).fold(attempt, u32::max)
+    }
+
+    /// The offsets that a pick selects, as ranges.
+    pub fn picked(&self, pick: &Pick) -> Vec<(u32, u32)> {
+        let count = self.count();
+        let Some((first, last, step)) = pick.indices else { return vec![(0, count)] };
+        let (base, stride) = self.indices;
+        if step == 1 && stride == 1 {
+            let lo = first.saturating_sub(base).min(count);
+            let hi = last.saturating_add(1).saturating_sub(base).min(count);
+            return if lo < hi && last >= base { vec![(lo, hi)] } else { Vec::new() };
+        }
+        (0..count)
+            .filter(|offset| {
+                let index = self.index(*offset);
+                index >= first && index <= last && (index - first).is_multiple_of(step.max(1))
+            })
+            .map(|offset| (offset, offset + 1))
+            .collect()
+    }
+
+    /// Keeps a result. Neighbours that are alike and have no value become one.
+    pub fn hold(&mut self, ended: Ended) {
+        let (lo, hi) = (ended.run.lo, ended.run.hi);
+        if ended.data.bytes.is_empty() && ended.data.ends.is_empty() && ended.error.is_none() {
+            let before = self.results.range_mut(..lo).next_back().map(|(_, result)| result);
+            if let Some(before) = before.filter(|before| {
+                before.run.hi == lo
+                    && before.run.attempt == ended.run.attempt
+                    && before.ending == ended.ending
+                    && before.exit_code == ended.exit_code
+                    && before.error.is_none()
+                    && before.data.bytes.is_empty()
+                    && before.data.ends.is_empty()
+            }) {
+                before.run.hi = hi;
+                before.ran_us += ended.ran_us;
+                return;
+            }
+        }
+        self.results.insert(lo, ended);
+    }
+
+    /// The held result of the task at `offset`.
+    pub fn result(&self, offset: u32) -> Option<&Ended> {
+        let (_, ended) = self.results.range(..=offset).next_back()?;
+        (offset < ended.run.hi).then_some(ended)
+    }
+}

@@ -1,0 +1,144 @@
+//! All submissions, and the one place where records change them.
+
+use std::collections::BTreeMap;
+
+use scalems_protocol::client::Counts;
+use scalems_protocol::limits;
+use scalems_protocol::state::TaskState;
+
+use crate::record::{Ended, Record};
+use crate::task::{Slot, Submission};
+
+/// All submissions.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    submissions: BTreeMap<u64, Submission>,
+    /// All tasks by state.
+    pub counts: Counts,
+    /// Bytes of data of tasks that have not ended.
+    pub data_bytes: u64,
+    /// Bytes of results that are held.
+    pub result_bytes: u64,
+    /// The highest number given.
+    pub last: u64,
+}
+
+impl Tasks {
+    /// The submission with this number.
+    pub fn get(&self, number: u64) -> Option<&Submission> {
+        self.submissions.get(&number)
+    }
+
+    /// The submission with this number.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut Submission> {
+        self.submissions.get_mut(&number)
+    }
+
+    /// The submission with this number, which is known to exist.
+    pub fn known(&mut self, number: u64) -> &mut Submission {
+        self.submissions.get_mut(&number).expect("a submission in hand is in the table")
+    }
+
+    /// All submissions by number.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Submission> {
+        self.submissions.values()
+    }
+
+    /// The submissions from `number` on.
+    pub fn from(&self, number: u64) -> impl Iterator<Item = &Submission> {
+        self.submissions.range(number..).map(|(_, submission)| submission)
+    }
+
+    /// How many submissions are known.
+    pub fn len(&self) -> usize {
+        self.submissions.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.submissions.is_empty()
+    }
+
+    /// Moves tasks to a new slot, and counts. Only for what need not last: leases and readiness.
+    pub fn set(&mut self, number: u64, lo: u32, hi: u32, slot: Slot) {
+        let submission = self.submissions.get_mut(&number).expect("a submission in hand is in the table");
+        for stretch in submission.slots.stretches(lo, hi) {
+            *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
+        }
+        *self.counts.of(slot.state) += u64::from(hi - lo);
+        submission.set(lo, hi, slot);
+    }
+
+    /// Applies a lasting change, live and in replay alike.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Session { .. } => {}
+            Record::Submitted(from) => {
+                let submission = Submission::new(from);
+                self.last = self.last.max(from.submission);
+                self.counts.waiting += u64::from(from.count);
+                self.data_bytes += submission.data.bytes.len() as u64;
+                let before = self.submissions.insert(from.submission, submission);
+                assert!(before.is_none(), "a submission's number is given once");
+            }
+            Record::Ended(ended) => self.apply_ended(ended),
+            Record::Fault { run, crash } => {
+                if let Some(submission) = self.submissions.get_mut(&run.submission) {
+                    for offset in run.lo..run.hi {
+                        let faults = submission.faults.entry(offset).or_default();
+                        *if *crash { &mut faults.crashes } else { &mut faults.own } += 1;
+                    }
+                }
+            }
+            Record::CancelAsked { submission, lo, hi, strength } => {
+                if let Some(submission) = self.submissions.get_mut(submission) {
+                    submission.canceling.retain(|(from, to, _)| *from < *lo || *to > *hi);
+                    submission.canceling.push((*lo, *hi, *strength));
+                }
+            }
+            Record::Forgotten { submission } => {
+                if let Some(gone) = self.submissions.remove(submission) {
+                    for stretch in gone.slots.all() {
+                        *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
+                    }
+                    self.data_bytes -= gone.data.bytes.len() as u64;
+                    self.result_bytes -= gone.results.values().map(result_bytes).sum::<u64>();
+                }
+            }
+        }
+    }
+
+    fn apply_ended(&mut self, ended: &Ended) {
+        let run = ended.run;
+        let Some(submission) = self.submissions.get_mut(&run.submission) else { return };
+        for stretch in submission.slots.stretches(run.lo, run.hi) {
+            assert!(!stretch.value.state.is_final(), "a task ends once");
+            *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
+            let state = TaskState::from(ended.ending);
+            *self.counts.of(state) += u64::from(stretch.hi - stretch.lo);
+            submission.set(stretch.lo, stretch.hi, Slot { state, ..stretch.value });
+        }
+        if submission.push.is_none() {
+            self.result_bytes += result_bytes(ended);
+            submission.hold(ended.clone());
+        }
+        if submission.counts.unfinished() == 0 {
+            self.data_bytes -= submission.data.bytes.len() as u64;
+            submission.data = scalems_protocol::group::Data::default();
+            submission.canceling = Vec::new();
+            submission.blockers = Vec::new();
+        }
+    }
+
+    /// Why `count` more tasks with `bytes` of data cannot be held, if they cannot.
+    pub fn full(&self, count: u32, bytes: usize) -> bool {
+        self.counts.unfinished() + u64::from(count) > limits::PILOT_TASKS
+            || self.data_bytes + bytes as u64 > limits::PILOT_BYTES
+    }
+}
+
+/// What a result takes.
+pub fn result_bytes(ended: &Ended) -> u64 {
+    let error = ended.error.as_ref().map_or(0, |error| error.message.len() + 64);
+    (ended.data.bytes.len() + 4 * ended.data.ends.len() + error) as u64
+}

@@ -1,0 +1,177 @@
+//! The agent's view of its workers.
+
+pub mod belief;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use scalems_protocol::group::{Data, LeaseGroup, Run};
+use scalems_protocol::limits;
+use scalems_protocol::state::TaskState;
+use scalems_protocol::task::Template;
+use scalems_protocol::worker::Beat;
+
+use crate::interface::{Micros, Peer};
+use crate::resources::Amounts;
+pub use belief::Belief;
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It takes leases.
+    Active,
+    /// Its connection is gone or it must say hello again: it gets no new leases.
+    Suspect,
+    /// It ends once what runs has ended.
+    Draining,
+    /// It was silent for too long; its leases were taken back.
+    Lost,
+    /// It said goodbye.
+    Gone,
+}
+
+impl Standing {
+    /// The name that people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspect => "suspect",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A lease that is on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The group; its place and template are filled in when the message is made.
+    pub group: LeaseGroup,
+    /// What the tasks share.
+    pub template: Arc<Template>,
+    /// Their data.
+    pub data: Data,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number.
+    pub number: u32,
+    /// Its name, unique among those that live.
+    pub name: String,
+    /// Its host.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its connection, once its hello was answered.
+    pub peer: Option<Peer>,
+    /// Where it is in its life.
+    pub standing: Standing,
+    /// Its modes, and whether each is instant.
+    pub modes: BTreeMap<String, bool>,
+    /// What it offers.
+    pub capacity: Amounts,
+    /// What its leases take, those ahead included.
+    pub used: Amounts,
+    /// Leases of instant modes.
+    pub instant: u64,
+    /// Leases that have not started, and those that run.
+    pub leases: (u64, u64),
+    /// Bytes of data of its leases.
+    pub bytes: u64,
+    /// How many leases it holds of each submission.
+    pub holds: BTreeMap<u64, u64>,
+    /// Tasks that ended there.
+    pub ended: u64,
+    /// When it was last heard of.
+    pub heard: Micros,
+    /// When something was last sent to it.
+    pub told: Micros,
+    /// The secret of this connection.
+    pub link: u64,
+    /// The last numbered message sent.
+    pub sent: u64,
+    /// The last report received.
+    pub received: u64,
+    /// The last report that it was told is recorded.
+    pub recorded: u64,
+    /// The last report whose records are durable.
+    pub durable: u64,
+    /// What it should hold.
+    pub belief: Belief,
+    /// Leases that it was told to drop without a result, in the state last reported.
+    pub ghosts: Vec<(Run, TaskState)>,
+    /// Leases on their way out.
+    pub outgoing: Vec<Outgoing>,
+    /// Beats that were equal, and that differed.
+    pub beats: (u64, u64),
+    /// Beats in a row that could not be compared.
+    pub uncompared: u32,
+    /// The newest beat that waits for the report it names.
+    pub beat: Option<Beat>,
+    /// Whether its holdings were asked for.
+    pub asked: bool,
+    /// Bytes of results that it keeps until it is told that they are recorded.
+    pub unrecorded_bytes: u64,
+}
+
+impl Worker {
+    /// Whether it may get leases.
+    pub fn takes_leases(&self) -> bool {
+        self.standing == Standing::Active && self.peer.is_some()
+    }
+
+    /// Whether it lives, as far as is known.
+    pub const fn lives(&self) -> bool {
+        matches!(self.standing, Standing::Active | Standing::Suspect | Standing::Draining)
+    }
+
+    /// Counts leases of one submission that it holds now.
+    pub fn occupy(&mut self, submission: u64, mode: &str, needs: &Amounts, bytes: u64, tasks: u64, state: TaskState) {
+        if self.modes.get(mode).copied().unwrap_or(false) {
+            self.instant += tasks;
+        } else {
+            self.used.add(needs, tasks);
+        }
+        self.bytes += bytes;
+        *self.holds.entry(submission).or_default() += tasks;
+        *if state == TaskState::Running { &mut self.leases.1 } else { &mut self.leases.0 } += tasks;
+    }
+
+    /// Counts leases of one submission that it holds no more.
+    pub fn vacate(&mut self, submission: u64, mode: &str, needs: &Amounts, bytes: u64, tasks: u64, state: TaskState) {
+        if self.modes.get(mode).copied().unwrap_or(false) {
+            self.instant -= tasks;
+        } else {
+            self.used.sub(needs, tasks);
+        }
+        self.bytes -= bytes;
+        let held = self.holds.get_mut(&submission).expect("leases that end were held");
+        *held -= tasks;
+        if *held == 0 {
+            self.holds.remove(&submission);
+        }
+        *if state == TaskState::Running { &mut self.leases.1 } else { &mut self.leases.0 } -= tasks;
+    }
+
+    /// Forgets all leases: they are counted anew.
+    pub fn empty(&mut self) {
+        self.used = Amounts::default();
+        self.instant = 0;
+        self.leases = (0, 0);
+        self.bytes = 0;
+        self.holds.clear();
+        self.outgoing.clear();
+    }
+
+    /// How many more instant tasks it may be granted; arrays cost less and may go further ahead.
+    pub fn instant_room(&self, array: bool) -> u64 {
+        if self.bytes >= limits::CREDIT_BYTES {
+            return 0;
+        }
+        let credit = if array { limits::CREDIT_RANGE_TASKS } else { limits::CREDIT_TASKS };
+        u64::from(credit).saturating_sub(self.instant)
+    }
+}

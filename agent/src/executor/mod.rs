@@ -1,0 +1,301 @@
+//! Runs programs and reports what happened to them.
+//!
+//! It knows nothing of tasks, leases or messages: the caller gives each program a key and gets events with that
+//! key. Nothing here waits for the caller, and no call of the caller waits for a program.
+//!
+//! ```text
+//! caller ── start, stop ──► inbox ──► spawner (one of 2 to 4 threads) ── clone ──► program
+//!        ◄── events, wake ── queue ◄──┘        │ ▲                                  │ dies with the worker
+//!                                      sweep   ▼ │ swept                            ▼
+//!                                      sweeper (one thread) ── kills ──► what outlives its program
+//!                                      guard (a process)    ── kills ──► what outlives the worker
+//! ```
+//!
+//! What is promised:
+//! - Every program that was accepted gets exactly one `Ended`, whatever becomes of it.
+//! - A program finds the arguments, environment, directory, limits and CPUs that it was given, three descriptors
+//!   (and one more by wish), default signal handling, and a process group of its own.
+//! - When its main process ends, the rest of it is killed: its group, its descendants, and daemons that bear its
+//!   marks. The outcome waits for that, but not longer than a second.
+//! - When the worker dies, however it dies, its programs die.
+//! - What a program writes is counted in full and kept up to a cap; no flood of it stalls other programs.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::SigSet;
+
+mod capture;
+mod guard;
+mod inbox;
+mod kin;
+mod lookup;
+mod outcome;
+mod prepare;
+mod proc;
+mod program;
+mod queue;
+mod shared;
+mod spawn;
+mod spawner;
+mod spec;
+mod survey;
+mod sweeper;
+mod sys;
+mod table;
+
+pub use outcome::{
+    Captured, Exit, Leftovers, LogFileState, ProgramEvent, ProgramOutcome, StartError, Step, StoppedBy,
+};
+pub use queue::Wake;
+pub use spawn::Method;
+pub use spec::{
+    Capture, DEFAULT_GRACE, DEFAULT_TAIL, FileMade, Limit, LogFile, ProgramSpec, Resource, Stderr, Stdin,
+};
+
+use guard::Guard;
+use inbox::Inbox;
+use kin::Kin;
+use queue::EventQueue;
+use shared::{Open, Shared};
+use spawner::{CELLS_PER_SPAWNER, Command, Spawner};
+use sweeper::{Sweep, Sweeper};
+use sys::SharedCells;
+
+/// Most spawner threads that make sense: together they start more programs a second than a node has work for.
+const MAX_THREADS: usize = 16;
+
+/// How an executor works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Spawner threads; `None`: one per core up to 4, and at least 2, so that a program that is slow to load
+    /// does not keep all others waiting.
+    pub threads: Option<usize>,
+    /// Variables that tell one program from all others that run, taken together; they mark its descendants.
+    pub marks: Vec<String>,
+    /// A variable and value that every program of this worker, and nothing else, has in its environment: by it
+    /// even daemons are found after the worker's death. Without it, process groups are.
+    pub worker_mark: Option<String>,
+    /// How processes are made; the best that the system allows is found from here on.
+    pub method: Method,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let marks = ["SCALEMS_TASK", "SCALEMS_ATTEMPT", "SCALEMS_RANK"];
+        Self { threads: None, marks: marks.map(str::to_owned).into(), worker_mark: None, method: Method::Borrowed }
+    }
+}
+
+/// How strongly a program is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM to its group, and after its grace time as `Kill`.
+    Request,
+    /// SIGKILL to its group and to all its descendants.
+    Kill,
+}
+
+/// Why the executor did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The system refused what the executor itself needs.
+    #[error("the executor cannot {what}: {source}")]
+    Setup {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The key belongs to a program that is not over.
+    #[error("program key {key} is in use: each program needs its own until its end was reported")]
+    KeyInUse {
+        /// The key.
+        key: u64,
+    },
+    /// After [`Executor::shutdown`].
+    #[error("the executor is shut down and starts no more programs")]
+    Closed,
+    /// Some programs did not end in time. They were killed and die as soon as the kernel lets them.
+    #[error("{} programs were still there when the executor had to end", keys.len())]
+    StillRunning {
+        /// Their keys.
+        keys: Vec<u64>,
+    },
+}
+
+/// Runs programs. Dropping it kills them.
+pub struct Executor {
+    shared: Arc<Shared>,
+    _guard: Guard,
+}
+
+impl Executor {
+    /// Starts the threads and the guard. Makes this process a subreaper, see [`become_subreaper`].
+    ///
+    /// `wake` is called when events wait where none did.
+    pub fn start(config: Config, wake: Wake) -> Result<Self, ExecutorError> {
+        let setup = |what| move |source| ExecutorError::Setup { what, source };
+        take_standard_descriptors().map_err(setup("open /dev/null"))?;
+        become_subreaper().map_err(setup("adopt orphaned processes"))?;
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let threads = config.threads.unwrap_or(cores.clamp(2, 4)).clamp(1, MAX_THREADS);
+        let inboxes: io::Result<Vec<_>> = (0..threads).map(|_| Inbox::new()).collect();
+        let shared = Arc::new(Shared {
+            events: EventQueue::new(wake),
+            kin: Kin::new(config.marks),
+            sweeper: Inbox::new().map_err(setup("make an eventfd"))?,
+            spawners: inboxes.map_err(setup("make an eventfd"))?,
+            cells: SharedCells::new(threads * CELLS_PER_SPAWNER).map_err(setup("map shared memory"))?,
+            null: File::open("/dev/null").map_err(setup("open /dev/null"))?,
+            open: Mutex::new(Open { waiting: vec![0; threads], ..Open::default() }),
+            ended: Condvar::new(),
+        });
+        let mark = config.worker_mark.as_ref().map(String::as_bytes);
+        let guard = Guard::start(&shared.cells, mark).map_err(setup("start its guard process"))?;
+        let sweeper = Sweeper::new(Arc::clone(&shared), Some(guard.pid())).map_err(setup("read /proc"))?;
+        // From here on, dropping `executor` ends the threads that were started.
+        let executor = Self { shared, _guard: guard };
+        let shared = &executor.shared;
+        run_thread("scalems-sweep".to_owned(), shared, move || sweeper.run())
+            .map_err(setup("start a thread"))?;
+        for index in 0..threads {
+            let spawner = Spawner::new(index, Arc::clone(shared), config.method)
+                .map_err(setup("prepare a spawner"))?;
+            run_thread(format!("scalems-spawn-{index}"), shared, move || spawner.run())
+                .map_err(setup("start a thread"))?;
+        }
+        Ok(executor)
+    }
+
+    /// Accepts a program. All else, also why it could not be started, comes as events.
+    pub fn start_program(&self, key: u64, spec: ProgramSpec) -> Result<(), ExecutorError> {
+        let mut open = self.shared.open();
+        if open.closed {
+            return Err(ExecutorError::Closed);
+        }
+        if open.spawner_of.contains_key(&key) {
+            return Err(ExecutorError::KeyInUse { key });
+        }
+        // The one with the shortest queue; between equals, in turn.
+        let count = open.waiting.len();
+        let turn = open.turn;
+        let shortest = (0..count)
+            .map(|step| (turn + step) % count)
+            .min_by_key(|index| open.waiting.get(*index).copied())
+            .ok_or(ExecutorError::Closed)?;
+        open.turn = shortest + 1;
+        open.spawner_of.insert(key, shortest);
+        if let Some(waiting) = open.waiting.get_mut(shortest) {
+            *waiting += 1;
+        }
+        // Under the lock, so that no stop of it and no shutdown comes before it.
+        self.send(shortest, Command::Start { key, spec: Box::new(spec) });
+        Ok(())
+    }
+
+    /// Stops a program, whether it runs or waits for its start. Returns whether there was one to stop; if not,
+    /// its `Ended` is among the events, or was.
+    pub fn stop_program(&self, key: u64, stop: Stop, reason: impl Into<String>) -> bool {
+        let Some(spawner) = self.shared.open().spawner_of.get(&key).copied() else { return false };
+        self.send(spawner, Command::Stop { key, stop, reason: reason.into() });
+        true
+    }
+
+    /// Moves all events that wait to the end of `into`.
+    pub fn drain(&self, into: &mut Vec<ProgramEvent>) {
+        self.shared.events.drain(into);
+    }
+
+    /// Kills every program and ends the threads, at the latest at `deadline`. The events stay to be drained.
+    pub fn shutdown(&self, deadline: Instant) -> Result<(), ExecutorError> {
+        let mut open = self.shared.open();
+        if !open.closed {
+            open.closed = true;
+            for spawner in 0..open.waiting.len() {
+                self.send(spawner, Command::Shutdown { until: deadline });
+            }
+        }
+        // The spawners stop at the deadline by themselves; this much later they are given up.
+        let patience = deadline + Duration::from_millis(500);
+        while open.threads > 1 {
+            let left = patience.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let (guard, _) =
+                self.shared.ended.wait_timeout(open, left).unwrap_or_else(std::sync::PoisonError::into_inner);
+            open = guard;
+        }
+        let keys: Vec<u64> = open.spawner_of.keys().copied().collect();
+        drop(open);
+        self.shared.sweeper.send(Sweep::Stop);
+        if keys.is_empty() { Ok(()) } else { Err(ExecutorError::StillRunning { keys }) }
+    }
+
+    fn send(&self, spawner: usize, command: Command) {
+        self.shared.spawners.get(spawner).expect("invariant: every index has an inbox").send(command);
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if let Err(error) = self.shutdown(Instant::now() + Duration::from_secs(2)) {
+            tracing::error!(%error, "the executor was dropped");
+        }
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor").finish_non_exhaustive()
+    }
+}
+
+/// Makes this process adopt its descendants that lose their parents, so that none escapes it.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// Descriptors 0 to 2 must be open, or a program's pipes could get these numbers and lose them again in the
+/// child. Rust sees to it in its own binaries; in a library of somebody else's process nobody does.
+fn take_standard_descriptors() -> io::Result<()> {
+    for standard in [0, 1, 2] {
+        // SAFETY: the number is only asked about, not used as an owner.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(standard) };
+        if fcntl(fd, FcntlArg::F_GETFD).is_err() {
+            // The lowest free number is this one. It stays open for the life of the process.
+            std::mem::forget(File::options().read(true).write(true).open("/dev/null")?);
+        }
+    }
+    Ok(())
+}
+
+/// Runs one of the executor's threads. A panic in one would leave programs without an owner, so it ends the
+/// worker, whose death is known how to be dealt with.
+fn run_thread(name: String, shared: &Arc<Shared>, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    struct Last(Arc<Shared>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                std::process::abort();
+            }
+            self.0.open().threads -= 1;
+            self.0.ended.notify_all();
+        }
+    }
+    let last = Last(Arc::clone(shared));
+    shared.open().threads += 1;
+    let body = move || {
+        let _last = last;
+        // The worker's signals are for its own threads; and no handler may run in a child that is being made.
+        SigSet::all().thread_block().expect("invariant: a full set is valid");
+        body();
+    };
+    thread::Builder::new().name(name).spawn(body).map(drop)
+}

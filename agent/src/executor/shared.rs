@@ -1,0 +1,49 @@
+//! What the executor's threads have in common.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::inbox::Inbox;
+use super::kin::Kin;
+use super::queue::EventQueue;
+use super::spawner::Command;
+use super::sweeper::Sweep;
+use super::sys::SharedCells;
+
+/// Shared by the handle, the spawners and the sweeper.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) events: EventQueue,
+    pub(super) kin: Kin,
+    pub(super) sweeper: Inbox<Sweep>,
+    pub(super) spawners: Vec<Inbox<Command>>,
+    /// Process ids of running programs, for the guard.
+    pub(super) cells: SharedCells,
+    /// `/dev/null`.
+    pub(super) null: File,
+    /// Programs that are not over, and which spawner has each.
+    pub(super) open: Mutex<Open>,
+    /// Told when a thread ends.
+    pub(super) ended: Condvar,
+}
+
+/// See [`Shared::open`].
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    pub(super) spawner_of: HashMap<u64, usize>,
+    /// Programs per spawner that wait for their start.
+    pub(super) waiting: Vec<usize>,
+    /// Where the search for a spawner begins.
+    pub(super) turn: usize,
+    /// No more programs are taken.
+    pub(super) closed: bool,
+    /// Spawner threads that run.
+    pub(super) threads: usize,
+}
+
+impl Shared {
+    pub(super) fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,153 @@
+//! Looks at every process below the worker and says which program each belongs to.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::kin::{Kin, Roll};
+use super::proc::{Proc, Stat};
+
+/// A dead child that nobody has claimed for so long was an orphan of unknown family, not the child of another
+/// part of the worker, which would have reaped it.
+const UNCLAIMED: Duration = Duration::from_secs(10);
+
+/// One process below the worker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member {
+    pub(super) stat: Stat,
+    /// Program it belongs to.
+    pub(super) owner: Option<u64>,
+    /// What it is to us.
+    pub(super) relation: Relation,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// The main process of a program: its spawner reaps it.
+    Leader,
+    /// Our child by adoption: to be reaped by us, and its number is safe until then.
+    Adopted,
+    /// A child of ours that may be another part's of the worker: not to be touched.
+    Unclaimed,
+    /// Further down.
+    Descendant,
+}
+
+/// Remembers between surveys what was found out once.
+#[derive(Debug)]
+pub(super) struct Surveyor {
+    proc: Proc,
+    own: Stat,
+    guard: Option<i32>,
+    seen: HashMap<i32, Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    start: u64,
+    owner: Option<u64>,
+    /// If the owner is unknown: the programs that ran when it was first seen.
+    suspects: HashSet<u64>,
+    unclaimed_since: Option<Instant>,
+}
+
+impl Surveyor {
+    pub(super) fn new(guard: Option<i32>) -> io::Result<Self> {
+        let proc = Proc::open()?;
+        let own = proc.stat(std::process::id() as i32).ok_or(Errno::ESRCH)?;
+        Ok(Self { proc, own, guard, seen: HashMap::new() })
+    }
+
+    pub(super) fn proc(&self) -> &Proc {
+        &self.proc
+    }
+
+    /// The worker's own process group.
+    pub(super) fn own_group(&self) -> i32 {
+        self.own.group
+    }
+
+    /// Every process below the worker, parents before children.
+    pub(super) fn survey(&mut self, kin: &Kin, now: Instant) -> Result<Vec<Member>, Errno> {
+        let adopted: HashSet<i32> = kin.adopted().unwrap_or_default().into_iter().collect();
+        let roll = kin.roll();
+        let mut below: HashMap<i32, Vec<Stat>> = HashMap::new();
+        for stat in self.proc.all()? {
+            below.entry(stat.parent).or_default().push(stat);
+        }
+        let mut members = Vec::new();
+        let mut seen = HashMap::new();
+        let mut known = HashMap::new();
+        for stat in below.remove(&self.own.pid).unwrap_or_default() {
+            if Some(stat.pid) == self.guard {
+                known.insert(stat.pid, None);
+            } else if let Some(key) = roll.leaders.get(&stat.pid) {
+                members.push(Member { stat, owner: Some(*key), relation: Relation::Leader });
+            } else {
+                let child = self.child(kin, &roll, stat, adopted.contains(&stat.pid), now);
+                let relation = if child.is_ours(now) { Relation::Adopted } else { Relation::Unclaimed };
+                members.push(Member { stat, owner: child.owner, relation });
+                known.insert(stat.pid, child.owner);
+                seen.insert(stat.pid, child);
+            }
+        }
+        let mut next = 0;
+        while let Some(parent) = members.get(next).copied() {
+            next += 1;
+            for stat in below.remove(&parent.stat.pid).unwrap_or_default() {
+                let owner = roll.groups.get(&stat.group).copied().or(parent.owner);
+                members.push(Member { stat, owner, relation: Relation::Descendant });
+                seen.insert(stat.pid, Seen::of(stat, owner));
+            }
+        }
+        self.seen = seen;
+        kin.publish(known);
+        Ok(members)
+    }
+
+    /// A child of the worker that is no program's main process.
+    fn child(&mut self, kin: &Kin, roll: &Roll, stat: Stat, adopted: bool, now: Instant) -> Seen {
+        let mut child = match self.seen.remove(&stat.pid) {
+            Some(before) if before.start == stat.start => before,
+            _ => self.first_sight(kin, roll, stat, adopted),
+        };
+        if child.owner.is_none() {
+            // A later look may tell more: its group may be a program's that was being started.
+            child.owner = roll.groups.get(&stat.group).copied();
+        }
+        child.unclaimed_since = (stat.zombie && adopted).then(|| child.unclaimed_since.unwrap_or(now));
+        if child.owner.is_none() && !child.suspects.is_empty() {
+            let running: HashSet<u64> = roll.groups.values().copied().collect();
+            if child.suspects.is_disjoint(&running) {
+                // All programs that can have made it are over, so it is nobody's, whoever of them it was.
+                child.owner = child.suspects.iter().next().copied();
+            }
+        }
+        child
+    }
+
+    fn first_sight(&self, kin: &Kin, roll: &Roll, stat: Stat, adopted: bool) -> Seen {
+        let mut child = Seen::of(stat, roll.groups.get(&stat.group).copied());
+        if child.owner.is_none() && !stat.zombie {
+            let environ = std::fs::read(format!("/proc/{}/environ", stat.pid)).unwrap_or_default();
+            child.owner = roll.marks.get(&kin.marks_in(&environ)).copied();
+        }
+        // A process in a session of its own that fell to us without a sign of where it comes from.
+        if child.owner.is_none() && adopted && stat.session != self.own.session {
+            child.suspects = roll.groups.values().copied().collect();
+        }
+        child
+    }
+}
+
+impl Seen {
+    fn of(stat: Stat, owner: Option<u64>) -> Self {
+        Self { start: stat.start, owner, suspects: HashSet::new(), unclaimed_since: None }
+    }
+
+    fn is_ours(&self, now: Instant) -> bool {
+        self.owner.is_some() || self.unclaimed_since.is_some_and(|since| now - since >= UNCLAIMED)
+    }
+}

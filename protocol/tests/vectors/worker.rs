@@ -1,0 +1,174 @@
+//! Between workers and the agent.
+
+use scalems_protocol::group::{LeaseGroup, Place};
+use scalems_protocol::state::Strength;
+use scalems_protocol::worker::{
+    AgentToWorker, Beat, Holdings, Lease, ListHoldings, ModeOffer, Ping, Pong, Recorded, Report, Revoke,
+    WorkerGoodbye, WorkerHello, WorkerRefused, WorkerResume, WorkerStop, WorkerToAgent, WorkerWelcome,
+};
+use scalems_protocol::{Code, Refusal, Role, TaskState, VERSION};
+
+use crate::samples::{
+    ORIGIN, PILOT, done, echo, failed, full_template, held, place, raised, run, token,
+};
+use crate::{Sample, check_direction, plain, with_blobs};
+
+fn hello() -> WorkerHello {
+    let mode = |name: &str, instant| ModeOffer { name: name.into(), instant };
+    WorkerHello {
+        v: VERSION,
+        type_: "hello".into(),
+        must: Vec::new(),
+        name: "node-17".into(),
+        host: "node-17.cluster".into(),
+        pid: 4_711,
+        software: "scalems 0.1.0".into(),
+        offer: vec![("cores".into(), 32), ("gpus".into(), 4), ("memory".into(), 256_000)],
+        modes: vec![mode("task.executable", false), mode("scalems.echo", true)],
+        resume: None,
+        held: Vec::new(),
+    }
+}
+
+fn from_worker() -> Vec<Sample<WorkerToAgent>> {
+    let back = WorkerHello {
+        resume: Some(WorkerResume { pilot: PILOT, worker: 9, token: token(Role::Worker, 9) }),
+        held: vec![
+            held(run(5, 8, 16, 1), TaskState::Leased),
+            held(run(5, 4, 8, 1), TaskState::Running),
+            held(run(5, 0, 4, 1), TaskState::Done),
+        ],
+        ..hello()
+    };
+    let report = |number| Report { number, ..Report::default() };
+    let beat = Beat { worker: 9, link: 0xfeed_face_cafe_beef, beat: 12, applied: 4, sent: 6, hash: u64::MAX };
+    vec![
+        plain("hello of a new worker", hello()),
+        plain("hello of a worker that comes back", back),
+        plain("tasks run", Report { started: vec![run(5, 0, 4, 1), run(6, 0, 1, 2)], ..report(1) }),
+        with_blobs(
+            "results whose values lie in one frame",
+            Report {
+                results: vec![
+                    done(run(5, 0, 3, 1), place(0, 0, 6, &[1, 3, 6])),
+                    failed(run(5, 3, 4, 1), place(0, 6, 4, &[])),
+                    raised(run(6, 0, 1, 2)),
+                    done(run(7, 0, 1_000, 1), Place::default()),
+                ],
+                ..report(2)
+            },
+            &[b"abbcccoops"],
+        ),
+        plain("unstarted tasks come back", Report { returned: vec![run(5, 8, 16, 1)], ..report(3) }),
+        plain(
+            "all leases held",
+            Holdings { applied: 4, sent: 3, held: vec![held(run(5, 4, 8, 1), TaskState::Running)] },
+        ),
+        plain("a beat", beat),
+        plain("a sign of life", Pong {}),
+        plain("the worker ends", WorkerGoodbye { reason: "drained".into() }),
+    ]
+}
+
+fn to_worker() -> Vec<Sample<AgentToWorker>> {
+    let group = |submission, lo, hi, template, place| LeaseGroup {
+        run: run(submission, lo, hi, 1),
+        origin: ORIGIN,
+        template,
+        first: 0,
+        step: 1,
+        place,
+    };
+    vec![
+        plain(
+            "the answer to hello",
+            WorkerWelcome {
+                pilot: PILOT,
+                pilot_name: "demo".into(),
+                incarnation: 1,
+                worker: 9,
+                name: "node-17".into(),
+                token: token(Role::Worker, 9),
+                link: 0xfeed_face_cafe_beef,
+                beat_ms: 2_000,
+                orphan_ms: 600_000,
+                drop: vec![run(5, 0, 2, 1)],
+            },
+        ),
+        with_blobs(
+            "a batch and an array",
+            Lease {
+                number: 1,
+                recorded: 0,
+                templates: vec![echo(), full_template()],
+                groups: vec![
+                    group(5, 0, 3, 0, place(0, 0, 6, &[1, 3, 6])),
+                    LeaseGroup { first: 10, step: 2, ..group(6, 0, 16_384, 1, place(0, 6, 4, &[])) },
+                    group(7, 3, 4, 0, Place::default()),
+                ],
+            },
+            &[b"abbcccdata"],
+        ),
+        with_blobs(
+            "a large item in a frame of its own",
+            Lease {
+                number: 2,
+                recorded: 5,
+                templates: vec![echo()],
+                groups: vec![group(8, 0, 1, 0, place(1, 0, 5, &[]))],
+            },
+            &[b"", b"large"],
+        ),
+        plain(
+            "unstarted tasks are asked back",
+            Revoke {
+                number: 3,
+                runs: vec![run(5, 1, 3, 1)],
+                strength: Strength::Withdraw,
+                silent: false,
+                reason: String::new(),
+            },
+        ),
+        plain(
+            "running tasks are killed without a result",
+            Revoke {
+                number: 4,
+                runs: vec![run(6, 0, 8, 1), run(7, 3, 4, 1)],
+                strength: Strength::Kill,
+                silent: true,
+                reason: "a newer attempt runs elsewhere".into(),
+            },
+        ),
+        plain("reports were recorded", Recorded { recorded: 6 }),
+        plain("a sign of life is asked for", Ping {}),
+        plain("all leases are asked for", ListHoldings { beat_only: false }),
+        plain("a beat is asked for", ListHoldings { beat_only: true }),
+        plain("the worker is to end", WorkerStop { drain_ms: 30_000, reason: "the pilot ends".into() }),
+        plain(
+            "hello has to come again",
+            WorkerRefused { refusal: Refusal::new(Code::HelloFirst, "report 9 came where 8 was due; say hello again") },
+        ),
+    ]
+}
+
+#[test]
+fn worker_to_agent() {
+    check_direction(
+        "worker_to_agent",
+        &["hello", "report", "holdings", "beat", "pong", "goodbye"],
+        &from_worker(),
+        WorkerToAgent::encode,
+        WorkerToAgent::decode,
+    );
+}
+
+#[test]
+fn agent_to_worker() {
+    check_direction(
+        "agent_to_worker",
+        &["welcome", "lease", "revoke", "recorded", "ping", "list", "stop", "refused"],
+        &to_worker(),
+        AgentToWorker::encode,
+        AgentToWorker::decode,
+    );
+}

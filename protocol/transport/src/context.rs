@@ -1,0 +1,67 @@
+//! The libzmq context of a process.
+
+use std::sync::Arc;
+
+use crate::error::{Errno, TransportError};
+
+/// The oldest libzmq with the fixes to CURVE that we rely on, and the one that is bundled.
+const OLDEST: (i32, i32, i32) = (4, 3, 5);
+
+/// One libzmq context: its I/O thread and the sockets opened in it. Clones share it.
+///
+/// It holds up to 1,023 sockets of this process, whatever the number of peers: an agent needs about a dozen.
+/// What grows with the peers is the number of file descriptors, one a connection.
+///
+/// The last one to go (clone or socket) waits until what was sent is out, at most for the sockets' linger time.
+#[derive(Clone)]
+pub struct Context {
+    pub(crate) inner: zmq::Context,
+    identity: Arc<()>,
+}
+
+impl Context {
+    /// A context with one I/O thread, which carries more than one bus thread can use (about a gigabyte a
+    /// second). Fails if the linked libzmq is not fit, see [`check_build`].
+    pub fn new() -> Result<Self, TransportError> {
+        Self::with_io_threads(1)
+    }
+
+    /// A context with several I/O threads.
+    pub fn with_io_threads(threads: u8) -> Result<Self, TransportError> {
+        check_build()?;
+        let inner = zmq::Context::new();
+        let set = inner.set_io_threads(i32::from(threads.max(1)));
+        set.map_err(|error| TransportError::Option {
+            option: "ZMQ_IO_THREADS",
+            source: error.into(),
+        })?;
+        Ok(Self {
+            inner,
+            identity: Arc::new(()),
+        })
+    }
+
+    pub(crate) fn open(&self, kind: zmq::SocketType) -> Result<zmq::Socket, TransportError> {
+        let socket = self.inner.socket(kind);
+        socket.map_err(|error| TransportError::Open(Errno::from(error)))
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.identity, &other.identity)
+    }
+}
+
+/// Whether the linked libzmq is new enough and has CURVE. Without CURVE every curve option fails only when it
+/// is used, which would be in front of the user.
+pub fn check_build() -> Result<(), TransportError> {
+    let found = zmq::version();
+    if found < OLDEST {
+        let found = format!("{}.{}.{}", found.0, found.1, found.2);
+        return Err(TransportError::OldLibzmq { found });
+    }
+    if zmq::has("curve") == Some(true) {
+        Ok(())
+    } else {
+        Err(TransportError::NoCurve)
+    }
+}

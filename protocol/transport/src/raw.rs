@@ -1,0 +1,198 @@
+//! Every unsafe line of the crate: the calls into libzmq that the `zmq` crate has not, or panics in.
+//!
+//! The `zmq` crate cannot make a message out of counted bytes, cannot stop a monitor, knows not every option,
+//! and panics on error numbers it has no name for (a socket's path through a file gives `ENOTDIR`). It stays
+//! the owner of contexts and sockets.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::{ptr, slice};
+
+use bytes::Bytes;
+use zmq_sys as sys;
+
+use crate::error::Errno;
+
+/// Whether peers may come in when no authentication answers (`ZMQ_ZAP_ENFORCE_DOMAIN`); `zmq-sys` lacks it.
+pub(crate) const ZAP_ENFORCE_DOMAIN: c_int = 93;
+
+/// One frame: libzmq's message, which owns or shares its bytes.
+///
+/// It is plain data that may move: libzmq's counts are atomic, and it keeps no pointer to the struct itself.
+pub(crate) struct Frame {
+    message: sys::zmq_msg_t,
+}
+
+impl Frame {
+    /// An empty frame.
+    pub(crate) fn new() -> Self {
+        let mut message = sys::zmq_msg_t::default();
+        // SAFETY: the pointer is valid, and the call only fills the struct in.
+        let result = unsafe { sys::zmq_msg_init(&raw mut message) };
+        assert_eq!(
+            result, 0,
+            "invariant: libzmq cannot fail to make an empty message"
+        );
+        Self { message }
+    }
+
+    /// A frame with a copy of `bytes`.
+    pub(crate) fn copy(bytes: &[u8]) -> Self {
+        let mut message = sys::zmq_msg_t::default();
+        // SAFETY: the pointer is valid, and the struct holds nothing yet.
+        let result = unsafe { sys::zmq_msg_init_size(&raw mut message, bytes.len()) };
+        if result != 0 {
+            out_of_memory();
+        }
+        // SAFETY: libzmq has just made room for that many bytes, which nobody else sees yet.
+        unsafe {
+            let room = sys::zmq_msg_data(&raw mut message).cast::<u8>();
+            ptr::copy_nonoverlapping(bytes.as_ptr(), room, bytes.len());
+        }
+        Self { message }
+    }
+
+    /// A frame that shares `bytes`: they are let go when libzmq has sent them, on whichever thread that is.
+    pub(crate) fn share(bytes: Bytes) -> Self {
+        let mut message = sys::zmq_msg_t::default();
+        let (start, length) = (bytes.as_ptr().cast_mut().cast::<c_void>(), bytes.len());
+        let owner = Box::into_raw(Box::new(bytes)).cast::<c_void>();
+        // SAFETY: `start` points to `length` bytes that live until `let_go` takes `owner` back, which libzmq
+        // calls once. It only reads them: our sockets have no peer within the process that could write.
+        let result = unsafe { sys::zmq_msg_init_data(&raw mut message, start, length, Some(let_go), owner) };
+        if result != 0 {
+            out_of_memory();
+        }
+        Self { message }
+    }
+
+    /// The frame's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // libzmq asks for a mutable pointer and only reads.
+        let message = (&raw const self.message).cast_mut();
+        // SAFETY: a made frame has as many bytes at its start as it says, and they stay while it is borrowed.
+        unsafe {
+            let start = sys::zmq_msg_data(message).cast::<u8>();
+            slice::from_raw_parts(start, sys::zmq_msg_size(message))
+        }
+    }
+
+    /// Whether more frames of the same message follow.
+    pub(crate) fn more(&self) -> bool {
+        // SAFETY: the frame was made.
+        unsafe { sys::zmq_msg_more(&raw const self.message) != 0 }
+    }
+
+    /// What the connection that the frame came by says about itself, such as `User-Id`.
+    pub(crate) fn property(&self, name: &CStr) -> Option<&[u8]> {
+        // SAFETY: the frame was made and the name ends in a zero. The text belongs to the connection's
+        // properties, which the frame keeps alive.
+        unsafe {
+            let text = sys::zmq_msg_gets(&raw const self.message, name.as_ptr());
+            (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes())
+        }
+    }
+
+    /// Sends the frame without waiting, with `more` if others of the message follow. On an error it is unsent.
+    pub(crate) fn send(&mut self, socket: &mut zmq::Socket, more: bool) -> Result<(), Errno> {
+        let flags = sys::ZMQ_DONTWAIT | if more { sys::ZMQ_SNDMORE } else { 0 };
+        loop {
+            // SAFETY: both pointers are valid and exclusive. When it succeeds libzmq takes the content and
+            // leaves an empty message.
+            let result =
+                unsafe { sys::zmq_msg_send(&raw mut self.message, socket.as_mut_ptr(), flags as c_int) };
+            match result {
+                -1 if Errno::last() == Errno::INTERRUPTED => {}
+                -1 => return Err(Errno::last()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The next frame, if one is there.
+    pub(crate) fn receive(socket: &mut zmq::Socket) -> Result<Option<Self>, Errno> {
+        let mut frame = Self::new();
+        loop {
+            // SAFETY: both pointers are valid and exclusive; libzmq releases the old content.
+            let result = unsafe {
+                sys::zmq_msg_recv(
+                    &raw mut frame.message,
+                    socket.as_mut_ptr(),
+                    sys::ZMQ_DONTWAIT as c_int,
+                )
+            };
+            match result {
+                -1 => match Errno::last() {
+                    Errno::INTERRUPTED => {}
+                    Errno::AGAIN => return Ok(None),
+                    other => return Err(other),
+                },
+                _ => return Ok(Some(frame)),
+            }
+        }
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: the frame was made and is closed once.
+        let result = unsafe { sys::zmq_msg_close(&raw mut self.message) };
+        debug_assert_eq!(result, 0, "invariant: only a frame that was made is closed");
+    }
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+/// Takes back what [`Frame::share`] gave away.
+///
+/// # Safety
+/// `owner` is what `share` made, and this is its only call.
+unsafe extern "C" fn let_go(_start: *mut c_void, owner: *mut c_void) {
+    // SAFETY: by the obligation above.
+    drop(unsafe { Box::from_raw(owner.cast::<Bytes>()) });
+}
+
+fn out_of_memory() -> ! {
+    handle_alloc_error(Layout::new::<sys::zmq_msg_t>())
+}
+
+/// Sets an option that is a whole number.
+pub(crate) fn set_number(socket: &mut zmq::Socket, option: c_int, value: c_int) -> Result<(), Errno> {
+    let place = (&raw const value).cast::<c_void>();
+    // SAFETY: the option's value is read from a whole number of the size given.
+    checked(unsafe { sys::zmq_setsockopt(socket.as_mut_ptr(), option, place, size_of::<c_int>()) })
+}
+
+/// Listens at an address.
+pub(crate) fn bind(socket: &mut zmq::Socket, endpoint: &str) -> Result<(), Errno> {
+    let endpoint = text(endpoint);
+    // SAFETY: the socket is open and the text ends in a zero.
+    checked(unsafe { sys::zmq_bind(socket.as_mut_ptr(), endpoint.as_ptr()) })
+}
+
+/// Connects to an address, now or when somebody listens there.
+pub(crate) fn connect(socket: &mut zmq::Socket, endpoint: &str) -> Result<(), Errno> {
+    let endpoint = text(endpoint);
+    // SAFETY: the socket is open and the text ends in a zero.
+    checked(unsafe { sys::zmq_connect(socket.as_mut_ptr(), endpoint.as_ptr()) })
+}
+
+/// Ends the watch over a socket's connections. It must come before the reader of the watch closes: libzmq's
+/// I/O thread waits for ever with an event that nobody can take.
+pub(crate) fn stop_monitor(socket: &mut zmq::Socket) -> Result<(), Errno> {
+    // SAFETY: the socket is open, and no address means to stop.
+    checked(unsafe { sys::zmq_socket_monitor(socket.as_mut_ptr(), ptr::null(), 0) })
+}
+
+fn text(endpoint: &str) -> CString {
+    CString::new(endpoint).expect("invariant: an endpoint was checked and holds no zero byte")
+}
+
+fn checked(result: c_int) -> Result<(), Errno> {
+    if result == -1 { Err(Errno::last()) } else { Ok(()) }
+}

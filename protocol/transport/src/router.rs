@@ -1,0 +1,207 @@
+//! The server's end of requests: a ROUTER.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use scalems_protocol::Role;
+
+use crate::context::Context;
+use crate::directory::PrivateDir;
+use crate::domain::{IpcDomain, TcpDomain};
+use crate::endpoint::Endpoint;
+use crate::error::{Errno, SendError, TransportError};
+use crate::keys::KeyPair;
+use crate::message::{self, Message, Part, Taken};
+use crate::monitor::ConnectionEvent;
+use crate::options::Use;
+use crate::poll::{Pollable, sealed::HasSocket};
+use crate::raw::Frame;
+use crate::socket::Socket;
+use crate::zap::{TcpPermit, Zap};
+
+/// One connection of a peer to a router. libzmq counts them up from a random number, so one comes again only
+/// after four billion connections; a peer that reconnects has a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub u32);
+
+impl PeerId {
+    /// libzmq's own routing ids are a zero byte and a number in network order.
+    fn from_routing_id(id: &[u8]) -> Option<Self> {
+        match *id {
+            [0, a, b, c, d] => Some(Self(u32::from_be_bytes([a, b, c, d]))),
+            _ => None,
+        }
+    }
+
+    fn routing_id(self) -> [u8; 5] {
+        let [a, b, c, d] = self.0.to_be_bytes();
+        [0, a, b, c, d]
+    }
+}
+
+/// A message and whom it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The connection that it came by.
+    pub peer: PeerId,
+    /// The role that the connection's key or socket gives.
+    pub role: Role,
+    /// What came.
+    pub message: Message,
+}
+
+/// Why a message was dropped. It is one peer's doing and no reason to end anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The message had more frames than [`crate::FRAMES`].
+    #[error("a message of {frames} frames; {} are allowed", crate::FRAMES)]
+    TooManyFrames {
+        /// How many it had.
+        frames: usize,
+    },
+    /// The peer chose its routing id itself, by which it could pass for another.
+    #[error("the peer set its own routing id")]
+    OwnRoutingId,
+    /// The authentication gave the connection no role.
+    #[error("the connection has no role")]
+    NoRole,
+}
+
+/// What a router has received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A message.
+    Message(Received),
+    /// A message that was dropped.
+    Refused {
+        /// From whom; nobody who can be answered if it set its own routing id.
+        peer: Option<PeerId>,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// A ROUTER: it knows its peers apart, and sending to one that left is an error.
+pub struct Router {
+    socket: Socket,
+    refused: u64,
+}
+
+impl Router {
+    /// A router that listens nowhere yet.
+    pub fn new(context: &Context) -> Result<Self, TransportError> {
+        let socket = Socket::open(context, Use::Router)?;
+        Ok(Self { socket, refused: 0 })
+    }
+
+    /// Listens at the socket file of `domain` in `directory`; several may be bound one after the other.
+    pub fn bind_ipc(
+        &mut self,
+        zap: &Zap,
+        domain: IpcDomain,
+        directory: &PrivateDir,
+    ) -> Result<Endpoint, TransportError> {
+        self.socket.bind_ipc(zap, domain, directory)
+    }
+
+    /// Listens at a TCP port, any free one for 0, and says which.
+    pub fn bind_tcp(
+        &mut self,
+        permit: &TcpPermit<'_>,
+        domain: TcpDomain,
+        address: IpAddr,
+        port: u16,
+        keys: &KeyPair,
+    ) -> Result<u16, TransportError> {
+        self.socket.bind_tcp(permit, domain, address, port, keys)
+    }
+
+    /// The next message, if one is there.
+    pub fn recv(&mut self) -> Result<Option<Incoming>, TransportError> {
+        self.receive().map_err(TransportError::Receive)
+    }
+
+    fn receive(&mut self) -> Result<Option<Incoming>, Errno> {
+        let socket = &mut self.socket.inner;
+        let Some(id) = Frame::receive(socket)? else {
+            return Ok(None);
+        };
+        // Asked for every message, about 50 ns: a role that was remembered by number could be taken over by
+        // one that sets the number of a peer that left as its own routing id.
+        let sender = sender(&id);
+        let first = match sender {
+            Ok(_) => Frame::receive(socket)?.ok_or(Errno::AGAIN)?,
+            Err((peer, refusal)) => {
+                message::drain(socket, &id)?;
+                return Ok(Some(self.refuse(peer, refusal)));
+            }
+        };
+        let (peer, role) = sender.expect("invariant: the other case has returned");
+        match message::take_rest(socket, first)? {
+            Taken::Message(message) => Ok(Some(Incoming::Message(Received { peer, role, message }))),
+            Taken::TooMany(frames) => Ok(Some(self.refuse(Some(peer), Refusal::TooManyFrames { frames }))),
+        }
+    }
+
+    fn refuse(&mut self, peer: Option<PeerId>, refusal: Refusal) -> Incoming {
+        self.refused += 1;
+        Incoming::Refused { peer, refusal }
+    }
+
+    /// How many messages were dropped so far.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Sends a message to one peer as a whole or not at all, without waiting.
+    pub fn send(&mut self, peer: PeerId, header: &[u8], blobs: &[Bytes]) -> Result<(), SendError> {
+        self.send_parts(peer, &Part::Borrowed(header), blobs)
+    }
+
+    /// As [`Self::send`]; a large header is not copied.
+    pub fn send_message(&mut self, peer: PeerId, message: &Message) -> Result<(), SendError> {
+        self.send_parts(peer, &Part::Counted(&message.header), &message.blobs)
+    }
+
+    fn send_parts(&mut self, peer: PeerId, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), SendError> {
+        message::check(header, blobs)?;
+        let socket = &mut self.socket.inner;
+        Frame::copy(&peer.routing_id()).send(socket, true)?;
+        Ok(message::send(socket, header, blobs)?)
+    }
+
+    /// Begins to watch the connections. From then on [`Self::connection_event`] must be asked whenever
+    /// [`crate::Source::connections`] is ready: events that nobody takes stay in memory.
+    pub fn watch(&mut self) -> Result<(), TransportError> {
+        self.socket.watch()
+    }
+
+    /// The next event of the connections, if there is one.
+    pub fn connection_event(&mut self) -> Result<Option<ConnectionEvent>, TransportError> {
+        self.socket.connection_event()
+    }
+}
+
+/// Who sent the message that begins with this routing id.
+fn sender(id: &Frame) -> Result<(PeerId, Role), (Option<PeerId>, Refusal)> {
+    // `Identity` is what the peer sends as its own routing id, and the key that libzmq keeps it under.
+    let chosen = id
+        .property(c"Identity")
+        .is_some_and(|identity| !identity.is_empty());
+    let peer = PeerId::from_routing_id(id.bytes()).filter(|_| !chosen);
+    let Some(peer) = peer else {
+        return Err((None, Refusal::OwnRoutingId));
+    };
+    // libzmq lets the authentication's word for `User-Id` stand over one that the peer sends.
+    let user = id.property(c"User-Id").and_then(|user| str::from_utf8(user).ok());
+    let role = user.and_then(Role::from_name);
+    role.map(|role| (peer, role)).ok_or((Some(peer), Refusal::NoRole))
+}
+
+impl HasSocket for Router {
+    fn socket(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+impl Pollable for Router {}

@@ -1,0 +1,102 @@
+//! Nothing waits by sleeping: a test that does is slow on a fast machine and fails on a slow one.
+
+use crate::{
+    finding::Finding,
+    rust_source::{RustSource, line_of, words},
+    tree::Tree,
+};
+
+/// Files that may sleep, each with the reason why no event could be waited for.
+const ALLOWED: &[(&str, &str)] = &[];
+
+/// The sleeps in the source at `path`: of a thread anywhere, of any kind in test code. Around the core a
+/// tokio timer is how a deadline is kept, so it passes there.
+pub(crate) fn check(path: &str, text: &str) -> Vec<Finding> {
+    check_with(path, text, ALLOWED)
+}
+
+fn check_with(path: &str, text: &str, allowed: &[(&str, &str)]) -> Vec<Finding> {
+    if allowed.iter().any(|(allowed, _)| *allowed == path) {
+        return Vec::new();
+    }
+    let code = RustSource::split(text).code;
+    let tests_from = if path.split('/').any(|folder| folder == "tests") {
+        0
+    } else {
+        // By custom the tests of a module are its end.
+        code.find("#[cfg(test)]").unwrap_or(code.len())
+    };
+    let sleeps = words(&code, "sleep").filter(|&position| is_call(&code, position, position >= tests_from));
+    let finding = |position| {
+        Finding::new(
+            path,
+            line_of(&code, position),
+            "waits by sleeping: wait for the event",
+        )
+    };
+    sleeps.map(finding).collect()
+}
+
+fn is_call(code: &str, position: usize, in_test: bool) -> bool {
+    let before = code[..position].trim_end();
+    let called = code[position + "sleep".len()..].trim_start().starts_with('(');
+    if before.ends_with("thread::") {
+        return true;
+    }
+    let of_tokio = before.ends_with("time::");
+    let bare = !before.ends_with([':', '.']) && !before.ends_with("fn");
+    in_test && called && (of_tokio || bare)
+}
+
+/// Entries of the list that name no file.
+pub(crate) fn stale(tree: &Tree) -> Vec<Finding> {
+    let stale = ALLOWED.iter().filter(|(path, _)| tree.get(path).is_none());
+    stale
+        .map(|(path, _)| Finding::new(path, 0, "may sleep, but does not exist"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::lines;
+
+    #[test]
+    fn sleeping_threads_are_found_everywhere() {
+        assert_eq!(
+            lines(&check_with(
+                "agent/src/a.rs",
+                "std::thread::sleep(d);\nthread::sleep(d)",
+                &[]
+            )),
+            [1, 2]
+        );
+        assert_eq!(lines(&check_with("a.rs", "use std::thread::sleep;", &[])), [1]);
+        assert!(check_with("a.rs", "thread::sleep(d)", &[("a.rs", "no event to wait for")]).is_empty());
+    }
+
+    #[test]
+    fn sleeping_tests_are_found() {
+        assert_eq!(
+            lines(&check_with(
+                "tests/tests/e2e.rs",
+                "tokio::time::sleep(d).await;",
+                &[]
+            )),
+            [1]
+        );
+        assert_eq!(
+            lines(&check_with("tests/tests/e2e.rs", "\nsleep(d).await;", &[])),
+            [2]
+        );
+        let module = "time::sleep(d).await;\n#[cfg(test)]\nmod tests { fn f() { time::sleep(d).await } }";
+        assert_eq!(lines(&check_with("agent/src/a.rs", module, &[])), [3]);
+    }
+
+    #[test]
+    fn other_sleeps_pass() {
+        let text =
+            "Mode::sleep(5); task.sleep(5); fn sleep() {} Command::new(\"sleep\"); // thread::sleep(1)";
+        assert!(check_with("tests/tests/e2e.rs", text, &[]).is_empty());
+    }
+}
