@@ -476,8 +476,10 @@ pub enum Reply {
 
 /// Rows, and where to go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub struct Listing<T> {
     /// The rows.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::PAGE_ROWS as usize }>")]
     pub rows: Vec<T>,
     /// Where the next part begins, if there is more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -659,6 +661,11 @@ pub struct Explanation {
     pub reasons: Vec<String>,
 }
 
+/// Nothing: the agent looks whether the client is still there. No answer is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientPing {}
+
 /// The attachment ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detached {
@@ -683,6 +690,8 @@ messages! {
         Results = "results",
         /// The answer to a read.
         Answer = "answer",
+        /// The agent looks whether the client is still there.
+        ClientPing = "ping",
         /// The attachment ends.
         Detached = "detached",
     }

@@ -74,6 +74,8 @@ pub enum Input {
     ClientGone(Peer),
     /// A worker's connection is gone.
     WorkerGone(Peer),
+    /// Some client's connection is gone, and it is not known whose: something is sent to all.
+    SomeClientGone,
     /// Some worker's connection is gone, and it is not known whose: all are asked for a sign of life.
     SomeWorkerGone,
     /// Somebody began to listen to a topic.

@@ -191,7 +191,7 @@ struct Plan<'a> {
     step: &'a AtomicI32,
     errno: &'a AtomicI32,
     parent: i32,
-    /// Highest descriptor to close one by one, where there is no close_range.
+    /// Highest descriptor to close one by one, where there is no `close_range`.
     last_fd: Option<RawFd>,
 }
 
@@ -311,7 +311,7 @@ unsafe fn reset_signals() {
     }
 }
 
-/// Where there is no close_range: the last number worth closing. Ours are all closed on exec; this is for what
+/// Where there is no `close_range`: the last number worth closing. Ours are all closed on exec; this is for what
 /// a library may have left open, and such were open before this call.
 fn highest_descriptor() -> RawFd {
     let mut highest = 2;

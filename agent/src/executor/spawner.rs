@@ -19,6 +19,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::Stop;
+use super::inbox::Inbox;
 use super::lookup;
 use super::outcome::{Leftovers, ProgramEvent, StartError, Step};
 use super::prepare::{Feed, Prepared};
@@ -127,7 +128,7 @@ impl Spawner {
     }
 
     fn obey(&mut self) {
-        let Some(commands) = self.shared.spawners.get(self.index).map(|inbox| inbox.take()) else { return };
+        let Some(commands) = self.shared.spawners.get(self.index).map(Inbox::take) else { return };
         for command in commands {
             match command {
                 Command::Start { key, spec } => self.backlog.push_back((key, spec)),

@@ -120,10 +120,8 @@ impl Sweeper {
                 self.kills.contains(&key) || self.jobs.contains_key(&key) || !keys.contains(&key)
             });
             match member.relation {
-                Relation::Unclaimed => {}
                 Relation::Adopted if member.stat.zombie => self.bury(member),
                 Relation::Leader if doomed => self.kill_leader(member),
-                Relation::Leader => {}
                 Relation::Adopted | Relation::Descendant if doomed => {
                     if !member.stat.zombie {
                         groups.insert(member.stat.group);
@@ -134,7 +132,7 @@ impl Sweeper {
                         job.killed.insert(pid);
                     }
                 }
-                Relation::Adopted | Relation::Descendant => {}
+                _ => {}
             }
         }
         for group in groups {

@@ -23,13 +23,6 @@ pub(super) enum What {
     Stderr,
 }
 
-impl What {
-    /// That of one of [`Program::streams`].
-    pub(super) fn stream(index: usize) -> Self {
-        if index == 0 { Self::Stdout } else { Self::Stderr }
-    }
-}
-
 impl Token {
     pub(super) fn pack(self) -> u64 {
         u64::from(self.round) << 32 | (self.place as u64) << 2 | self.what as u64

@@ -54,20 +54,15 @@ fn ensemble(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
             spans.extend(lane?);
         }
     }
-    let simulated = started.elapsed();
+    let simulated_s = started.elapsed().as_secs_f64();
     let (first, both) = (analyse(dir, 1)?, analyse(dir, 2)?);
     print!("{}", table(&[&first, &both]));
-    let analysed = started.elapsed();
+    let analysed_s = started.elapsed().as_secs_f64() - simulated_s;
     let picture = Picture::draw(&[&first, &both], &spans)?;
     std::fs::write(dir.join("free-energy.svg"), picture.svg())?;
     std::fs::write(dir.join("free-energy.png"), picture.png(2.0)?)?;
-    let drawn = started.elapsed();
-    println!(
-        "simulated in {:.2} s, analysed in {:.2} s, drawn in {:.2} s",
-        simulated.as_secs_f64(),
-        (analysed - simulated).as_secs_f64(),
-        (drawn - analysed).as_secs_f64()
-    );
+    let drawn_s = started.elapsed().as_secs_f64() - analysed_s - simulated_s;
+    println!("simulated in {simulated_s:.2} s, analysed in {analysed_s:.2} s, drawn in {drawn_s:.2} s");
     Ok(())
 }
 

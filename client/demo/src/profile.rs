@@ -363,7 +363,9 @@ fn first_guess(centres_nm: &[f64], histograms: &[[f64; BINS]]) -> Vec<f64> {
 
 fn sum(blocks: &[Histogram]) -> [f64; BINS] {
     let mut counts = [0.0; BINS];
-    blocks.iter().for_each(|block| block.add_to(&mut counts));
+    for block in blocks {
+        block.add_to(&mut counts);
+    }
     counts
 }
 

@@ -165,14 +165,14 @@ pub fn run_replica(args: &ReplicaArgs) -> Result<Summary, DemoError> {
         state: run.state(),
     };
     store::write(&summary.restart, &restart)?;
-    let sampled = Sampled {
+    let outcome = Sampled {
         window: args.window,
         generation: args.generation,
         steps: summary.steps,
         kinetic_temperature_k: summary.kinetic_temperature_k,
         blocks,
     };
-    store::write(&summary.result, &sampled)?;
+    store::write(&summary.result, &outcome)?;
     Ok(summary)
 }
 

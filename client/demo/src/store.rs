@@ -90,7 +90,7 @@ pub fn result_path(dir: &Path, window: u32, generation: u32) -> PathBuf {
     dir.join(format!("generation-{generation}-window-{window:02}.result"))
 }
 
-/// Publishes `value` at `path`: until the rename there is nothing, after it all of it.
+/// Publishes `value` at `path`, whose directory is made if need be: until the rename there is nothing, after it all of it.
 ///
 /// The temporary name bears the process id, so that an attempt given up for lost but still running cannot
 /// write into its successor's file. The disk is not waited for: a power cut may leave a file that `read` refuses.
@@ -105,7 +105,9 @@ pub(crate) fn write<T: Sealed>(path: &Path, value: &T) -> Result<(), DemoError> 
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
-    fs::write(&part, content)
+    let directory = path.parent().unwrap_or_else(|| Path::new(""));
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(&part, content))
         .and_then(|()| fs::rename(&part, path))
         .map_err(failed)
 }

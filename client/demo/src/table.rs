@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 
 use crate::profile::{Profile, Quantity};
 
+/// What a row is called, and where its numbers are.
+type Row = (&'static str, fn(&Profile) -> Quantity);
+
 /// Well depths, barrier and errors, a column of measured values for each profile (say, after the first generation
 /// and after all) beside the exact ones. Lines end in a newline and fit 80 columns for up to two profiles.
 pub fn table(stages: &[&Profile]) -> String {
     let mut text = String::new();
-    let rows: [(&str, fn(&Profile) -> Quantity); 3] = [
+    let rows: [Row; 3] = [
         ("depth of the left well", |p| p.left_depth),
         ("depth of the right well", |p| p.right_depth),
         ("right side over left side", |p| p.right_over_left),
@@ -33,8 +36,8 @@ pub fn table(stages: &[&Profile]) -> String {
     );
     line(
         &mut text,
-        "mean error bar",
-        stages.iter().map(|p| format!("{:.3}", mean_error(p))),
+        "typical error bar",
+        stages.iter().map(|p| format!("{:.3}", typical_error(p))),
         "",
     );
     line(
@@ -65,7 +68,7 @@ pub(crate) fn heading(last: u32) -> String {
 }
 
 /// Root mean square of the error bars: what the RMS error should be like.
-fn mean_error(profile: &Profile) -> f64 {
+fn typical_error(profile: &Profile) -> f64 {
     let square: f64 = profile.points.iter().map(|point| point.error * point.error).sum();
     (square / profile.points.len() as f64).sqrt()
 }

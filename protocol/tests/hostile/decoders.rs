@@ -44,21 +44,29 @@ fn after_client(header: &[u8]) -> Option<ClientToAgent> {
     let message = ClientToAgent::decode(header).ok()?;
     match &message {
         ClientToAgent::Envelope(envelope) => {
-            let data = envelope.data.clone().map(|place| header[place].len());
-            assert!(data.unwrap_or(0) <= header.len() && envelope.task.check().is_ok() | true);
+            let data = envelope.data.clone().map_or(&header[..0], |place| &header[place]);
+            assert!(data.len() < header.len(), "the data lie in the header");
+            drop(envelope.task.check());
         }
         ClientToAgent::Named(NamedClientToAgent::Submit(submit)) => drop(submit.task.check()),
         ClientToAgent::Named(NamedClientToAgent::Cancel(cancel)) => {
-            assert!(cancel.select.picks.iter().filter(|pick| pick.has(u64::MAX) && pick.has(0)).count() < usize::MAX);
+            for pick in &cancel.select.picks {
+                assert!(!pick.has(pick.last.saturating_add(1)) || pick.last == u64::MAX);
+            }
         }
         ClientToAgent::Named(_) => {}
     }
-    // What was read can be written again, and then means the same.
     if let ClientToAgent::Named(named) = &message {
-        let again = ClientToAgent::decode(&named.encode());
-        assert!(again.is_ok(), "{message:?} is read but not written: {again:?}");
+        written_again(header, || ClientToAgent::decode(&named.encode()).is_ok());
     }
     Some(message)
+}
+
+/// What was read can be written again. A long message may have been shorter as it came, with structs as lists,
+/// and go over a limit as we write it.
+#[track_caller]
+fn written_again(header: &[u8], again: impl FnOnce() -> bool) {
+    assert!(header.len() > 2_048 || again(), "a header is read that cannot be written again: {header:02x?}");
 }
 
 fn blobs() -> [Bytes; 3] {
@@ -90,8 +98,7 @@ fn after_worker(header: &[u8]) -> Option<WorkerToAgent> {
             take(&group.place, group.run.count());
         }
     }
-    let again = WorkerToAgent::decode(&message.encode());
-    assert!(again.is_ok(), "{message:?} is read but not written: {again:?}");
+    written_again(header, || WorkerToAgent::decode(&message.encode()).is_ok());
     Some(message)
 }
 

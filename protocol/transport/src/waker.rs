@@ -77,3 +77,22 @@ impl AsFd for WakeReceiver {
         self.0.event.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_wake_ups_are_one_write() {
+        let (waker, mut receiver) = Waker::pair().unwrap();
+        for _ in 0..1_000 {
+            waker.wake();
+        }
+        assert_eq!(receiver.0.event.read(), Ok(1));
+        receiver.reset();
+        waker.wake();
+        receiver.waker().wake();
+        assert_eq!(receiver.0.event.read(), Ok(1));
+        assert_eq!(receiver.0.event.read(), Err(Errno::EAGAIN));
+    }
+}

@@ -38,7 +38,7 @@ pub(crate) fn assert_clean(findings: &[Finding]) {
     let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
     assert!(
         lines.is_empty(),
-        "{} breaches of the house rules:\n{}",
+        "house rules broken {} times:\n{}",
         lines.len(),
         lines.join("\n")
     );

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use scalems_protocol::client::{
-    Acknowledge, AgentToClient, Answer, ClientHello, ClientToAgent, ClientWelcome, Detached,
+    Acknowledge, AgentToClient, Answer, ClientHello, ClientPing, ClientToAgent, ClientWelcome, Detached,
     NamedClientToAgent as Named, Refused, Reply, Resume, SessionKind, Stop,
 };
 use scalems_protocol::error::{Code, Refusal};
@@ -281,6 +281,12 @@ impl Agent {
             self.detach(seat);
         }
         self.waiting.retain(|waiting| waiting.peer != peer);
+    }
+
+    pub(super) fn ping_clients(&mut self, out: &mut Vec<Action>) {
+        for peer in self.clients.keys() {
+            out.push(Action::ToClient { peer: *peer, message: ClientPing::default().into(), blobs: Vec::new() });
+        }
     }
 
     fn detach(&mut self, seat: u64) {

@@ -148,6 +148,7 @@ impl Agent {
             Input::Beat(beat) => self.beat(&beat, out),
             Input::ClientGone(peer) => self.client_gone(peer),
             Input::WorkerGone(peer) => self.worker_gone(peer),
+            Input::SomeClientGone => self.ping_clients(out),
             Input::SomeWorkerGone => self.ping_all(out),
             Input::Subscribed(topic) => self.subscribed(topic, out),
             Input::Unsubscribed(topic) => self.events.unsubscribe(&topic),

@@ -83,7 +83,11 @@ impl Leaseholder {
     }
 
     fn kill_all(&mut self, now: Micros, most_grace_ms: u64, out: &mut Vec<Output>) {
-        let strength = if most_grace_ms == 0 { Strength::Kill } else { Strength::Request };
+        let strength = if most_grace_ms == 0 {
+            Strength::Kill
+        } else {
+            Strength::Request
+        };
         for key in self.table.keys() {
             self.stop_task(now, key, (Cause::WorkerEnds, strength), most_grace_ms, out);
         }
@@ -94,7 +98,15 @@ impl Leaseholder {
         if matches!(self.phase, Phase::Serving | Phase::Draining(_)) && now >= self.link.orphaned_at() {
             let joined = self.link.resume.is_some();
             out.push(Output::Note(Note::Orphaned));
-            self.abandon(now, if joined { EndReason::Orphaned } else { EndReason::NotWelcomed }, out);
+            self.abandon(
+                now,
+                if joined {
+                    EndReason::Orphaned
+                } else {
+                    EndReason::NotWelcomed
+                },
+                out,
+            );
         }
         if let Phase::Draining(until) = self.phase {
             if self.table.is_empty() {
@@ -126,7 +138,13 @@ impl Leaseholder {
         self.phase = Phase::Over;
         let reason = self.reason.take().expect("a worker ends for a reason");
         if self.link.stage == Stage::Welcomed {
-            out.push(Output::Send(WorkerGoodbye { reason: reason.to_string() }.into(), Vec::new()));
+            out.push(Output::Send(
+                WorkerGoodbye {
+                    reason: reason.to_string(),
+                }
+                .into(),
+                Vec::new(),
+            ));
         }
         out.push(Output::End(reason));
     }

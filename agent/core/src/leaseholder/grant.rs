@@ -15,7 +15,12 @@ pub(super) struct Grant {
 impl Grant {
     /// What its leases add to the state hash.
     pub(super) fn term(&self, state: TaskState) -> u64 {
-        let Run { submission, lo, hi, attempt } = self.run;
+        let Run {
+            submission,
+            lo,
+            hi,
+            attempt,
+        } = self.run;
         hash::lease_sum(self.incarnation, submission, attempt, state, lo, hi)
     }
 
@@ -28,7 +33,10 @@ impl Grant {
 
     /// Only its offsets `lo..hi`.
     pub(super) const fn part(&self, lo: u32, hi: u32) -> Self {
-        Self { run: Run { lo, hi, ..self.run }, ..*self }
+        Self {
+            run: Run { lo, hi, ..self.run },
+            ..*self
+        }
     }
 
     /// Grows by `next` if that follows without a gap.
@@ -41,7 +49,12 @@ impl Grant {
     }
 
     pub(super) const fn held(&self, state: TaskState) -> HeldRun {
-        HeldRun { run: self.run, origin: self.origin, incarnation: self.incarnation, state }
+        HeldRun {
+            run: self.run,
+            origin: self.origin,
+            incarnation: self.incarnation,
+            state,
+        }
     }
 }
 
@@ -54,11 +67,17 @@ pub(super) trait Parts: Sized {
     /// Cuts out what lies in `run`: what comes before it, itself, and what comes after; `Err` gives all
     /// back when nothing does.
     fn cut(self, run: Run) -> Result<(Option<Self>, Self, Option<Self>), Self> {
-        let Some((lo, hi)) = self.grant().overlap(run) else { return Err(self) };
+        let Some((lo, hi)) = self.grant().overlap(run) else {
+            return Err(self);
+        };
         let whole = self.grant().run;
         let before = (whole.lo < lo).then(|| self.part(whole.lo, lo));
         let after = (hi < whole.hi).then(|| self.part(hi, whole.hi));
-        let inside = if before.is_none() && after.is_none() { self } else { self.part(lo, hi) };
+        let inside = if before.is_none() && after.is_none() {
+            self
+        } else {
+            self.part(lo, hi)
+        };
         Ok((before, inside, after))
     }
 }

@@ -9,8 +9,6 @@ use scalems_protocol::task::Template;
 use scalems_protocol::worker::{AgentToWorker, Beat, WorkerToAgent};
 use scalems_protocol::{Ending, Incarnation, Origin, Refusal, TaskError, TaskId};
 
-use crate::interface::Micros;
-
 /// What a worker is and offers, as its shell found out.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -196,7 +194,10 @@ impl fmt::Display for Note {
                 write!(out, "joined pilot {pilot:?} as worker {worker}, {name:?}")
             }
             Self::Gap { expected, got } => {
-                write!(out, "message {expected} of the agent is missing, {got} came; saying hello again")
+                write!(
+                    out,
+                    "message {expected} of the agent is missing, {got} came; saying hello again"
+                )
             }
             Self::HelloAgain => out.write_str("the agent does not know this connection; saying hello again"),
             Self::Refused(refusal) => write!(out, "refused by the agent: {refusal}"),

@@ -70,12 +70,16 @@ impl Link {
     }
 
     pub(super) fn greeted(&mut self, now: Micros) {
-        self.stage = Stage::Greeted { again_at: now.saturating_add(HELLO_AGAIN) };
+        self.stage = Stage::Greeted {
+            again_at: now.saturating_add(HELLO_AGAIN),
+        };
     }
 
     pub(super) fn welcomed(&mut self, now: Micros, welcome: &WorkerWelcome) {
         self.stage = Stage::Welcomed;
-        let WorkerWelcome { pilot, worker, token, .. } = *welcome;
+        let WorkerWelcome {
+            pilot, worker, token, ..
+        } = *welcome;
         self.resume = Some(WorkerResume { pilot, worker, token });
         self.incarnation = welcome.incarnation;
         self.secret = welcome.link;
@@ -134,7 +138,20 @@ impl Link {
     pub(super) fn next_beat(&mut self, hash: u64) -> Beat {
         self.beat += 1;
         let worker = self.resume.as_ref().map_or(0, |resume| resume.worker);
-        let Self { secret, beat, applied, sent, .. } = *self;
-        Beat { worker, link: secret, beat, applied, sent, hash }
+        let Self {
+            secret,
+            beat,
+            applied,
+            sent,
+            ..
+        } = *self;
+        Beat {
+            worker,
+            link: secret,
+            beat,
+            applied,
+            sent,
+            hash,
+        }
     }
 }

@@ -16,12 +16,18 @@ impl Listing {
     /// Adds leases of one state.
     pub(super) fn add(&mut self, grants: impl Iterator<Item = Grant>, state: TaskState) {
         let mut grants: Vec<Grant> = grants.collect();
-        grants.sort_unstable_by_key(|grant| (grant.run.submission, grant.run.attempt, grant.incarnation, grant.run.lo));
+        grants.sort_unstable_by_key(|grant| {
+            (
+                grant.run.submission,
+                grant.run.attempt,
+                grant.incarnation,
+                grant.run.lo,
+            )
+        });
         let mut last: Option<Grant> = None;
         for grant in grants {
-            match &mut last {
-                Some(last) if last.extend(&grant) => {}
-                _ => self.0.extend(last.replace(grant).map(|grant| grant.held(state))),
+            if last.as_mut().is_none_or(|last| !last.extend(&grant)) {
+                self.0.extend(last.replace(grant).map(|grant| grant.held(state)));
             }
         }
         self.0.extend(last.map(|grant| grant.held(state)));

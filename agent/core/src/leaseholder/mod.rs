@@ -1,1 +1,193 @@
 //! What a worker's process knows of its leases: the pure half of the worker.
+//!
+//! [`interface`] says what goes in and what comes out. A round of the shell is any number of calls of
+//! [`Leaseholder::handle`], then one of [`Leaseholder::flush`], which starts what may start, reports what
+//! happened and does what is due. The shell then waits for events, at most until
+//! [`Leaseholder::deadline`].
+//!
+//! Ranges and batches stay runs in here, so a lease of 16,384 tasks that end at once costs as much as one
+//! of a single task. Such tasks never enter the state hash either: they come and are reported between two
+//! hashes. What does enter it is said in `docs/spec/3-worker`, section "State hashes".
+
+mod ending;
+mod grant;
+mod intake;
+pub mod interface;
+mod link;
+mod listing;
+mod messages;
+mod mode;
+mod outbox;
+mod queue;
+mod room;
+mod running;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use interface::{EndReason, Input, Note, Outcome, Output, Settings, StopOrder, TaskLease};
+
+use scalems_protocol::TaskState;
+use scalems_protocol::worker::{Holdings, WorkerToAgent};
+
+use self::ending::Phase;
+use self::link::{Link, Stage};
+use self::outbox::Outbox;
+use self::queue::Queue;
+use self::room::Room;
+use self::table::Table;
+use crate::interface::Micros;
+
+/// The machine.
+#[derive(Debug)]
+pub struct Leaseholder {
+    settings: Settings,
+    room: Room,
+    link: Link,
+    queue: Queue,
+    table: Table,
+    outbox: Outbox,
+    /// The state hash after the last report.
+    sum: u64,
+    phase: Phase,
+    /// Why the worker ends, once it does.
+    reason: Option<EndReason>,
+    /// What the agent asked for since the last flush.
+    asked: Asked,
+}
+
+/// Answers that are owed. They speak of the last report, so they follow it.
+#[derive(Debug, Default)]
+struct Asked {
+    holdings: bool,
+    beat: bool,
+}
+
+impl Leaseholder {
+    /// A worker without a connection.
+    pub fn new(settings: Settings, now: Micros) -> Self {
+        Self {
+            room: Room::new(&settings),
+            link: Link::new(now, settings.join_ms),
+            queue: Queue::default(),
+            table: Table::default(),
+            outbox: Outbox::default(),
+            sum: 0,
+            phase: Phase::Serving,
+            reason: None,
+            asked: Asked::default(),
+            settings,
+        }
+    }
+
+    /// Takes in one thing that happened.
+    pub fn handle(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        match input {
+            Input::Agent { message, blobs } => self.from_agent(now, message, &blobs, out),
+            Input::Connected => self.greet(now, out),
+            Input::Disconnected => self.link.stage = Stage::Offline,
+            Input::Started { key } => self.task_started(now, key, out),
+            Input::Ended { key, outcome } => self.task_ended(key, outcome, out),
+            Input::Stop { drain_ms } => self.stop_here(now, drain_ms, out),
+        }
+    }
+
+    /// Ends a round: starts what may start, reports what happened, does what is due.
+    pub fn flush(&mut self, now: Micros, out: &mut Vec<Output>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.work(now, out);
+        if matches!(self.link.stage, Stage::Greeted { again_at } if now >= again_at) {
+            self.greet(now, out);
+        }
+        self.report(out);
+        self.answer(now, out);
+        self.advance(now, out);
+    }
+
+    /// When [`Leaseholder::flush`] has to be called if nothing happens before; none: the worker has ended.
+    pub fn deadline(&self) -> Option<Micros> {
+        let phase = self.phase_timer()?;
+        [self.link.next_timer(), self.table.next_timer()]
+            .into_iter()
+            .flatten()
+            .chain([phase])
+            .min()
+    }
+
+    /// Sends all news in numbered reports.
+    fn report(&mut self, out: &mut Vec<Output>) {
+        if !self.link.is_welcomed() {
+            return;
+        }
+        while let Some((report, blobs)) = self
+            .outbox
+            .pack(self.link.sent + 1, &mut self.table, &mut self.sum)
+        {
+            self.link.sent += 1;
+            out.push(Output::Send(report.into(), blobs));
+        }
+    }
+
+    /// Says what the agent asked for, and beats.
+    fn answer(&mut self, now: Micros, out: &mut Vec<Output>) {
+        if !self.link.is_welcomed() {
+            return;
+        }
+        let asked = std::mem::take(&mut self.asked);
+        if asked.holdings {
+            let held = self.list(false);
+            let holdings = Holdings {
+                applied: self.link.applied,
+                sent: self.link.sent,
+                held,
+            };
+            out.push(Output::Send(holdings.into(), Vec::new()));
+        }
+        // A silent agent may have forgotten the worker: only over this way would it say so.
+        if self.link.due_question(now) || asked.beat {
+            let beat = self.link.next_beat(self.sum);
+            out.push(Output::Send(WorkerToAgent::Beat(beat), Vec::new()));
+        }
+        if let Some(beat) = self.link.due_beat(now, self.sum) {
+            out.push(Output::PublishBeat(beat));
+        }
+    }
+
+    /// The hash of all that it counts, made anew.
+    fn recount(&self) -> u64 {
+        self.queue
+            .term()
+            .wrapping_add(self.table.term())
+            .wrapping_add(self.outbox.term())
+    }
+
+    /// All leases, as a list for the agent, with or without those that ended and are not recorded. What does
+    /// not fit into a message is given up: the agent leases again what it does not find in the list.
+    fn list(&mut self, ended: bool) -> Vec<scalems_protocol::group::HeldRun> {
+        let mut listing = listing::Listing::default();
+        for state in [TaskState::Running, TaskState::Leased] {
+            let tasks = self
+                .table
+                .held()
+                .filter(|task| (task.started.is_some()) == (state == TaskState::Running));
+            listing.add(tasks.map(|task| task.grant), state);
+        }
+        if ended {
+            listing.add(self.outbox.ended().copied(), TaskState::Done);
+        }
+        listing.add(self.queue.grants().copied(), TaskState::Leased);
+        let (held, rest) = listing.finish();
+        for run in rest.into_iter().filter(|held| held.state == TaskState::Leased) {
+            for waiting in self.queue.take_out(run.run) {
+                self.sum = self.sum.wrapping_sub(waiting.grant.term(TaskState::Leased));
+            }
+        }
+        held
+    }
+}

@@ -44,17 +44,29 @@ impl Mode {
 
 /// The modes that the worker says it serves.
 pub(super) fn offer(settings: &Settings) -> Vec<ModeOffer> {
-    let built_in = [(program::NOOP, true), (program::ECHO, true), (program::FAIL, true), (program::SLEEP, false)];
+    let built_in = [
+        (program::NOOP, true),
+        (program::ECHO, true),
+        (program::FAIL, true),
+        (program::SLEEP, false),
+    ];
     built_in
         .into_iter()
-        .map(|(name, instant)| ModeOffer { name: name.to_owned(), instant })
-        .chain(settings.modes.iter().map(|name| ModeOffer { name: name.clone(), instant: false }))
+        .map(|(name, instant)| ModeOffer {
+            name: name.to_owned(),
+            instant,
+        })
+        .chain(settings.modes.iter().map(|name| ModeOffer {
+            name: name.clone(),
+            instant: false,
+        }))
         .collect()
 }
 
 /// What a mode that nobody here serves ends its tasks with.
 pub(super) fn unknown(name: &str) -> TaskError {
-    let message = format!("this worker does not serve mode {name:?}; submit it to a pilot with one that does");
+    let message =
+        format!("this worker does not serve mode {name:?}; submit it to a pilot with one that does");
     TaskError::new(Code::UnknownMode, message)
 }
 
@@ -64,7 +76,11 @@ pub(super) fn failure(data: &[u8]) -> TaskError {
         Some(Value::Text(text)) => text.to_owned(),
         _ => String::from_utf8_lossy(data).into_owned(),
     };
-    let message = if text.is_empty() { "this task fails by design".to_owned() } else { text };
+    let message = if text.is_empty() {
+        "this task fails by design".to_owned()
+    } else {
+        text
+    };
     TaskError::retryable(Code::TaskFailed, shortened(message))
 }
 
@@ -75,7 +91,9 @@ pub(super) fn sleep_time(data: &[u8]) -> Result<Micros, TaskError> {
     let seconds = match value(data) {
         Some(Value::Number(seconds)) => Some(seconds),
         Some(Value::Text(text)) => text.trim().parse().ok(),
-        None => std::str::from_utf8(data).ok().and_then(|text| text.trim().parse().ok()),
+        None => std::str::from_utf8(data)
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
     };
     match seconds {
         Some(seconds) if (0.0..=YEAR_S).contains(&seconds) => Ok((seconds * 1e6) as Micros),
@@ -115,7 +133,11 @@ fn value(data: &[u8]) -> Option<Value<'_>> {
         (0xca, 4) => f64::from(f32::from_be_bytes(rest.try_into().ok()?)),
         (0xcb, 8) => f64::from_be_bytes(rest.try_into().ok()?),
         (0xa0..=0xbf, length) if usize::from(marker & 0x1f) == length => return text(rest),
-        (0xd9, _) if rest.first().is_some_and(|length| usize::from(*length) == rest.len() - 1) => {
+        (0xd9, _)
+            if rest
+                .first()
+                .is_some_and(|length| usize::from(*length) == rest.len() - 1) =>
+        {
             return text(&rest[1..]);
         }
         (0xda, 2..) if usize::from(rest[0]) << 8 | usize::from(rest[1]) == rest.len() - 2 => {
@@ -146,8 +168,23 @@ mod tests {
         ] {
             assert_eq!(sleep_time(data), Ok(micros), "{data:?}");
         }
-        for wrong in [&b""[..], b"soon", b"\xff", b"-1", b"nan", b"inf", b"1e30", b"\xa31", b"\xc0", b"\xd0\x80"] {
-            assert_eq!(sleep_time(wrong).map_err(|error| error.code), Err(Code::WrongData), "{wrong:?}");
+        for wrong in [
+            &b""[..],
+            b"soon",
+            b"\xff",
+            b"-1",
+            b"nan",
+            b"inf",
+            b"1e30",
+            b"\xa31",
+            b"\xc0",
+            b"\xd0\x80",
+        ] {
+            assert_eq!(
+                sleep_time(wrong).map_err(|error| error.code),
+                Err(Code::WrongData),
+                "{wrong:?}"
+            );
         }
     }
 
@@ -156,6 +193,9 @@ mod tests {
         assert_eq!(failure(b"boom").message, "boom");
         assert_eq!(failure(b"\xa4boom").message, "boom");
         assert_eq!(failure(b"").message, "this task fails by design");
-        assert_eq!(failure("é".repeat(4_000).as_bytes()).message.len(), limits::STRING_BYTES);
+        assert_eq!(
+            failure("é".repeat(4_000).as_bytes()).message.len(),
+            limits::STRING_BYTES
+        );
     }
 }

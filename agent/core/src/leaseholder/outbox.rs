@@ -14,8 +14,14 @@ const ELEMENTS: usize = limits::ELEMENTS - 4_096;
 /// Bytes in the header of one report, likewise.
 const HEADER_BYTES: usize = limits::HEADER_BYTES - (128 << 10);
 /// Values and bytes that a group takes in a header beside its column and its error, and a run alone.
-const GROUP: Cost = Cost { elements: 48, bytes: 288 };
-const RUN: Cost = Cost { elements: 9, bytes: 64 };
+const GROUP: Cost = Cost {
+    elements: 48,
+    bytes: 288,
+};
+const RUN: Cost = Cost {
+    elements: 9,
+    bytes: 64,
+};
 /// What a result weighs in memory beside its data.
 const RESULT_BYTES: u64 = 256;
 
@@ -37,7 +43,9 @@ impl Finished {
         let alike = self.ending == next.ending
             && self.counted == next.counted
             && self.exit_code == next.exit_code
-            && [&self.data, &next.data].into_iter().all(|data| data.bytes.is_empty() && data.ends.is_empty())
+            && [&self.data, &next.data]
+                .into_iter()
+                .all(|data| data.bytes.is_empty() && data.ends.is_empty())
             && self.error == next.error
             && self.grant.extend(&next.grant);
         if alike {
@@ -52,11 +60,18 @@ impl Finished {
 
     fn cost(&self) -> Cost {
         let texts = self.error.as_ref().map_or(0, |error| {
-            let optional = [&error.class, &error.trace].into_iter().flatten().map(String::len).sum::<usize>();
+            let optional = [&error.class, &error.trace]
+                .into_iter()
+                .flatten()
+                .map(String::len)
+                .sum::<usize>();
             error.message.len() + optional
         });
         let column = self.data.ends.len();
-        Cost { elements: GROUP.elements + column, bytes: GROUP.bytes + 5 * column + texts }
+        Cost {
+            elements: GROUP.elements + column,
+            bytes: GROUP.bytes + 5 * column + texts,
+        }
     }
 
     fn group(&self, place: Place) -> ResultGroup {
@@ -86,7 +101,12 @@ impl Parts for Finished {
         let whole = self.grant.run;
         let data = self.data.part((lo - whole.lo) as usize, (hi - whole.lo) as usize);
         let ran_us = self.ran_us / u64::from(whole.count()) * u64::from(hi - lo);
-        Self { grant: self.grant.part(lo, hi), data, ran_us, ..self.clone() }
+        Self {
+            grant: self.grant.part(lo, hi),
+            data,
+            ran_us,
+            ..self.clone()
+        }
     }
 }
 
@@ -99,7 +119,10 @@ struct Cost {
 impl Cost {
     /// Adds `more` if a header has room for it.
     fn add(&mut self, more: Self) -> bool {
-        let sum = Self { elements: self.elements + more.elements, bytes: self.bytes + more.bytes };
+        let sum = Self {
+            elements: self.elements + more.elements,
+            bytes: self.bytes + more.bytes,
+        };
         let fits = sum.elements <= ELEMENTS && sum.bytes <= HEADER_BYTES;
         if fits {
             *self = sum;
@@ -133,6 +156,11 @@ impl Outbox {
         self.returned.push_back((grant, counted));
     }
 
+    /// As [`Self::give_back`], for a task that may have been given up before.
+    pub(super) fn returned(&mut self, task: Option<(Grant, TaskState)>) {
+        self.returned.extend(task);
+    }
+
     pub(super) fn finish(&mut self, finished: Finished) {
         if self.results.back_mut().is_none_or(|last| !last.extend(&finished)) {
             self.weight += finished.weight();
@@ -151,13 +179,24 @@ impl Outbox {
     }
 
     /// The next report, if there is news. What it says is taken over into `table` and `sum`.
-    pub(super) fn pack(&mut self, number: u64, table: &mut Table, sum: &mut u64) -> Option<(Report, Vec<Bytes>)> {
+    pub(super) fn pack(
+        &mut self,
+        number: u64,
+        table: &mut Table,
+        sum: &mut u64,
+    ) -> Option<(Report, Vec<Bytes>)> {
         let mut cost = Cost::default();
-        let mut report = Report { number, ..Report::default() };
+        let mut report = Report {
+            number,
+            ..Report::default()
+        };
         let mut runs: Vec<Grant> = Vec::new();
         while let Some(key) = self.started.front() {
             // One that ended since need not be told of: its result follows.
-            if let Some(task) = table.get_mut(*key).filter(|task| !task.is_dropped() && !task.reported) {
+            if let Some(task) = table
+                .get_mut(*key)
+                .filter(|task| !task.is_dropped() && !task.reported)
+            {
                 if !add_run(&mut runs, &task.grant, &mut cost) {
                     break;
                 }
@@ -180,7 +219,8 @@ impl Outbox {
         let mut results = Vec::new();
         while let Some(finished) = self.results.front() {
             let more_bytes = gather.bytes() + finished.data.bytes.len();
-            let full = results.len() == limits::GROUPS || (gather.bytes() > 0 && more_bytes > limits::MESSAGE_BYTES);
+            let full =
+                results.len() == limits::GROUPS || (gather.bytes() > 0 && more_bytes > limits::MESSAGE_BYTES);
             if full || !cost.add(finished.cost()) {
                 break;
             }
@@ -210,42 +250,43 @@ impl Outbox {
         sent.chain(&self.results).map(|finished| &finished.grant)
     }
 
-    /// The agent is about to be told of all leases as they are: only results are still news, and the hash
-    /// that begins then does not count them.
+    /// The agent is about to be told of all leases as they are: only results are still news. The hash that
+    /// begins then counts what ended as running, until its result is told (again).
     pub(super) fn listed(&mut self) {
         self.started.clear();
         self.returned.clear();
         for finished in &mut self.results {
-            finished.counted = None;
+            finished.counted = Some(TaskState::Running);
         }
     }
 
     /// Numbers begin again: what was not recorded is told again.
     pub(super) fn tell_again(&mut self) {
-        let sent = std::mem::take(&mut self.sent).into_iter().flat_map(|sent| sent.results);
+        let sent = std::mem::take(&mut self.sent)
+            .into_iter()
+            .flat_map(|sent| sent.results);
+        let sent = sent.map(|finished| Finished {
+            counted: Some(TaskState::Running),
+            ..finished
+        });
         let news = std::mem::take(&mut self.results);
         self.results = sent.chain(news).collect();
     }
 
-    /// Drops the results of `run`; gives what the hash counted for them.
-    pub(super) fn forget(&mut self, run: Run) -> u64 {
-        let mut dropped = grant::take_out(&mut self.results, run);
-        for sent in &mut self.sent {
-            if sent.results.iter().any(|finished| finished.grant.overlap(run).is_some()) {
-                let mut results = VecDeque::from(std::mem::take(&mut sent.results));
-                dropped.append(&mut grant::take_out(&mut results, run));
-                sent.results = results.into();
-            }
-        }
-        let all = self.sent.iter().flat_map(|sent| &sent.results).chain(&self.results);
-        self.weight = all.map(Finished::weight).sum();
-        dropped.iter().fold(0, |sum, finished| sum.wrapping_add(finished.term()))
+    /// Drops the results of `run`, none of which the agent has been told in this numbering.
+    pub(super) fn forget(&mut self, run: Run) {
+        grant::take_out(&mut self.results, run);
+        self.weight = self.results.iter().map(Finished::weight).sum();
     }
 
     /// What the news that is not told yet counts in the hash.
     pub(super) fn term(&self) -> u64 {
         let returned = self.returned.iter().map(|(grant, counted)| grant.term(*counted));
-        self.results.iter().map(Finished::term).chain(returned).fold(0, u64::wrapping_add)
+        self.results
+            .iter()
+            .map(Finished::term)
+            .chain(returned)
+            .fold(0, u64::wrapping_add)
     }
 
     pub(super) fn clear(&mut self) {

@@ -61,8 +61,16 @@ impl Waiting {
         self.gone += 1;
         self.grant.run.lo += 1;
         let (first, step) = self.indices;
-        let task = TaskId { submission, index: first.wrapping_add(step.wrapping_mul(lo)) };
-        Next { grant: self.grant.part(lo, lo + 1), prepared: Arc::clone(&self.prepared), task, data }
+        let task = TaskId {
+            submission,
+            index: first.wrapping_add(step.wrapping_mul(lo)),
+        };
+        Next {
+            grant: self.grant.part(lo, lo + 1),
+            prepared: Arc::clone(&self.prepared),
+            task,
+            data,
+        }
     }
 }
 
@@ -75,8 +83,17 @@ impl Parts for Waiting {
         let at = |offset: u32| self.gone + (offset - self.grant.run.lo) as usize;
         let data = self.data.part(at(lo), at(hi));
         // Shared data is the whole again, whatever part is asked for.
-        let gone = if data.ends.len() == (hi - lo) as usize { 0 } else { at(lo) };
-        Self { grant: self.grant.part(lo, hi), data, gone, ..self.clone() }
+        let gone = if data.ends.len() == (hi - lo) as usize {
+            0
+        } else {
+            at(lo)
+        };
+        Self {
+            grant: self.grant.part(lo, hi),
+            data,
+            gone,
+            ..self.clone()
+        }
     }
 }
 
@@ -101,7 +118,11 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn push(&mut self, waiting: Waiting) {
-        let queue = if waiting.prepared.mode.is_immediate() { &mut self.stalled } else { &mut self.waiting };
+        let queue = if waiting.prepared.mode.is_immediate() {
+            &mut self.stalled
+        } else {
+            &mut self.waiting
+        };
         queue.push_back(waiting);
     }
 
@@ -121,12 +142,16 @@ impl Queue {
     }
 
     pub(super) fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.waiting.iter().chain(&self.stalled).map(|waiting| &waiting.grant)
+        self.waiting
+            .iter()
+            .chain(&self.stalled)
+            .map(|waiting| &waiting.grant)
     }
 
     /// What the leases in the queue add to the state hash.
     pub(super) fn term(&self) -> u64 {
-        self.grants().fold(0, |sum, grant| sum.wrapping_add(grant.term(TaskState::Leased)))
+        self.grants()
+            .fold(0, |sum, grant| sum.wrapping_add(grant.term(TaskState::Leased)))
     }
 
     /// The first lease that `room` has room for, which it is given.
@@ -140,7 +165,11 @@ impl Queue {
                 Mode::Sleep => super::mode::sleep_time(&waiting.first_data()).err(),
                 _ => None,
             };
-            let seat = if wrong.is_some() { Some(Seat::default()) } else { room.take(&waiting.prepared.amounts) };
+            let seat = if wrong.is_some() {
+                Some(Seat::default())
+            } else {
+                room.take(&waiting.prepared.amounts)
+            };
             let Some(seat) = seat else {
                 if first_blocked.is_none() {
                     first_blocked = Some(at);

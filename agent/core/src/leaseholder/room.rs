@@ -32,19 +32,36 @@ impl Room {
         let mut kinds = Kinds::default();
         let offer = offer(settings);
         let pairs = offer.iter().map(|(kind, amount)| (kind.as_str(), *amount));
-        let offered = kinds.amounts(pairs).expect("the shell offers at most as many kinds as allowed");
-        assert!(kinds.name(CORES_KIND) == CORES && kinds.name(GPUS_KIND) == GPUS, "they come first");
+        let offered = kinds
+            .amounts(pairs)
+            .expect("the shell offers at most as many kinds as allowed");
+        assert!(
+            kinds.name(CORES_KIND) == CORES && kinds.name(GPUS_KIND) == GPUS,
+            "they come first"
+        );
         let (cpus, gpus) = (Slots::new(&settings.cpus), Slots::new(&settings.gpus));
-        Self { kinds, offered, used: Amounts::default(), cpus, gpus }
+        Self {
+            kinds,
+            offered,
+            used: Amounts::default(),
+            cpus,
+            gpus,
+        }
     }
 
     /// The amounts of `needs`, or the kind of which the worker never has enough.
     pub(super) fn amounts(&mut self, needs: &Needs) -> Result<Amounts, String> {
-        let unknown = needs.totals().find(|(kind, _)| !self.knows(kind)).map(|(kind, _)| kind.to_owned());
+        let unknown = needs
+            .totals()
+            .find(|(kind, _)| !self.knows(kind))
+            .map(|(kind, _)| kind.to_owned());
         if let Some(kind) = unknown {
             return Err(kind);
         }
-        let amounts = self.kinds.amounts(needs.totals()).expect("all of these kinds are known");
+        let amounts = self
+            .kinds
+            .amounts(needs.totals())
+            .expect("all of these kinds are known");
         match self.offered.short_of(&Amounts::default(), &amounts) {
             Some(kind) => Err(self.kinds.name(kind).to_owned()),
             None => Ok(amounts),
@@ -102,7 +119,10 @@ impl Slots {
     fn new(numbers: &[u32]) -> Self {
         let mut slots: Vec<_> = numbers.iter().map(|number| (*number, false)).collect();
         slots.sort_unstable();
-        assert!(slots.windows(2).all(|pair| pair[0].0 < pair[1].0), "the shell names each number once");
+        assert!(
+            slots.windows(2).all(|pair| pair[0].0 < pair[1].0),
+            "the shell names each number once"
+        );
         Self { slots }
     }
 
@@ -111,10 +131,19 @@ impl Slots {
         if count == 0 {
             return Vec::new();
         }
-        let row = self.slots.windows(count).position(|row| row.iter().all(|(_, taken)| !taken));
+        let row = self
+            .slots
+            .windows(count)
+            .position(|row| row.iter().all(|(_, taken)| !taken));
         let from = row.unwrap_or(0);
         let mut numbers = Vec::with_capacity(count);
-        for (number, taken) in self.slots.iter_mut().skip(from).filter(|(_, taken)| !taken).take(count) {
+        for (number, taken) in self
+            .slots
+            .iter_mut()
+            .skip(from)
+            .filter(|(_, taken)| !taken)
+            .take(count)
+        {
             *taken = true;
             numbers.push(*number);
         }

@@ -53,7 +53,15 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(grant: Grant, prepared: Arc<Prepared>, seat: Seat) -> Self {
-        Self { grant, prepared, seat, started: None, reported: false, stopping: None, timers: Vec::new() }
+        Self {
+            grant,
+            prepared,
+            seat,
+            started: None,
+            reported: false,
+            stopping: None,
+            timers: Vec::new(),
+        }
     }
 
     /// Whether the agent does not count it among the worker's leases any more.
@@ -63,7 +71,11 @@ impl Task {
 
     /// Its state as the agent was last told.
     pub(super) const fn told(&self) -> TaskState {
-        if self.reported { TaskState::Running } else { TaskState::Leased }
+        if self.reported {
+            TaskState::Running
+        } else {
+            TaskState::Leased
+        }
     }
 }
 
@@ -77,7 +89,12 @@ pub(super) struct Table {
 }
 
 const fn lease_of(grant: &Grant) -> (u64, u32, u32, Incarnation) {
-    (grant.run.submission, grant.run.attempt, grant.run.lo, grant.incarnation)
+    (
+        grant.run.submission,
+        grant.run.attempt,
+        grant.run.lo,
+        grant.incarnation,
+    )
 }
 
 impl Table {
@@ -115,7 +132,10 @@ impl Table {
     }
 
     pub(super) fn set_timer(&mut self, key: u64, at: Micros, timer: Timer) {
-        let task = self.tasks.get_mut(&key).expect("timers are set for tasks that run");
+        let task = self
+            .tasks
+            .get_mut(&key)
+            .expect("timers are set for tasks that run");
         task.timers.push((at, timer));
         self.timers.insert((at, key, timer));
     }
@@ -136,7 +156,12 @@ impl Table {
 
     /// The keys of the leases that lie in `run`.
     pub(super) fn keys_in(&self, run: Run) -> Vec<u64> {
-        let Run { submission, lo, hi, attempt } = run;
+        let Run {
+            submission,
+            lo,
+            hi,
+            attempt,
+        } = run;
         let range = (submission, attempt, lo, 0)..(submission, attempt, hi, 0);
         self.by_lease.range(range).map(|(_, key)| *key).collect()
     }
@@ -157,7 +182,8 @@ impl Table {
 
     /// What the tasks add to the state hash.
     pub(super) fn term(&self) -> u64 {
-        self.held().fold(0, |sum, task| sum.wrapping_add(task.grant.term(task.told())))
+        self.held()
+            .fold(0, |sum, task| sum.wrapping_add(task.grant.term(task.told())))
     }
 
     /// The agent is about to be told of all tasks as they are.

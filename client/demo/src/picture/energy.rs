@@ -148,7 +148,11 @@ pub(super) fn deviation(scene: &mut Scene, fonts: &Fonts, stages: &[&Profile]) {
         y: (-1.1 * most, 1.65 * most),
     };
     letter(scene, DEVIATION.0, "b");
-    frame.left_axis(scene, &Ticks::within((-1.1 * most, 1.2 * most), 4), "*F* − exact");
+    frame.left_axis(
+        scene,
+        &Ticks::within((-1.1 * most, 1.2 * most), 4),
+        "*F* − *F*_{exact} (*k*_{B}*T*)",
+    );
     frame.bottom_axis(scene, &Ticks::within(RANGE_NM, 8), None);
     frame.guide(scene, 0.0);
 

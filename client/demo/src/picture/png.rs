@@ -63,9 +63,9 @@ fn polyline(points: &[(f64, f64)], closed: bool) -> Option<Path> {
     for (index, (x, y)) in points.iter().enumerate() {
         let (x, y) = (*x as f32, *y as f32);
         if index == 0 {
-            builder.move_to(x, y)
+            builder.move_to(x, y);
         } else {
-            builder.line_to(x, y)
+            builder.line_to(x, y);
         }
     }
     if closed {

@@ -123,10 +123,15 @@ impl<'a> Timeline<'a> {
         }
         let y = self.middle_of(row) + 4.0;
         let text = |name: String| Text::new(PANEL.0 - 8.0, y, NUMBER_SIZE, name).anchor(Anchor::End);
-        let mut name = plain(row.worker);
+        // No name of this length has room; cutting it first bounds the loop.
+        let mut name: String = plain(row.worker).chars().take(40).collect();
         while fonts.width(&text(name.clone())) > PANEL.0 - 14.0 {
-            name = name.trim_end_matches('…').to_owned();
-            name.pop();
+            let shorter = name
+                .trim_end_matches('…')
+                .char_indices()
+                .next_back()
+                .map_or(0, |(end, _)| end);
+            name.truncate(shorter);
             name.push('…');
         }
         scene.text(text(name));

@@ -137,6 +137,9 @@ fn serve(socket: &mut zmq::Socket, stop: &WakeReceiver, table: &Mutex<Table>) ->
     loop {
         let [request, stopped] = poll([Source::of(socket, zmq::POLLIN), Source::wake(stop)], None)?;
         if stopped.any() {
+            // Closing is done later by another thread; the address is free at once, for a next handler. Should
+            // this fail, it is free a moment later.
+            let _unbound = socket.unbind(ENDPOINT);
             return Ok(());
         }
         if request.readable {

@@ -1,0 +1,246 @@
+//! Tasks that take time: their start, their end, and what ends them early.
+
+use scalems_protocol::group::{Data, Run};
+use scalems_protocol::state::Strength;
+use scalems_protocol::{Bytes, Code, Ending, TaskError, TaskState};
+
+use super::Leaseholder;
+use super::ending::Phase;
+use super::interface::{Note, Outcome, Output, StopOrder, TaskLease};
+use super::link::MILLISECOND;
+use super::messages::canceled;
+use super::mode::{self, Mode};
+use super::outbox::Finished;
+use super::queue::{Found, Next};
+use super::room::Seat;
+use super::table::{Cause, Task, Timer};
+use crate::interface::Micros;
+
+impl Leaseholder {
+    /// Starts what may start and ends what is due, as long as one makes the other possible.
+    pub(super) fn work(&mut self, now: Micros, out: &mut Vec<Output>) {
+        loop {
+            self.start(now, out);
+            let mut expired = false;
+            while let Some((key, timer)) = self.table.pop_timer(now) {
+                expired = true;
+                self.expire(now, key, timer, out);
+            }
+            if !expired {
+                break;
+            }
+        }
+    }
+
+    fn start(&mut self, now: Micros, out: &mut Vec<Output>) {
+        // A lease that starts while the agent cannot know it may be running elsewhere already.
+        if self.phase != Phase::Serving || !self.link.is_live(now) {
+            return;
+        }
+        while !self.outbox.is_full()
+            && let Some(waiting) = self.queue.pop_stalled()
+        {
+            self.finish_at_once(waiting, Some(TaskState::Leased));
+        }
+        while !self.outbox.is_full() {
+            match self.queue.next(&mut self.room) {
+                Found::Start(next, seat) => self.start_one(now, next, seat, out),
+                Found::Wrong(next, error) => self.outbox.finish(Finished {
+                    error: Some(error),
+                    counted: Some(TaskState::Leased),
+                    ..Finished::empty(next.grant, Ending::Failed)
+                }),
+                Found::Nothing => break,
+            }
+        }
+    }
+
+    fn start_one(&mut self, now: Micros, next: Next, seat: Seat, out: &mut Vec<Output>) {
+        let Next {
+            grant,
+            prepared,
+            task,
+            data,
+        } = next;
+        if self.table.has(&grant) {
+            self.room.give_back(&prepared.amounts, &seat);
+            self.sum = self.sum.wrapping_sub(grant.term(TaskState::Leased));
+            return out.push(Output::Note(Note::WrongLease("it was granted twice")));
+        }
+        let sleeps = match prepared.mode {
+            Mode::Sleep => Some(mode::sleep_time(&data).expect("the queue gives out no wrong sleep")),
+            _ => None,
+        };
+        let template = prepared.template.clone();
+        let key = self.table.insert(Task::new(grant, prepared, seat.clone()));
+        if let Some(time) = sleeps {
+            self.task_started(now, key, out);
+            self.table
+                .set_timer(key, now.saturating_add(time), Timer::SleepOver);
+            return;
+        }
+        let Run { lo, attempt, .. } = grant.run;
+        out.push(Output::Start(TaskLease {
+            key,
+            task,
+            offset: lo,
+            attempt,
+            incarnation: grant.incarnation,
+            origin: grant.origin,
+            template,
+            data,
+            cpus: seat.cpus,
+            gpus: seat.gpus,
+        }));
+    }
+
+    pub(super) fn task_started(&mut self, now: Micros, key: u64, out: &mut Vec<Output>) {
+        let Some(task) = self.table.get_mut(key) else {
+            return out.push(Output::Note(Note::UnknownKey(key)));
+        };
+        if task.started.replace(now).is_some() {
+            return;
+        }
+        let limit = task.prepared.template.policy.time_limit_ms;
+        self.outbox.start(key);
+        if limit > 0 {
+            self.table.set_timer(
+                key,
+                now.saturating_add(limit.saturating_mul(MILLISECOND)),
+                Timer::TimeLimit,
+            );
+        }
+    }
+
+    fn expire(&mut self, now: Micros, key: u64, timer: Timer, out: &mut Vec<Output>) {
+        match timer {
+            Timer::SleepOver => self.end_sleep(now, key, false, out),
+            Timer::TimeLimit => {
+                let task = self.table.get_mut(key).expect("a task's timers go with it");
+                let cause = Cause::TimeLimit(task.prepared.template.policy.time_limit_ms);
+                self.stop_task(now, key, (cause, Strength::Request), u64::MAX, out);
+            }
+            Timer::Kill => {
+                let task = self.table.get_mut(key).expect("a task's timers go with it");
+                let (cause, _) = task
+                    .stopping
+                    .clone()
+                    .expect("only what was asked to end is killed later");
+                self.stop_task(now, key, (cause, Strength::Kill), 0, out);
+            }
+        }
+    }
+
+    /// Has a task ended, unless that is under way as hard as now asked for.
+    pub(super) fn stop_task(
+        &mut self,
+        now: Micros,
+        key: u64,
+        (cause, strength): (Cause, Strength),
+        most_grace_ms: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(task) = self.table.get_mut(key) else {
+            return;
+        };
+        let before = task.stopping.as_ref().map(|(_, strength)| *strength);
+        // The first cause is the one that counts, except that the agent may want to hear nothing.
+        let cause = match task.stopping.take() {
+            Some((first, _)) if cause != Cause::Dropped => first,
+            _ => cause,
+        };
+        let reason = reason(&cause);
+        task.stopping = Some((cause, before.map_or(strength, |before| before.max(strength))));
+        let grace_ms = task.prepared.template.policy.grace_ms.min(most_grace_ms);
+        let sleeps = task.prepared.mode == Mode::Sleep;
+        if sleeps {
+            return self.end_sleep(now, key, true, out);
+        }
+        if before >= Some(strength) {
+            return;
+        }
+        if strength == Strength::Request {
+            self.table.set_timer(
+                key,
+                now.saturating_add(grace_ms.saturating_mul(MILLISECOND)),
+                Timer::Kill,
+            );
+        }
+        out.push(Output::Stop(StopOrder {
+            key,
+            strength,
+            grace_ms,
+            reason,
+        }));
+    }
+
+    fn end_sleep(&mut self, now: Micros, key: u64, stopped: bool, out: &mut Vec<Output>) {
+        let started = self
+            .table
+            .get_mut(key)
+            .and_then(|task| task.started)
+            .unwrap_or(now);
+        let outcome = Outcome {
+            ending: Ending::Done,
+            value: Bytes::new(),
+            exit_code: None,
+            ran_us: now - started,
+            error: None,
+            stopped,
+        };
+        self.task_ended(key, outcome, out);
+    }
+
+    pub(super) fn task_ended(&mut self, key: u64, outcome: Outcome, out: &mut Vec<Output>) {
+        let Some(task) = self.table.remove(key) else {
+            return out.push(Output::Note(Note::UnknownKey(key)));
+        };
+        self.room.give_back(&task.prepared.amounts, &task.seat);
+        if task.is_dropped() {
+            return;
+        }
+        let cause = task
+            .stopping
+            .as_ref()
+            .filter(|_| outcome.stopped)
+            .map(|(cause, _)| cause);
+        let (ending, error) = match cause {
+            None => (outcome.ending, outcome.error),
+            Some(Cause::Canceled(reason)) => (Ending::Canceled, Some(canceled(reason))),
+            Some(Cause::TimeLimit(limit)) => (Ending::Failed, Some(time_limit(*limit))),
+            Some(Cause::WorkerEnds) => return self.outbox.give_back(task.grant, task.told()),
+            Some(Cause::Dropped) => unreachable!("it returned above"),
+        };
+        let error = error.map(|error| TaskError {
+            message: mode::shortened(error.message),
+            ..error
+        });
+        self.outbox.finish(Finished {
+            grant: task.grant,
+            ending,
+            data: Data::shared(outcome.value),
+            exit_code: outcome.exit_code,
+            ran_us: outcome.ran_us,
+            error,
+            counted: Some(task.told()),
+        });
+    }
+}
+
+fn reason(cause: &Cause) -> String {
+    match cause {
+        Cause::Canceled(reason) if reason.is_empty() => "canceled".to_owned(),
+        Cause::Canceled(reason) => reason.clone(),
+        Cause::TimeLimit(_) => "its time limit passed".to_owned(),
+        Cause::WorkerEnds => "the worker ends".to_owned(),
+        Cause::Dropped => "the agent gave the task up".to_owned(),
+    }
+}
+
+fn time_limit(limit_ms: u64) -> TaskError {
+    let seconds = limit_ms as f64 / 1e3;
+    let message = format!(
+        "the attempt ran longer than its time limit of {seconds} s and was ended; raise policy.time_limit_ms"
+    );
+    TaskError::retryable(Code::TimeLimit, message)
+}

@@ -1,0 +1,302 @@
+//! The bus: one thread that owns the agent's sockets (R1).
+//!
+//! Each round it waits for its sockets, drains what is there up to a cap, hands it to the core, lets the
+//! core decide once, and sends what it decided. So batches form under load, and nothing waits when idle.
+
+mod decode;
+mod sockets;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use scalems_core::{Action, Agent, Input, Micros, Peer};
+use scalems_protocol::event::{AgentToSubscriber, Topic};
+use scalems_transport::{
+    ConnectionEvent, Incoming, PeerId, Ready, Router, SendError, Source, TransportError, WakeReceiver, Waker, poll,
+};
+use tracing::{debug, warn};
+
+pub use sockets::{Sockets, TcpOptions};
+
+/// Messages that one round takes from each socket: enough for batches to form, few enough that no socket
+/// waits long for another.
+const ROUND: usize = 128;
+/// After a connection was seen to end its pipe may live on for a moment: who it was is asked twice.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Ends the bus from another thread.
+#[derive(Clone)]
+pub struct BusHandle {
+    waker: Waker,
+    /// The asked drain time plus 1, milliseconds; 0: nothing was asked.
+    stop: Arc<AtomicU64>,
+}
+
+impl BusHandle {
+    /// Asks the pilot to end once what runs has ended, or after `drain`.
+    pub fn stop(&self, drain: Duration) {
+        let ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX - 1).min(u64::MAX - 1);
+        self.stop.store(ms + 1, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// The agent's sockets, the core, and the clock between them.
+pub struct Bus {
+    core: Agent,
+    sockets: Sockets,
+    wake: WakeReceiver,
+    handle: BusHandle,
+    begun: Instant,
+    actions: Vec<Action>,
+    ask_clients: Option<Instant>,
+    ask_workers: Option<Instant>,
+    exit: bool,
+}
+
+impl Bus {
+    /// A bus over open sockets.
+    pub fn new(core: Agent, sockets: Sockets) -> Result<Self, TransportError> {
+        let (waker, wake) = Waker::pair()?;
+        let handle = BusHandle { waker, stop: Arc::default() };
+        Ok(Self {
+            core,
+            sockets,
+            wake,
+            handle,
+            begun: Instant::now(),
+            actions: Vec::new(),
+            ask_clients: None,
+            ask_workers: None,
+            exit: false,
+        })
+    }
+
+    /// The handle that ends the bus.
+    pub fn handle(&self) -> BusHandle {
+        self.handle.clone()
+    }
+
+    /// Serves until the pilot has ended.
+    pub fn run(mut self) -> Result<(), TransportError> {
+        while !self.exit {
+            let ready = self.wait()?;
+            self.take_stop();
+            let [frontend, backend, beats, events, client_events, worker_events, wake] = ready;
+            if wake.any() {
+                self.wake.reset();
+                self.take_stop();
+            }
+            if events.any() {
+                self.subscriptions()?;
+            }
+            if beats.any() {
+                self.beats()?;
+            }
+            if backend.any() {
+                self.workers()?;
+            }
+            if frontend.any() {
+                self.clients()?;
+            }
+            if client_events.any() && closed(&mut self.sockets.frontend)? {
+                self.input(Input::SomeClientGone);
+                self.ask_clients = Some(Instant::now() + ASK_AGAIN);
+            }
+            if worker_events.any() && closed(&mut self.sockets.backend)? {
+                self.input(Input::SomeWorkerGone);
+                self.ask_workers = Some(Instant::now() + ASK_AGAIN);
+            }
+            self.ask_again();
+            let now = self.now();
+            self.core.flush(now, &mut self.actions);
+            self.act();
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Micros {
+        self.begun.elapsed().as_micros() as Micros
+    }
+
+    fn wait(&self) -> Result<[Ready; 7], TransportError> {
+        let core = self.core.deadline().map(|at| self.begun + Duration::from_micros(at));
+        let next = [core, self.ask_clients, self.ask_workers].into_iter().flatten().min();
+        let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let sockets = &self.sockets;
+        poll(
+            [
+                Source::readable(&sockets.frontend),
+                Source::readable(&sockets.backend),
+                Source::readable(&sockets.beats),
+                Source::readable(&sockets.events),
+                Source::connections(&sockets.frontend),
+                Source::connections(&sockets.backend),
+                Source::wake(&self.wake),
+            ],
+            wait,
+        )
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.now();
+        self.core.handle(now, input, &mut self.actions);
+    }
+
+    fn take_stop(&mut self) {
+        let asked = self.handle.stop.swap(0, Ordering::AcqRel);
+        if asked > 0 {
+            self.input(Input::Stop { drain_ms: asked - 1 });
+        }
+    }
+
+    fn ask_again(&mut self) {
+        let now = Instant::now();
+        if self.ask_clients.take_if(|at| *at <= now).is_some() {
+            self.input(Input::SomeClientGone);
+        }
+        if self.ask_workers.take_if(|at| *at <= now).is_some() {
+            self.input(Input::SomeWorkerGone);
+        }
+    }
+
+    fn clients(&mut self) -> Result<(), TransportError> {
+        for _ in 0..ROUND {
+            let Some(incoming) = self.sockets.frontend.recv()? else { break };
+            match incoming {
+                Incoming::Message(received) => {
+                    let peer = Peer(received.peer.0);
+                    match decode::client(received.message) {
+                        Ok((message, blobs)) => {
+                            self.input(Input::Client { peer, role: received.role, message, blobs });
+                        }
+                        Err(refused) => {
+                            self.core.count("malformed", 1);
+                            let message = refused.into();
+                            self.actions.push(Action::ToClient { peer, message, blobs: Vec::new() });
+                        }
+                    }
+                }
+                Incoming::Refused { peer, refusal } => {
+                    self.core.count("refused_frames", 1);
+                    debug!(?peer, %refusal, "a client's message was dropped");
+                }
+            }
+            // What is urgent goes out before the next message is looked at only when the round is over: the
+            // core gathers.
+        }
+        Ok(())
+    }
+
+    fn workers(&mut self) -> Result<(), TransportError> {
+        for _ in 0..ROUND {
+            let Some(incoming) = self.sockets.backend.recv()? else { break };
+            match incoming {
+                Incoming::Message(received) => {
+                    let peer = Peer(received.peer.0);
+                    match decode::worker(&received.message) {
+                        Ok(message) => {
+                            let blobs = received.message.blobs;
+                            self.input(Input::Worker { peer, message, blobs });
+                        }
+                        Err(refused) => {
+                            self.core.count("malformed", 1);
+                            let message = refused.into();
+                            self.actions.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+                        }
+                    }
+                }
+                Incoming::Refused { peer, refusal } => {
+                    self.core.count("refused_frames", 1);
+                    debug!(?peer, %refusal, "a worker's message was dropped");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn beats(&mut self) -> Result<(), TransportError> {
+        for _ in 0..ROUND {
+            let Some(message) = self.sockets.beats.recv()? else { break };
+            match decode::beat(&message) {
+                Some(beat) => self.input(Input::Beat(beat)),
+                None => self.core.count("malformed", 1),
+            }
+        }
+        Ok(())
+    }
+
+    fn subscriptions(&mut self) -> Result<(), TransportError> {
+        for _ in 0..ROUND {
+            let Some(change) = self.sockets.events.subscription()? else { break };
+            let topic = std::str::from_utf8(&change.topic).ok().and_then(Topic::from_name);
+            match topic {
+                Some(topic) if change.subscribed => self.input(Input::Subscribed(topic)),
+                Some(topic) => self.input(Input::Unsubscribed(topic)),
+                None => self.core.count("unknown_topics", 1),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the core decided. A peer that turns out to be gone is an input of its own, whose
+    /// consequences are done in the same round.
+    fn act(&mut self) {
+        while !self.actions.is_empty() {
+            let mut gone = Vec::new();
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::ToClient { peer, message, blobs } => {
+                        let sent = self.sockets.frontend.send(PeerId(peer.0), &message.encode(), &blobs);
+                        if unreachable("client", message.name(), sent) {
+                            gone.push(Input::ClientGone(peer));
+                        }
+                    }
+                    Action::ToWorker { peer, message, blobs } => {
+                        let sent = self.sockets.backend.send(PeerId(peer.0), &message.encode(), &blobs);
+                        if unreachable("worker", message.name(), sent) {
+                            gone.push(Input::WorkerGone(peer));
+                        }
+                    }
+                    Action::Publish { topic, event } => {
+                        let header = AgentToSubscriber::from(event).encode();
+                        let sent = self.sockets.events.send(topic.name().as_bytes(), &[header.into()]);
+                        if let Err(error) = sent {
+                            self.core.count("events_dropped", 1);
+                            debug!(%error, "an event was dropped");
+                        }
+                    }
+                    // There is no journal to write to: the core was told so and makes no records.
+                    Action::Record { number, .. } => warn!(number, "a record without a journal"),
+                    Action::Exit => self.exit = true,
+                }
+            }
+            for input in gone {
+                self.input(input);
+            }
+        }
+    }
+}
+
+/// Whether a send says that the peer is gone. Any other failure is as good as that: the peer cannot be
+/// spoken to, and what it holds is settled when it comes back or is lost.
+fn unreachable(whom: &str, what: &str, sent: Result<(), SendError>) -> bool {
+    match sent {
+        Ok(()) => false,
+        Err(SendError::Gone) => true,
+        Err(error) => {
+            warn!(%error, what, "cannot send to a {whom}");
+            true
+        }
+    }
+}
+
+/// Whether a connection of the socket has ended since it was last asked.
+fn closed(socket: &mut Router) -> Result<bool, TransportError> {
+    let mut closed = false;
+    while let Some(event) = socket.connection_event()? {
+        closed |= matches!(event, ConnectionEvent::Closed);
+    }
+    Ok(closed)
+}

@@ -1,0 +1,229 @@
+//! A pilot on this host: its directory, its name's lock, its sockets and connection files, and the bus.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use scalems_core::{Agent, Config};
+use scalems_protocol::{PilotId, Role, limits};
+use scalems_transport::{
+    ConnectionFile, ConnectionFileError, DirectoryError, PrivateDir, TransportError, connection_file,
+};
+
+use crate::bus::{Bus, BusHandle, Sockets, TcpOptions};
+
+/// What a pilot is started with.
+#[derive(Clone, Debug)]
+pub struct PilotOptions {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Its directory: connection files, tasks' directories. Made if it is not there, with mode 0700.
+    pub directory: PathBuf,
+    /// Sockets for this host.
+    pub ipc: bool,
+    /// Sockets for other hosts, encrypted: the address to bind and the name that others reach it by.
+    pub tcp: Option<(IpAddr, String)>,
+    /// Workers that are known to come.
+    pub expected_workers: u32,
+    /// Whether more workers may join later.
+    pub open_to_workers: bool,
+    /// Time between beats, milliseconds.
+    pub beat_ms: u64,
+    /// Silence after which a worker is lost, milliseconds.
+    pub lost_ms: u64,
+    /// Time that workers keep work without the agent, milliseconds.
+    pub orphan_ms: u64,
+}
+
+impl PilotOptions {
+    /// A pilot of this name in this directory, for this host alone.
+    pub fn new(name: &str, directory: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            ipc: true,
+            tcp: None,
+            expected_workers: 0,
+            open_to_workers: true,
+            beat_ms: limits::BEAT_MS,
+            lost_ms: limits::LOST_MS,
+            orphan_ms: limits::ORPHAN_MS,
+        }
+    }
+
+    /// Encrypted sockets on the loopback address, for what is to be as between hosts.
+    pub fn loopback_tcp(mut self) -> Self {
+        self.tcp = Some((IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv4Addr::LOCALHOST.to_string()));
+        self
+    }
+}
+
+/// Why a pilot did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum PilotError {
+    /// The name is not one.
+    #[error("{0:?} is no name for a pilot: use 1 to 64 letters, digits, '-', '_' and '.', not beginning with '.'")]
+    Name(String),
+    /// The name is taken.
+    #[error("pilot {name:?} runs already, in {}: choose another name, or `scalems pilot stop --pilot {name}`", directory.display())]
+    Taken {
+        /// The name.
+        name: String,
+        /// Its directory.
+        directory: PathBuf,
+    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A connection file cannot be written.
+    #[error(transparent)]
+    ConnectionFile(#[from] ConnectionFileError),
+    /// The sockets failed.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The system refused.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was tried.
+        doing: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl PilotError {
+    fn system(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::System { doing, source }
+    }
+}
+
+/// A pilot whose sockets are open and whose connection files are written. Dropped, it takes them away.
+pub struct Pilot {
+    bus: Option<Bus>,
+    handle: BusHandle,
+    directory: PrivateDir,
+    sockets: Option<PathBuf>,
+    // Held as long as the pilot lives: the name is taken.
+    _lock: Flock<File>,
+}
+
+impl Pilot {
+    /// Opens the sockets and writes the connection files. Work is taken once [`Self::run`] is called.
+    pub fn open(options: &PilotOptions) -> Result<Self, PilotError> {
+        check_name(&options.name)?;
+        let directory = PrivateDir::ensure(&options.directory)?;
+        let lock = lock(&directory, &options.name)?;
+        let pilot = PilotId(random()?);
+        let sockets_directory = options.ipc.then(|| sockets_directory(pilot)).transpose()?;
+        let tcp = options.tcp.as_ref().map(|(address, host)| TcpOptions { address: *address, host: host.clone() });
+        let (sockets, doors) = Sockets::open(sockets_directory.as_ref(), tcp.as_ref())?;
+        let core = Agent::new(Config {
+            pilot_name: options.name.clone(),
+            pilot,
+            // Without a journal each start is a pilot of its own, so this is its first life.
+            incarnation: 1,
+            secret: random()?,
+            link_seed: u64::from_le_bytes(random()?),
+            software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
+            journal: false,
+            expected_workers: options.expected_workers,
+            open_to_workers: options.open_to_workers,
+            beat_ms: options.beat_ms,
+            lost_ms: options.lost_ms,
+            orphan_ms: options.orphan_ms,
+        });
+        let bus = Bus::new(core, sockets)?;
+        let host = crate::host_name();
+        let pid = std::process::id();
+        for role in Role::ALL {
+            let (requests, stream, curve) = doors.of(role);
+            let file = ConnectionFile {
+                pilot: options.name.clone(),
+                pilot_id: pilot,
+                incarnation: 1,
+                host: host.clone(),
+                pid,
+                start_time: connection_file::start_time(pid),
+                role,
+                requests,
+                stream,
+                curve,
+            };
+            file.write(&directory)?;
+        }
+        let handle = bus.handle();
+        let sockets = sockets_directory.map(|directory| directory.path().to_owned());
+        Ok(Self { bus: Some(bus), handle, directory, sockets, _lock: lock })
+    }
+
+    /// What ends the pilot from another thread.
+    pub fn handle(&self) -> BusHandle {
+        self.handle.clone()
+    }
+
+    /// The pilot's directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Serves until the pilot has ended.
+    pub fn run(mut self) -> Result<(), PilotError> {
+        let bus = self.bus.take().expect("invariant: a pilot runs once");
+        Ok(bus.run()?)
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        // Best effort: what stays says that its process is gone, and is replaced by the next start.
+        for role in Role::ALL {
+            let _gone = std::fs::remove_file(self.directory.path().join(ConnectionFile::file_name(role)));
+        }
+        if let Some(sockets) = &self.sockets {
+            let _gone = std::fs::remove_dir_all(sockets);
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), PilotError> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fine) {
+        return Err(PilotError::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Takes the name: the lock goes with the process, however that ends.
+fn lock(directory: &PrivateDir, name: &str) -> Result<Flock<File>, PilotError> {
+    let path = directory.path().join("lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(PilotError::system(format!("open {}", path.display())))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => {
+            PilotError::Taken { name: name.to_owned(), directory: directory.path().to_owned() }
+        }
+        errno => PilotError::System { doing: format!("lock {}", path.display()), source: errno.into() },
+    })
+}
+
+/// A directory of this host for socket files: the pilot's own may lie on a network file system, and the
+/// path of a socket file is short.
+fn sockets_directory(pilot: PilotId) -> Result<PrivateDir, PilotError> {
+    let user = nix::unistd::geteuid();
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+    let base = base.unwrap_or_else(|| PathBuf::from("/tmp")).join(format!("scalems-{user}"));
+    PrivateDir::ensure(&base)?;
+    let id = pilot.to_string();
+    Ok(PrivateDir::ensure(&base.join(&id[..16]))?)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], PilotError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| PilotError::System { doing: "get random numbers".into(), source: io::Error::other(error) })?;
+    Ok(bytes)
+}

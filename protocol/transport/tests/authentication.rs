@@ -1,0 +1,308 @@
+//! Who comes in, and as what.
+
+mod common;
+
+use common::{
+    LOCALHOST, LONG, World, connected, handmade_peer, incoming, received, round_trip, send_by_hand, verdict,
+};
+use scalems_protocol::Role;
+use scalems_transport::{
+    ConnectionEvent, Context, Dealer, Endpoint, Incoming, IpcDomain, PeerId, Refusal, Router, SelfTestError,
+    TcpDomain, TransportError, check_build,
+};
+
+const DENIED: ConnectionEvent = ConnectionEvent::Denied { status: 400 };
+
+/// A socket as a stranger would open it, by libzmq alone.
+fn stranger(endpoint: &Endpoint, set: impl FnOnce(&zmq::Socket)) -> (zmq::Context, zmq::Socket) {
+    let context = zmq::Context::new();
+    let socket = context.socket(zmq::DEALER).unwrap();
+    socket.set_linger(0).unwrap();
+    set(&socket);
+    socket.connect(&endpoint.to_string()).unwrap();
+    socket.send("let me in", zmq::DONTWAIT).unwrap();
+    (context, socket)
+}
+
+#[test]
+fn the_bundled_libzmq_has_curve() {
+    check_build().unwrap();
+    assert_eq!(zmq::version(), (4, 3, 5));
+    assert_eq!(zmq::has("curve"), Some(true));
+    assert_eq!(zmq::has("ipc"), Some(true));
+}
+
+#[test]
+fn the_self_test_passes() {
+    let world = World::new();
+    world.zap.self_test(LONG).unwrap();
+    // Again, as after a restart of the sockets.
+    world.zap.self_test(LONG).unwrap();
+}
+
+#[test]
+fn the_self_test_has_a_deadline() {
+    let world = World::new();
+    let result = world.zap.self_test(std::time::Duration::ZERO).map(|_permit| ());
+    assert!(
+        matches!(
+            result,
+            Err(TransportError::SelfTest(SelfTestError::Undecided { .. }))
+        ),
+        "{result:?}"
+    );
+}
+
+#[test]
+fn known_keys_come_in_with_their_role() {
+    let world = World::new();
+    let mut frontend = world.router();
+    let at_frontend = world.listen_tcp(&mut frontend, TcpDomain::Frontend);
+    let mut backend = world.router();
+    let at_backend = world.listen_tcp(&mut backend, TcpDomain::Backend);
+
+    for role in [Role::Client, Role::Observer] {
+        let mut dealer = world.dealer_tcp(&at_frontend, &world.keys(Some(role)));
+        round_trip(&mut frontend, &mut dealer, role);
+    }
+    let mut worker = world.dealer_tcp(&at_backend, &world.keys(Some(Role::Worker)));
+    round_trip(&mut backend, &mut worker, Role::Worker);
+}
+
+#[test]
+fn strangers_do_not_come_in() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = world.listen_tcp(&mut router, TcpDomain::Frontend);
+
+    let unknown = world.keys(None);
+    let mut dealer = Dealer::connect(&world.context, &endpoint, Some(&unknown)).unwrap();
+    assert_eq!(verdict(&mut router), DENIED);
+    // The one refused learns it as well, instead of waiting.
+    let deadline = common::deadline();
+    while dealer.connection_event().unwrap() != Some(DENIED) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the stranger was told nothing"
+        );
+        scalems_transport::poll([scalems_transport::Source::connections(&dealer)], Some(LONG)).unwrap();
+    }
+    drop(dealer);
+
+    let mut router = world.router();
+    let endpoint = world.listen_tcp(&mut router, TcpDomain::Frontend);
+    let (_context, _null) = stranger(&endpoint, |_| {});
+    assert_eq!(verdict(&mut router), ConnectionEvent::Failed);
+    assert_eq!(router.recv().unwrap(), None);
+
+    let mut router = world.router();
+    let endpoint = world.listen_tcp(&mut router, TcpDomain::Frontend);
+    let (_context, _plain) = stranger(&endpoint, |socket| {
+        socket.set_plain_username(Some("root")).unwrap();
+        socket.set_plain_password(Some("root")).unwrap();
+    });
+    assert_eq!(verdict(&mut router), ConnectionEvent::Failed);
+    assert_eq!(router.recv().unwrap(), None);
+}
+
+#[test]
+fn a_client_that_expects_another_server_does_not_talk() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = world.listen_tcp(&mut router, TcpDomain::Frontend);
+    let mut keys = world.keys(Some(Role::Client));
+    keys.server = world.keys(None).keys.public;
+    let _dealer = Dealer::connect(&world.context, &endpoint, Some(&keys)).unwrap();
+    assert_eq!(verdict(&mut router), ConnectionEvent::Failed);
+}
+
+#[test]
+fn a_key_of_another_role_is_refused() {
+    for (domain, role) in [
+        (TcpDomain::Backend, Role::Client),
+        (TcpDomain::Backend, Role::Observer),
+        (TcpDomain::Frontend, Role::Worker),
+    ] {
+        let world = World::new();
+        let mut router = world.router();
+        let endpoint = world.listen_tcp(&mut router, domain);
+        let _dealer = Dealer::connect(&world.context, &endpoint, Some(&world.keys(Some(role)))).unwrap();
+        assert_eq!(verdict(&mut router), DENIED, "{domain:?} {role:?}");
+        assert_eq!(router.recv().unwrap(), None);
+    }
+}
+
+#[test]
+fn a_dismissed_key_does_not_come_in_again() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = world.listen_tcp(&mut router, TcpDomain::Frontend);
+    let keys = world.keys(Some(Role::Client));
+    let mut dealer = world.dealer_tcp(&endpoint, &keys);
+    assert_eq!(verdict(&mut router), ConnectionEvent::Opened);
+    world.zap.dismiss(&keys.keys.public);
+    let _again = Dealer::connect(&world.context, &endpoint, Some(&keys)).unwrap();
+    assert_eq!(verdict(&mut router), DENIED);
+    round_trip(&mut router, &mut dealer, Role::Client);
+}
+
+#[test]
+fn one_router_has_doors_of_several_kinds() {
+    let world = World::new();
+    let mut router = world.router();
+    // The TCP door in between, to see that each bind has its own mechanism.
+    let client = router
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    let tcp = world.listen_tcp(&mut router, TcpDomain::Frontend);
+    let observer = router
+        .bind_ipc(&world.zap, IpcDomain::Observer, &world.directory)
+        .unwrap();
+
+    let mut dealer = world.dealer(&client);
+    round_trip(&mut router, &mut dealer, Role::Client);
+    let mut dealer = world.dealer(&observer);
+    round_trip(&mut router, &mut dealer, Role::Observer);
+    let mut dealer = world.dealer_tcp(&tcp, &world.keys(Some(Role::Observer)));
+    round_trip(&mut router, &mut dealer, Role::Observer);
+}
+
+#[test]
+fn the_worker_socket_gives_the_worker_role() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = router
+        .bind_ipc(&world.zap, IpcDomain::Worker, &world.directory)
+        .unwrap();
+    let mut dealer = world.dealer(&endpoint);
+    round_trip(&mut router, &mut dealer, Role::Worker);
+}
+
+#[test]
+fn nobody_gives_himself_a_role() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = router
+        .bind_ipc(&world.zap, IpcDomain::Observer, &world.directory)
+        .unwrap();
+    let properties: [(&str, &[u8]); 4] = [
+        ("Socket-Type", b"DEALER"),
+        ("User-Id", b"client"),
+        ("Identity", b""),
+        ("user-id", b"client"),
+    ];
+    let mut peer = handmade_peer(&endpoint, &properties);
+    send_by_hand(&mut peer, b"stop");
+    let received = received(&mut router);
+    assert_eq!(received.role, Role::Observer);
+    assert_eq!(received.message.header, &b"stop"[..]);
+}
+
+#[test]
+fn nobody_chooses_his_routing_id() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = router
+        .bind_ipc(&world.zap, IpcDomain::Observer, &world.directory)
+        .unwrap();
+    let mut good = world.dealer(&endpoint);
+    let PeerId(known) = round_trip(&mut router, &mut good, Role::Observer);
+
+    // One that libzmq's own look like, of a connection to come, and any other.
+    let alike = [&[0][..], &known.wrapping_add(0x7000_0000).to_be_bytes()].concat();
+    for identity in [alike.as_slice(), b"worker-7"] {
+        let mut peer = handmade_peer(&endpoint, &[("Socket-Type", b"DEALER"), ("Identity", identity)]);
+        send_by_hand(&mut peer, b"stop");
+        let refused = Incoming::Refused {
+            peer: None,
+            refusal: Refusal::OwnRoutingId,
+        };
+        assert_eq!(incoming(&mut router), refused);
+    }
+    assert_eq!(router.refused(), 2);
+    round_trip(&mut router, &mut good, Role::Observer);
+}
+
+#[test]
+fn without_authentication_nobody_comes_in() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = router
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    drop(world.zap);
+    let _dealer = Dealer::connect(&world.context, &endpoint, None).unwrap();
+    assert_eq!(verdict(&mut router), ConnectionEvent::Failed);
+}
+
+#[test]
+fn authentication_of_another_context_is_refused() {
+    let world = World::new();
+    let mut router = Router::new(&Context::new().unwrap()).unwrap();
+    let bound = router.bind_ipc(&world.zap, IpcDomain::Client, &world.directory);
+    assert!(matches!(bound, Err(TransportError::OtherContext)), "{bound:?}");
+}
+
+#[test]
+fn tcp_needs_keys() {
+    let context = Context::new().unwrap();
+    let endpoint = Endpoint::tcp("localhost", 9).unwrap();
+    let result = Dealer::connect(&context, &endpoint, None).map(|_dealer| ());
+    assert!(
+        matches!(result, Err(TransportError::KeysMissing { .. })),
+        "{result:?}"
+    );
+}
+
+#[test]
+fn ipv6_works_where_the_host_has_it() {
+    let Ok(probe) = std::net::TcpListener::bind("[::1]:0") else {
+        return;
+    };
+    drop(probe);
+    let world = World::new();
+    let mut router = world.router();
+    let permit = world.zap.self_test(LONG).unwrap();
+    let address = "::1".parse().unwrap();
+    let port = router
+        .bind_tcp(&permit, TcpDomain::Frontend, address, 0, &world.server)
+        .unwrap();
+    let endpoint = Endpoint::tcp("::1", port).unwrap();
+    let mut dealer = world.dealer_tcp(&endpoint, &world.keys(Some(Role::Client)));
+    round_trip(&mut router, &mut dealer, Role::Client);
+}
+
+#[test]
+fn a_taken_port_is_an_error() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let permit = world.zap.self_test(LONG).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let bound = world
+        .router()
+        .bind_tcp(&permit, TcpDomain::Frontend, LOCALHOST, port, &world.server);
+    let error = bound.unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("cannot listen at tcp://127.0.0.1:{port}")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_restarted_agent_takes_over_the_socket_files() {
+    let world = World::new();
+    let mut first = world.router();
+    let endpoint = first
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    let mut dealer = world.dealer(&endpoint);
+    round_trip(&mut first, &mut dealer, Role::Client);
+    drop(first);
+
+    let mut second = world.router();
+    second
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    let mut dealer = connected(dealer);
+    round_trip(&mut second, &mut dealer, Role::Client);
+}

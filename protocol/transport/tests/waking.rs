@@ -1,0 +1,140 @@
+//! Waking a thread that waits for sockets.
+
+mod common;
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{LONG, World, connected};
+use scalems_transport::{Dealer, IpcDomain, Ready, Source, Waker, poll, poll_all};
+
+const IDLE: Option<Duration> = Some(Duration::ZERO);
+
+#[test]
+fn a_wake_up_is_seen_once() {
+    let (waker, mut receiver) = Waker::pair().unwrap();
+    assert_eq!(poll([Source::wake(&receiver)], IDLE).unwrap(), [Ready::default()]);
+    for _ in 0..10 {
+        waker.clone().wake();
+    }
+    assert!(poll([Source::wake(&receiver)], IDLE).unwrap()[0].readable);
+    receiver.reset();
+    assert_eq!(poll([Source::wake(&receiver)], IDLE).unwrap(), [Ready::default()]);
+    receiver.waker().wake();
+    assert!(poll([Source::wake(&receiver)], IDLE).unwrap()[0].readable);
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    const THREADS: u64 = 8;
+    const EACH: u64 = 50_000;
+    let (waker, mut receiver) = Waker::pair().unwrap();
+    let (sender, queue) = channel();
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let (sender, waker) = (sender.clone(), waker.clone());
+            thread::spawn(move || {
+                for item in 0..EACH {
+                    sender.send(thread * EACH + item).unwrap();
+                    waker.wake();
+                }
+            })
+        })
+        .collect();
+    let (mut count, mut sum) = (0, 0);
+    while count < THREADS * EACH {
+        // A lost wake-up would leave items in the queue and nothing ready.
+        let [ready] = poll([Source::wake(&receiver)], Some(LONG)).unwrap();
+        assert!(
+            ready.readable,
+            "asleep with {} items to come",
+            THREADS * EACH - count
+        );
+        receiver.reset();
+        for item in queue.try_iter() {
+            count += 1;
+            sum += item;
+        }
+    }
+    let all = THREADS * EACH;
+    assert_eq!(sum, all * (all - 1) / 2);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_wake_up_from_elsewhere_ends_a_wait() {
+    let world = World::new();
+    let router = world.router();
+    let (waker, receiver) = Waker::pair().unwrap();
+    let thread = thread::spawn(move || waker.wake());
+    let [message, event, woken] = poll(
+        [
+            Source::readable(&router),
+            Source::connections(&router),
+            Source::wake(&receiver),
+        ],
+        Some(LONG),
+    )
+    .unwrap();
+    assert!(!message.any() && !event.any() && woken.readable);
+    thread.join().unwrap();
+}
+
+#[test]
+fn what_was_not_read_comes_up_again() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = router
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    let mut dealer = world.dealer(&endpoint);
+    for _ in 0..3 {
+        dealer.send(b"one", &[]).unwrap();
+    }
+    for left in (0..3).rev() {
+        // Also with reads and sends in between, which take the descriptor's edge away.
+        assert!(poll([Source::readable(&router)], Some(LONG)).unwrap()[0].readable);
+        common::received(&mut router);
+        assert_eq!(
+            poll([Source::readable(&router)], IDLE).unwrap()[0].readable,
+            left > 0
+        );
+    }
+}
+
+#[test]
+fn descriptors_and_any_number_of_sources() {
+    let (mut far, near) = UnixStream::pair().unwrap();
+    let (waker, receiver) = Waker::pair().unwrap();
+    waker.wake();
+    far.write_all(b"x").unwrap();
+    let ready = poll_all(vec![Source::descriptor(&near), Source::wake(&receiver)], IDLE).unwrap();
+    assert!(ready.iter().all(|ready| ready.readable));
+    drop(far);
+    assert!(
+        poll([Source::descriptor(&near)], IDLE).unwrap()[0].any(),
+        "hung up"
+    );
+    let begin = Instant::now();
+    assert_eq!(poll([], Some(Duration::from_micros(500))).unwrap(), []);
+    assert!(begin.elapsed() >= Duration::from_micros(500));
+}
+
+#[test]
+fn room_comes_with_the_connection() {
+    let world = World::new();
+    let endpoint = scalems_transport::Endpoint::ipc(&world.directory.path().join("client.sock")).unwrap();
+    let dealer = Dealer::connect(&world.context, &endpoint, None).unwrap();
+    let [ready] = poll([Source::readable_or_writable(&dealer)], IDLE).unwrap();
+    assert!(!ready.any());
+    let mut router = world.router();
+    router
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    connected(dealer);
+}
