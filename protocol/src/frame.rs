@@ -51,9 +51,11 @@ impl WireError {
             Self::TooLarge { .. } => Code::TooLarge,
             Self::Version(_) => Code::UnsupportedVersion,
             Self::Type(_) => Code::UnknownType,
-            Self::Field { problem, .. } if problem.starts_with("unknown field") => Code::UnknownField,
-            Self::Field { problem, .. } if problem.starts_with(bounded::PASSED) => Code::TooLarge,
-            Self::Field { .. } => Code::Malformed,
+            Self::Field { problem, .. } => match problem {
+                unknown if unknown.starts_with("unknown field") => Code::UnknownField,
+                passed if passed.starts_with(bounded::PASSED) => Code::TooLarge,
+                _ => Code::Malformed,
+            },
             Self::Required(_) => Code::UnknownRequiredField,
         }
     }

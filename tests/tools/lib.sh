@@ -39,6 +39,9 @@ try() {
 # test_binary NAME: whether the tests' crate has a test binary of that name.
 test_binary() { [ -f "tests/tests/$1.rs" ] || [ -f "tests/tests/$1/main.rs" ]; }
 
+# Cuts lines that nobody can read, such as a large message shown by an assertion that failed.
+shorten() { sed -u -E 's/^(.{2000}).+$/\1 [cut]/'; }
+
 # Runs tests with cargo-nextest, and counts them by its summary.
 nextest() {
     have cargo-nextest || {
@@ -50,7 +53,7 @@ nextest() {
     [ -n "$SCALEMS_NO_SKIP" ] && profile=ci
     [ "$SCALEMS_TEST_LEVEL" = long ] && profile=long ignored=(--run-ignored all)
     log=$(mktemp)
-    cargo nextest run --profile "$profile" --no-fail-fast ${ignored[@]+"${ignored[@]}"} "$@" 2>&1 | tee "$log"
+    cargo nextest run --profile "$profile" --no-fail-fast ${ignored[@]+"${ignored[@]}"} "$@" 2>&1 | tee "$log" | shorten
     status=${PIPESTATUS[0]}
     count_nextest "$status" <"$log"
     rm -f "$log"

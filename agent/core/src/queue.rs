@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::interface::Micros;
 use crate::resources::Amounts;
@@ -130,9 +131,15 @@ impl Queue {
         }
     }
 
-    /// Classes with something ready, in the order of their first entries.
-    pub fn order(&self) -> Vec<usize> {
-        self.heads.iter().map(|(_, class)| *class).collect()
+    /// The first entry, of all classes, that stands behind `place` and first in its class.
+    pub fn head_after(&self, place: Option<(Place, usize)>) -> Option<(Place, usize)> {
+        let behind = place.map_or(Bound::Unbounded, Bound::Excluded);
+        self.heads.range((behind, Bound::Unbounded)).next().copied()
+    }
+
+    /// Where the first entry of a class stands.
+    pub fn head(&self, at: usize) -> Option<Place> {
+        self.classes[at].entries.first_key_value().map(|(place, _)| *place)
     }
 
     /// Whether nothing is ready.

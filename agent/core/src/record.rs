@@ -94,3 +94,8 @@ pub struct Ended {
     /// Why they did not end well.
     pub error: Option<TaskError>,
 }
+
+/// What `part` of `whole` tasks have of something that all of them have in common.
+pub fn share(amount: u64, part: u32, whole: u32) -> u64 {
+    (u128::from(amount) * u128::from(part) / u128::from(whole.max(1))) as u64
+}

@@ -114,7 +114,12 @@ impl Requests {
 struct Pending {
     group: ResultGroup,
     data: scalems_protocol::group::Data,
+    weight: u64,
 }
+
+/// What a result on its way takes in memory beside its value: without it results that have none would be
+/// kept without bound for a client that never acknowledges.
+const GROUP_BYTES: u64 = 256;
 
 /// Results on their way to one attachment, in numbered deliveries that are kept until acknowledged.
 #[derive(Debug, Default)]
@@ -122,7 +127,7 @@ pub struct Outbox {
     pending: VecDeque<Pending>,
     unacknowledged: VecDeque<(Results, Vec<Bytes>, u64)>,
     unacknowledged_bytes: u64,
-    /// Bytes in all.
+    /// What all of it takes in memory.
     pub bytes: u64,
     last: u64,
 }
@@ -130,7 +135,8 @@ pub struct Outbox {
 impl Outbox {
     /// Adds a result.
     pub fn push(&mut self, ended: &Ended, origin: scalems_protocol::Origin, incarnation: u64) {
-        self.bytes += crate::task::table::result_bytes(ended);
+        let weight = GROUP_BYTES + crate::task::table::result_bytes(ended);
+        self.bytes += weight;
         let group = ResultGroup {
             run: ended.run,
             origin,
@@ -141,7 +147,7 @@ impl Outbox {
             ran_us: ended.ran_us,
             error: ended.error.clone(),
         };
-        self.pending.push_back(Pending { group, data: ended.data.clone() });
+        self.pending.push_back(Pending { group, data: ended.data.clone(), weight });
     }
 
     /// Whether nothing is on its way.
@@ -161,7 +167,7 @@ impl Outbox {
         }
         let mut gather = Gather::default();
         let mut groups = Vec::new();
-        let mut values = 0;
+        let (mut values, mut bytes) = (0, 0);
         while let Some(next) = self.pending.front() {
             values += next.data.ends.len();
             let full = gather.bytes() + next.data.bytes.len() > limits::MESSAGE_BYTES
@@ -170,13 +176,13 @@ impl Outbox {
             if full && !groups.is_empty() {
                 break;
             }
-            let Some(Pending { mut group, data }) = self.pending.pop_front() else { break };
+            let Some(Pending { mut group, data, weight }) = self.pending.pop_front() else { break };
             group.place = gather.add(&data);
+            bytes += weight;
             groups.push(group);
         }
         self.last += 1;
         let results = Results { delivery: self.last, durable, groups };
-        let bytes = gather.bytes() as u64;
         let blobs = gather.finish();
         self.unacknowledged_bytes += bytes;
         self.unacknowledged.push_back((results.clone(), blobs.clone(), bytes));
@@ -188,10 +194,9 @@ impl Outbox {
         while self.unacknowledged.front().is_some_and(|(results, _, _)| results.delivery <= delivery) {
             if let Some((_, _, bytes)) = self.unacknowledged.pop_front() {
                 self.unacknowledged_bytes -= bytes;
+                self.bytes -= bytes;
             }
         }
-        let pending: u64 = self.pending.iter().map(|pending| pending.data.bytes.len() as u64).sum();
-        self.bytes = self.unacknowledged_bytes + pending;
     }
 
     /// What was sent and not acknowledged, to be sent again.

@@ -20,7 +20,11 @@ pub(super) struct Sink {
 impl Sink {
     pub(super) fn open(capture: Capture) -> Result<Self, StartError> {
         let log = capture.file.map(Log::open).transpose()?;
-        Ok(Self { tail: Tail::new(capture.tail_cap), total: 0, log })
+        Ok(Self {
+            tail: Tail::new(capture.tail_cap),
+            total: 0,
+            log,
+        })
     }
 
     pub(super) fn take(&mut self, chunk: &[u8]) {
@@ -54,7 +58,11 @@ struct Tail {
 
 impl Tail {
     fn new(cap: usize) -> Self {
-        Self { cap, bytes: Vec::new(), oldest: 0 }
+        Self {
+            cap,
+            bytes: Vec::new(),
+            oldest: 0,
+        }
     }
 
     fn push(&mut self, chunk: &[u8]) {
@@ -73,7 +81,10 @@ impl Tail {
             return;
         }
         let end = self.oldest + part.len();
-        self.bytes.get_mut(self.oldest..end).expect("invariant: split at the end").copy_from_slice(part);
+        self.bytes
+            .get_mut(self.oldest..end)
+            .expect("invariant: split at the end")
+            .copy_from_slice(part);
         self.oldest = if end == self.cap { 0 } else { end };
     }
 
@@ -108,12 +119,20 @@ impl Log {
                 Err(error) => {
                     return Err(match errno_of(&error) {
                         Errno::EMFILE | Errno::ENFILE => StartError::TooManyFiles,
-                        errno => StartError::OutputFile { path: file.path, errno },
+                        errno => StartError::OutputFile {
+                            path: file.path,
+                            errno,
+                        },
                     });
                 }
             },
         };
-        Ok(Self { state, cap: file.cap, written: 0, capped: false })
+        Ok(Self {
+            state,
+            cap: file.cap,
+            written: 0,
+            capped: false,
+        })
     }
 
     fn write(&mut self, chunk: &[u8]) {
@@ -129,7 +148,9 @@ impl Log {
                 Err(error) => State::Failed(errno_of(&error)),
             };
         }
-        let State::Open(file) = &mut self.state else { return };
+        let State::Open(file) = &mut self.state else {
+            return;
+        };
         let mut rest = part;
         while !rest.is_empty() {
             match file.write(rest) {
@@ -147,8 +168,14 @@ impl Log {
     fn state(self) -> LogFileState {
         match self.state {
             State::NotMade(_) => LogFileState::NotMade,
-            State::Open(_) => LogFileState::Written { bytes: self.written, capped: self.capped },
-            State::Failed(errno) => LogFileState::Failed { bytes: self.written, errno },
+            State::Open(_) => LogFileState::Written {
+                bytes: self.written,
+                capped: self.capped,
+            },
+            State::Failed(errno) => LogFileState::Failed {
+                bytes: self.written,
+                errno,
+            },
         }
     }
 }
@@ -186,7 +213,11 @@ mod tests {
         for cap in [0, 1, 2, 7, 64, 999, 1000, 2000] {
             for step in [1, 3, 7, 64, 100, 1000] {
                 let chunks: Vec<&[u8]> = all.chunks(step).collect();
-                assert_eq!(tail_of(cap, &chunks), all[all.len() - cap.min(all.len())..], "cap {cap}, step {step}");
+                assert_eq!(
+                    tail_of(cap, &chunks),
+                    all[all.len() - cap.min(all.len())..],
+                    "cap {cap}, step {step}"
+                );
             }
         }
     }
@@ -195,32 +226,71 @@ mod tests {
     fn a_log_keeps_the_beginning_and_says_what_is_missing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made/when/used");
-        let file = LogFile { path: path.clone(), cap: 5, made: FileMade::WhenUsed };
-        let mut sink = Sink::open(Capture { tail_cap: 4, file: Some(file) }).unwrap();
+        let file = LogFile {
+            path: path.clone(),
+            cap: 5,
+            made: FileMade::WhenUsed,
+        };
+        let mut sink = Sink::open(Capture {
+            tail_cap: 4,
+            file: Some(file),
+        })
+        .unwrap();
         assert!(!path.exists());
         sink.take(b"abc");
         sink.take(b"defg");
         let captured = sink.finish(false);
         assert_eq!(fs::read(&path).unwrap(), b"abcde");
-        assert_eq!((captured.tail.as_slice(), captured.total_bytes, captured.truncated), (b"defg".as_slice(), 7, true));
-        assert_eq!(captured.file, Some(LogFileState::Written { bytes: 5, capped: true }));
+        assert_eq!(
+            (captured.tail.as_slice(), captured.total_bytes, captured.truncated),
+            (b"defg".as_slice(), 7, true)
+        );
+        assert_eq!(
+            captured.file,
+            Some(LogFileState::Written {
+                bytes: 5,
+                capped: true
+            })
+        );
     }
 
     #[test]
     fn a_log_that_fails_is_reported_and_the_tail_goes_on() {
-        let file = LogFile { path: "/dev/full".into(), cap: 100, made: FileMade::AtStart };
-        let mut sink = Sink::open(Capture { tail_cap: 10, file: Some(file) }).unwrap();
+        let file = LogFile {
+            path: "/dev/full".into(),
+            cap: 100,
+            made: FileMade::AtStart,
+        };
+        let mut sink = Sink::open(Capture {
+            tail_cap: 10,
+            file: Some(file),
+        })
+        .unwrap();
         sink.take(b"some");
         sink.take(b"thing");
         let captured = sink.finish(false);
         assert_eq!(captured.tail, b"something");
-        assert_eq!(captured.file, Some(LogFileState::Failed { bytes: 0, errno: Errno::ENOSPC }));
+        assert_eq!(
+            captured.file,
+            Some(LogFileState::Failed {
+                bytes: 0,
+                errno: Errno::ENOSPC
+            })
+        );
     }
 
     #[test]
     fn an_unused_log_is_never_made() {
-        let file = LogFile { path: "/nonexistent/log".into(), cap: 100, made: FileMade::WhenUsed };
-        let sink = Sink::open(Capture { tail_cap: 10, file: Some(file) }).unwrap();
+        let file = LogFile {
+            path: "/nonexistent/log".into(),
+            cap: 100,
+            made: FileMade::WhenUsed,
+        };
+        let sink = Sink::open(Capture {
+            tail_cap: 10,
+            file: Some(file),
+        })
+        .unwrap();
         assert_eq!(sink.finish(false).file, Some(LogFileState::NotMade));
     }
 }

@@ -24,7 +24,10 @@ use super::spawn::fork_into;
 use super::sys::{self, SharedCells};
 
 /// Time between rounds of killing: what was just killed needs some to be gone.
-static PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+static PAUSE: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
 
 /// Two seconds of rounds: beyond that, what is left cannot be killed.
 const ROUNDS: u32 = 200;
@@ -50,7 +53,12 @@ impl Guard {
     /// only this worker's programs have in their environment.
     pub(super) fn start(cells: &SharedCells, mark: Option<&[u8]>) -> io::Result<Self> {
         let (lifeline, ours) = pipe2(OFlag::O_CLOEXEC)?;
-        let post = Post { cells, mark, lifeline: lifeline.as_raw_fd(), proc: Proc::open()? };
+        let post = Post {
+            cells,
+            mark,
+            lifeline: lifeline.as_raw_fd(),
+            proc: Proc::open()?,
+        };
         // SAFETY: `stand` keeps to the rules of a forked child and never returns. `post` is copied with our memory.
         let pid = unsafe { fork_into(stand, ptr::from_ref(&post).cast_mut().cast()) }?;
         Ok(Self { pid, _lifeline: ours })
@@ -81,14 +89,22 @@ extern "C" fn stand(post: *mut c_void) -> c_int {
     unsafe {
         libc::setsid();
         libc::prctl(libc::PR_SET_NAME, c"scalems-guard".as_ptr());
-        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGPIPE] {
+        for signal in [
+            libc::SIGHUP,
+            libc::SIGINT,
+            libc::SIGTERM,
+            libc::SIGQUIT,
+            libc::SIGPIPE,
+        ] {
             libc::signal(signal, libc::SIG_IGN);
         }
         libc::chdir(c"/".as_ptr());
         leave_open(post);
         let mut nothing = 0_u8;
         // Nothing is ever written, so it returns when the last end for writing is closed: the worker is dead.
-        while libc::read(post.lifeline, (&raw mut nothing).cast(), 1) < 0 && Errno::last_raw() == libc::EINTR {}
+        while libc::read(post.lifeline, (&raw mut nothing).cast(), 1) < 0 && Errno::last_raw() == libc::EINTR
+        {
+        }
         for _ in 0..ROUNDS {
             if !kill_all(post) {
                 break;

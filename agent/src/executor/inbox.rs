@@ -20,7 +20,10 @@ pub(super) struct Inbox<T> {
 impl<T> Inbox<T> {
     pub(super) fn new() -> io::Result<Self> {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Self { waiting: Mutex::new(VecDeque::new()), bell })
+        Ok(Self {
+            waiting: Mutex::new(VecDeque::new()),
+            bell,
+        })
     }
 
     pub(super) fn send(&self, item: T) {

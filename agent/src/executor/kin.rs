@@ -76,7 +76,14 @@ impl Kin {
         if !marks.is_empty() {
             state.by_marks.insert(marks.clone(), key);
         }
-        state.programs.insert(key, Program { leader, marks: marks.clone(), reaped: false });
+        state.programs.insert(
+            key,
+            Program {
+                leader,
+                marks: marks.clone(),
+                reaped: false,
+            },
+        );
         state.programs.len() == 1
     }
 
@@ -84,7 +91,9 @@ impl Kin {
     /// that it will be: after this, nobody kills by that number.
     pub(super) fn close_group(&self, key: u64) -> Result<(), Errno> {
         let mut state = self.lock();
-        let Some(program) = state.programs.get_mut(&key) else { return Err(Errno::ESRCH) };
+        let Some(program) = state.programs.get_mut(&key) else {
+            return Err(Errno::ESRCH);
+        };
         program.reaped = true;
         killpg(Pid::from_raw(program.leader), Signal::SIGKILL)
     }
@@ -102,7 +111,9 @@ impl Kin {
     pub(super) fn may_have_left(&self, key: u64) -> bool {
         let adopted = self.adopted();
         let state = self.lock();
-        let Some(program) = state.programs.get(&key) else { return false };
+        let Some(program) = state.programs.get(&key) else {
+            return false;
+        };
         if killpg(Pid::from_raw(program.leader), None).is_ok() {
             return true;
         }
@@ -116,7 +127,9 @@ impl Kin {
     /// A program is over, with all that belonged to it.
     pub(super) fn leave(&self, key: u64) {
         let mut state = self.lock();
-        let Some(Program { leader, marks, .. }) = state.programs.remove(&key) else { return };
+        let Some(Program { leader, marks, .. }) = state.programs.remove(&key) else {
+            return;
+        };
         // The number, or the marks, may already be a newer program's.
         if state.by_group.get(&leader) == Some(&key) {
             state.by_group.remove(&leader);
@@ -158,7 +171,11 @@ impl Kin {
                 length => text.extend(buffer.iter().take(length)),
             }
         }
-        Some(text.split(|byte| *byte == b' ').filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok()).collect())
+        Some(
+            text.split(|byte| *byte == b' ')
+                .filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
+                .collect(),
+        )
     }
 
     /// The marks of a program from the environment it is given.
@@ -174,11 +191,17 @@ impl Kin {
     /// The marks of a process from its `/proc/PID/environ`.
     pub(super) fn marks_in(&self, environ: &[u8]) -> Marks {
         let entry = |name: &String| {
-            environ
-                .split(|byte| *byte == 0)
-                .find(|entry| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")))
+            environ.split(|byte| *byte == 0).find(|entry| {
+                entry
+                    .strip_prefix(name.as_bytes())
+                    .is_some_and(|rest| rest.starts_with(b"="))
+            })
         };
-        self.mark_names.iter().filter_map(entry).flat_map(|entry| [entry, b"\0"].concat()).collect()
+        self.mark_names
+            .iter()
+            .filter_map(entry)
+            .flat_map(|entry| [entry, b"\0"].concat())
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,7 +219,10 @@ mod tests {
         let env = [("SCALEMS_ATTEMPT", "2"), ("X", "1"), ("SCALEMS_TASK", "5.7")];
         let given = kin.marks_of(&env.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(&*given, b"SCALEMS_TASK=5.7\0SCALEMS_ATTEMPT=2\0");
-        assert_eq!(kin.marks_in(b"SCALEMS_TASKS=1\0SCALEMS_ATTEMPT=2\0SCALEMS_TASK=5.7\0"), given);
+        assert_eq!(
+            kin.marks_in(b"SCALEMS_TASKS=1\0SCALEMS_ATTEMPT=2\0SCALEMS_TASK=5.7\0"),
+            given
+        );
         assert!(kin.marks_in(b"PATH=/bin\0").is_empty());
     }
 
@@ -208,7 +234,10 @@ mod tests {
         assert!(!kin.enter(2, 900_000, &marks));
         kin.leave(1);
         let roll = kin.roll();
-        assert_eq!((roll.groups.get(&900_000), roll.marks.get(&marks)), (Some(&2), Some(&2)));
+        assert_eq!(
+            (roll.groups.get(&900_000), roll.marks.get(&marks)),
+            (Some(&2), Some(&2))
+        );
         kin.leave(2);
         assert!(kin.is_empty() && kin.roll().groups.is_empty() && kin.roll().marks.is_empty());
     }

@@ -27,12 +27,20 @@ pub(super) fn program(spec: &ProgramSpec) -> Result<PathBuf, StartError> {
     if name.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(name));
     }
-    let given = spec.env.iter().find(|(variable, _)| variable == "PATH").map(|(_, value)| value.as_os_str());
+    let given = spec
+        .env
+        .iter()
+        .find(|(variable, _)| variable == "PATH")
+        .map(|(_, value)| value.as_os_str());
     let path = given.unwrap_or(OsStr::new(DEFAULT_PATH));
     let mut refused = None;
     for directory in path.as_bytes().split(|byte| *byte == b':') {
         // An empty part of PATH means the directory where the program runs, as for a shell.
-        let directory = if directory.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(directory) };
+        let directory = if directory.is_empty() {
+            OsStr::new(".")
+        } else {
+            OsStr::from_bytes(directory)
+        };
         let candidate = Path::new(directory).join(name);
         let here = absolute(spec, &candidate);
         if access(&here, AccessFlags::X_OK).is_ok() {
@@ -59,13 +67,17 @@ pub(super) fn program(spec: &ProgramSpec) -> Result<PathBuf, StartError> {
 pub(super) fn explain(failure: Failure, spec: &ProgramSpec, prepared: &Prepared) -> StartError {
     let Failure { step, errno } = failure;
     match (step, errno) {
-        (Step::Directory, Errno::ENOENT) => {
-            StartError::DirectoryMissing { directory: spec.cwd.clone().unwrap_or_default() }
-        }
-        (Step::Directory, _) => {
-            StartError::DirectoryRefused { directory: spec.cwd.clone().unwrap_or_default(), errno }
-        }
-        (Step::Affinity, _) => StartError::CpusRefused { cpus: spec.cpus.clone(), errno },
+        (Step::Directory, Errno::ENOENT) => StartError::DirectoryMissing {
+            directory: spec.cwd.clone().unwrap_or_default(),
+        },
+        (Step::Directory, _) => StartError::DirectoryRefused {
+            directory: spec.cwd.clone().unwrap_or_default(),
+            errno,
+        },
+        (Step::Affinity, _) => StartError::CpusRefused {
+            cpus: spec.cpus.clone(),
+            errno,
+        },
         (Step::Limits, _) => StartError::LimitsRefused { errno },
         (Step::Exec, _) => explain_exec(errno, spec, prepared),
         _ => StartError::from_errno(step, errno),
@@ -79,9 +91,10 @@ fn explain_exec(errno: Errno, spec: &ProgramSpec, prepared: &Prepared) -> StartE
     match errno {
         Errno::ENOENT | Errno::ENOTDIR if !file.exists() => StartError::NotFound { program },
         // The file is there, so what is missing is what it asks for. ELOOP: a script run by a script run by …
-        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => {
-            StartError::BadInterpreter { program, interpreter: interpreter(&file) }
-        }
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => StartError::BadInterpreter {
+            program,
+            interpreter: interpreter(&file),
+        },
         Errno::EACCES | Errno::EISDIR if file.is_dir() => StartError::IsDirectory { program },
         Errno::EACCES | Errno::EPERM => match script_interpreter(&file) {
             Some(interpreter) if access(&file, AccessFlags::X_OK).is_ok() => {
@@ -91,14 +104,18 @@ fn explain_exec(errno: Errno, spec: &ProgramSpec, prepared: &Prepared) -> StartE
         },
         Errno::ENOEXEC => StartError::NotAProgram { program },
         Errno::ETXTBSY => StartError::Busy { program },
-        Errno::E2BIG => StartError::TooLong { bytes: prepared.bytes() },
+        Errno::E2BIG => StartError::TooLong {
+            bytes: prepared.bytes(),
+        },
         _ => StartError::from_errno(Step::Exec, errno),
     }
 }
 
 /// Seen from here, where the program sees it from its own directory.
 fn absolute(spec: &ProgramSpec, path: &Path) -> PathBuf {
-    spec.cwd.as_ref().map_or_else(|| path.to_owned(), |cwd| cwd.join(path))
+    spec.cwd
+        .as_ref()
+        .map_or_else(|| path.to_owned(), |cwd| cwd.join(path))
 }
 
 fn interpreter(file: &Path) -> String {
@@ -111,7 +128,9 @@ fn script_interpreter(file: &Path) -> Option<String> {
     // The kernel reads no more than this of the line.
     File::open(file).ok()?.take(256).read_to_end(&mut first).ok()?;
     let line = first.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let name = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|part| !part.is_empty())?;
+    let name = line
+        .split(|byte| matches!(byte, b' ' | b'\t'))
+        .find(|part| !part.is_empty())?;
     // A carriage return from another system's editor is the usual reason, so it must be seen.
     Some(OsString::from_vec(name.to_vec()).to_string_lossy().into_owned())
 }
@@ -128,11 +147,17 @@ mod tests {
 
     #[test]
     fn the_given_path_is_searched_in_order() {
-        assert_eq!(found("sh", Some("/nonexistent:/bin:/usr/bin")), Ok("/bin/sh".into()));
+        assert_eq!(
+            found("sh", Some("/nonexistent:/bin:/usr/bin")),
+            Ok("/bin/sh".into())
+        );
         assert_eq!(found("sh", None), Ok("/bin/sh".into()));
         assert_eq!(found("./sh", Some("/bin")), Ok("./sh".into()));
         assert_eq!(found("", Some("/bin")), Err(StartError::EmptyCommand));
-        let missing = StartError::NotInPath { program: "sh".into(), path: "/nonexistent".into() };
+        let missing = StartError::NotInPath {
+            program: "sh".into(),
+            path: "/nonexistent".into(),
+        };
         assert_eq!(found("sh", Some("/nonexistent")), Err(missing));
     }
 
@@ -144,7 +169,10 @@ mod tests {
         assert_eq!(found("sh", Some(&path)), Ok("/bin/sh".into()));
         let plain = first.path().join("plain");
         std::fs::write(&plain, "x").unwrap();
-        assert_eq!(found("plain", Some(&path)), Err(StartError::NotExecutable { program: plain }));
+        assert_eq!(
+            found("plain", Some(&path)),
+            Err(StartError::NotExecutable { program: plain })
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,12 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let marks = ["SCALEMS_TASK", "SCALEMS_ATTEMPT", "SCALEMS_RANK"];
-        Self { threads: None, marks: marks.map(str::to_owned).into(), worker_mark: None, method: Method::Borrowed }
+        Self {
+            threads: None,
+            marks: marks.map(str::to_owned).into(),
+            worker_mark: None,
+            method: Method::Borrowed,
+        }
     }
 }
 
@@ -153,20 +158,26 @@ impl Executor {
             spawners: inboxes.map_err(setup("make an eventfd"))?,
             cells: SharedCells::new(threads * CELLS_PER_SPAWNER).map_err(setup("map shared memory"))?,
             null: File::open("/dev/null").map_err(setup("open /dev/null"))?,
-            open: Mutex::new(Open { waiting: vec![0; threads], ..Open::default() }),
+            open: Mutex::new(Open {
+                waiting: vec![0; threads],
+                ..Open::default()
+            }),
             ended: Condvar::new(),
         });
         let mark = config.worker_mark.as_ref().map(String::as_bytes);
         let guard = Guard::start(&shared.cells, mark).map_err(setup("start its guard process"))?;
         let sweeper = Sweeper::new(Arc::clone(&shared), Some(guard.pid())).map_err(setup("read /proc"))?;
         // From here on, dropping `executor` ends the threads that were started.
-        let executor = Self { shared, _guard: guard };
+        let executor = Self {
+            shared,
+            _guard: guard,
+        };
         let shared = &executor.shared;
         run_thread("scalems-sweep".to_owned(), shared, move || sweeper.run())
             .map_err(setup("start a thread"))?;
         for index in 0..threads {
-            let spawner = Spawner::new(index, Arc::clone(shared), config.method)
-                .map_err(setup("prepare a spawner"))?;
+            let spawner =
+                Spawner::new(index, Arc::clone(shared), config.method).map_err(setup("prepare a spawner"))?;
             run_thread(format!("scalems-spawn-{index}"), shared, move || spawner.run())
                 .map_err(setup("start a thread"))?;
         }
@@ -195,15 +206,30 @@ impl Executor {
             *waiting += 1;
         }
         // Under the lock, so that no stop of it and no shutdown comes before it.
-        self.send(shortest, Command::Start { key, spec: Box::new(spec) });
+        self.send(
+            shortest,
+            Command::Start {
+                key,
+                spec: Box::new(spec),
+            },
+        );
         Ok(())
     }
 
     /// Stops a program, whether it runs or waits for its start. Returns whether there was one to stop; if not,
     /// its `Ended` is among the events, or was.
     pub fn stop_program(&self, key: u64, stop: Stop, reason: impl Into<String>) -> bool {
-        let Some(spawner) = self.shared.open().spawner_of.get(&key).copied() else { return false };
-        self.send(spawner, Command::Stop { key, stop, reason: reason.into() });
+        let Some(spawner) = self.shared.open().spawner_of.get(&key).copied() else {
+            return false;
+        };
+        self.send(
+            spawner,
+            Command::Stop {
+                key,
+                stop,
+                reason: reason.into(),
+            },
+        );
         true
     }
 
@@ -212,7 +238,7 @@ impl Executor {
         self.shared.events.drain(into);
     }
 
-    /// Kills every program and ends the threads, at the latest at `deadline`. The events stay to be drained.
+    /// Kills every program and ends the threads, at the latest at `deadline` and two seconds. The events stay to be drained.
     pub fn shutdown(&self, deadline: Instant) -> Result<(), ExecutorError> {
         let mut open = self.shared.open();
         if !open.closed {
@@ -223,23 +249,47 @@ impl Executor {
         }
         // The spawners stop at the deadline by themselves; this much later they are given up.
         let patience = deadline + Duration::from_millis(500);
-        while open.threads > 1 {
-            let left = patience.saturating_duration_since(Instant::now());
+        open = self.wait_for_threads(open, 1, patience);
+        // The sweeper has work until they are over, and some more after.
+        let until = Instant::now() + Duration::from_secs(1);
+        self.shared.sweeper.send(Sweep::Stop { until });
+        open = self.wait_for_threads(open, 0, until + Duration::from_millis(500));
+        let keys: Vec<u64> = open.spawner_of.keys().copied().collect();
+        drop(open);
+        if keys.is_empty() {
+            Ok(())
+        } else {
+            Err(ExecutorError::StillRunning { keys })
+        }
+    }
+
+    /// Until no more than `count` threads run.
+    fn wait_for_threads<'a>(
+        &self,
+        mut open: MutexGuard<'a, Open>,
+        count: usize,
+        until: Instant,
+    ) -> MutexGuard<'a, Open> {
+        while open.threads > count {
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let (guard, _) =
-                self.shared.ended.wait_timeout(open, left).unwrap_or_else(std::sync::PoisonError::into_inner);
-            open = guard;
+            (open, _) = self
+                .shared
+                .ended
+                .wait_timeout(open, left)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        let keys: Vec<u64> = open.spawner_of.keys().copied().collect();
-        drop(open);
-        self.shared.sweeper.send(Sweep::Stop);
-        if keys.is_empty() { Ok(()) } else { Err(ExecutorError::StillRunning { keys }) }
+        open
     }
 
     fn send(&self, spawner: usize, command: Command) {
-        self.shared.spawners.get(spawner).expect("invariant: every index has an inbox").send(command);
+        self.shared
+            .spawners
+            .get(spawner)
+            .expect("invariant: every index has an inbox")
+            .send(command);
     }
 }
 
@@ -294,7 +344,9 @@ fn run_thread(name: String, shared: &Arc<Shared>, body: impl FnOnce() + Send + '
     let body = move || {
         let _last = last;
         // The worker's signals are for its own threads; and no handler may run in a child that is being made.
-        SigSet::all().thread_block().expect("invariant: a full set is valid");
+        SigSet::all()
+            .thread_block()
+            .expect("invariant: a full set is valid");
         body();
     };
     thread::Builder::new().name(name).spawn(body).map(drop)

@@ -225,7 +225,9 @@ pub enum StartError {
         program: PathBuf,
     },
     /// A file without permission to execute it.
-    #[error("{program:?} may not be executed: `chmod +x` it, and see that its file system is not mounted noexec")]
+    #[error(
+        "{program:?} may not be executed: `chmod +x` it, and see that its file system is not mounted noexec"
+    )]
     NotExecutable {
         /// The file.
         program: PathBuf,
@@ -237,7 +239,9 @@ pub enum StartError {
         program: PathBuf,
     },
     /// A program or script whose interpreter is missing.
-    #[error("{program:?} needs the interpreter {interpreter:?}, which is missing or may not be executed: install it or correct the first line")]
+    #[error(
+        "{program:?} needs the interpreter {interpreter:?}, which is missing or may not be executed: install it or correct the first line"
+    )]
     BadInterpreter {
         /// The script or program.
         program: PathBuf,
@@ -245,7 +249,9 @@ pub enum StartError {
         interpreter: String,
     },
     /// Neither a binary for this machine nor a script.
-    #[error("{program:?} is neither a program for this machine nor a script with a `#!` line: add the line, or run it by its interpreter")]
+    #[error(
+        "{program:?} is neither a program for this machine nor a script with a `#!` line: add the line, or run it by its interpreter"
+    )]
     NotAProgram {
         /// The file.
         program: PathBuf,
@@ -257,13 +263,17 @@ pub enum StartError {
         program: PathBuf,
     },
     /// Arguments and environment do not fit.
-    #[error("arguments and environment take {bytes} bytes, more than the system passes to a program: put them in a file or on its input")]
+    #[error(
+        "arguments and environment take {bytes} bytes, more than the system passes to a program: put them in a file or on its input"
+    )]
     TooLong {
         /// Their size.
         bytes: usize,
     },
     /// The directory to run in is missing.
-    #[error("there is no directory {directory:?} to run in: make it, or see that the node mounts its file system")]
+    #[error(
+        "there is no directory {directory:?} to run in: make it, or see that the node mounts its file system"
+    )]
     DirectoryMissing {
         /// The directory.
         directory: PathBuf,
@@ -339,7 +349,11 @@ impl StartError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::TooManyFiles | Self::TooManyProcesses | Self::OutOfMemory | Self::Busy { .. } | Self::ShuttingDown
+            Self::TooManyFiles
+                | Self::TooManyProcesses
+                | Self::OutOfMemory
+                | Self::Busy { .. }
+                | Self::ShuttingDown
         )
     }
 

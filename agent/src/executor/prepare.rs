@@ -59,10 +59,14 @@ enum ChildInput {
 impl Prepared {
     /// Opens and converts everything. The [`ProgramSpec`] keeps its strings, for the words of errors.
     pub(super) fn new(spec: &mut ProgramSpec) -> Result<Self, StartError> {
-        let program = lookup::program(spec)?;
         let argv = CStrings::of_arguments(&spec.argv)?;
         let envp = CStrings::of_environment(&spec.env)?;
-        let cwd = spec.cwd.as_deref().map(|path| c_string(path.as_os_str(), "the directory")).transpose()?;
+        let program = lookup::program(spec)?;
+        let cwd = spec
+            .cwd
+            .as_deref()
+            .map(|path| c_string(path.as_os_str(), "the directory"))
+            .transpose()?;
         if spec.create_cwd
             && let Some(directory) = &spec.cwd
         {
@@ -86,7 +90,11 @@ impl Prepared {
             envp,
             cwd,
             cpus: cpu_mask(&spec.cpus),
-            limits: spec.limits.iter().map(|limit| (number(limit.resource), rlimit(limit.soft, limit.hard))).collect(),
+            limits: spec
+                .limits
+                .iter()
+                .map(|limit| (number(limit.resource), rlimit(limit.soft, limit.hard)))
+                .collect(),
             stdin,
             stdout,
             stderr,
@@ -147,7 +155,13 @@ fn unblock(end: &OwnedFd) -> Result<(), Errno> {
 fn open_output(capture: Capture) -> Result<(OwnedFd, Stream), StartError> {
     let sink = Sink::open(capture)?;
     let (ours, theirs) = pipe_for_reading().map_err(|errno| StartError::from_errno(Step::Pipe, errno))?;
-    Ok((theirs, Stream { pipe: Some(ours), sink }))
+    Ok((
+        theirs,
+        Stream {
+            pipe: Some(ours),
+            sink,
+        },
+    ))
 }
 
 fn open_input(stdin: Stdin) -> Result<(ChildInput, Option<Feed>), StartError> {
@@ -170,7 +184,11 @@ fn open_input(stdin: Stdin) -> Result<(ChildInput, Option<Feed>), StartError> {
 /// Opening a named pipe for reading would wait for a writer, and all other programs with it.
 fn open_without_blocking(path: &std::path::Path) -> Result<File, Errno> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| errno_of(&error))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|error| errno_of(&error))?;
     fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(file)
 }
@@ -195,7 +213,9 @@ impl CStrings {
         let mut strings = Self::with_capacity(env.len());
         for (name, value) in env {
             if name.is_empty() || name.as_bytes().contains(&b'=') {
-                return Err(StartError::BadVariable { name: name.to_string_lossy().into_owned() });
+                return Err(StartError::BadVariable {
+                    name: name.to_string_lossy().into_owned(),
+                });
             }
             let what = || format!("environment variable {}", name.to_string_lossy().escape_debug());
             strings.add(&[name.as_bytes(), b"=", value.as_bytes()], what)?;
@@ -204,7 +224,10 @@ impl CStrings {
     }
 
     fn with_capacity(count: usize) -> Self {
-        Self { bytes: Vec::with_capacity(count * 32), starts: Vec::with_capacity(count) }
+        Self {
+            bytes: Vec::with_capacity(count * 32),
+            starts: Vec::with_capacity(count),
+        }
     }
 
     fn add(&mut self, parts: &[&[u8]], what: impl Fn() -> String) -> Result<(), StartError> {
@@ -228,7 +251,9 @@ impl CStrings {
 }
 
 fn c_string(text: &OsStr, what: &str) -> Result<CString, StartError> {
-    CString::new(text.as_bytes()).map_err(|_| StartError::ZeroByte { what: what.to_owned() })
+    CString::new(text.as_bytes()).map_err(|_| StartError::ZeroByte {
+        what: what.to_owned(),
+    })
 }
 
 /// As the kernel wants it: bit n of word n / 64 for CPU n. Longer than `cpu_set_t`, which ends at 1,024.
@@ -243,7 +268,10 @@ fn cpu_mask(cpus: &[usize]) -> Vec<u64> {
 }
 
 const fn rlimit(soft: u64, hard: u64) -> libc::rlimit {
-    libc::rlimit { rlim_cur: soft, rlim_max: hard }
+    libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    }
 }
 
 const fn number(resource: Resource) -> c_int {
@@ -276,17 +304,26 @@ mod tests {
     #[test]
     fn zero_bytes_and_bad_names_are_refused_by_name() {
         let refused = CStrings::of_arguments(&["a".into(), "b\0c".into()]).err();
-        assert_eq!(refused, Some(StartError::ZeroByte { what: "argument 1".into() }));
+        assert_eq!(
+            refused,
+            Some(StartError::ZeroByte {
+                what: "argument 1".into()
+            })
+        );
         let refused = CStrings::of_environment(&[("A=B".into(), "c".into())]).err();
         assert_eq!(refused, Some(StartError::BadVariable { name: "A=B".into() }));
     }
 
     #[test]
     fn pointers_lead_to_the_strings() {
-        let strings = CStrings::of_environment(&[("A".into(), "1".into()), ("BB".into(), "".into())]).unwrap();
+        let strings =
+            CStrings::of_environment(&[("A".into(), "1".into()), ("BB".into(), "".into())]).unwrap();
         let pointers = strings.pointers();
         assert!(pointers[2].is_null());
         let second = pointers[1] as usize - pointers[0] as usize;
-        assert_eq!(CStr::from_bytes_until_nul(&strings.bytes[second..]).unwrap(), c"BB=");
+        assert_eq!(
+            CStr::from_bytes_until_nul(&strings.bytes[second..]).unwrap(),
+            c"BB="
+        );
     }
 }

@@ -49,7 +49,12 @@ impl Proc {
 
     /// Calls `each` with every process id.
     pub(super) fn each(&self, each: &mut dyn FnMut(i32)) -> Result<(), Errno> {
-        let directory = openat(&self.0, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let directory = openat(
+            &self.0,
+            c".",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
         sys::each_number(&directory, each)
     }
 
@@ -64,7 +69,9 @@ impl Proc {
 
     /// Whether the process was started with exactly this `NAME=value` in its environment.
     pub(super) fn environment_has(&self, pid: i32, entry: &[u8]) -> bool {
-        let Some(file) = self.open_of(pid, b"/environ\0") else { return false };
+        let Some(file) = self.open_of(pid, b"/environ\0") else {
+            return false;
+        };
         let mut search = EntrySearch::new(entry);
         let mut buffer = [0_u8; 4096];
         while let Ok(length @ 1..) = read(&file, &mut buffer) {
@@ -80,7 +87,13 @@ impl Proc {
         let digits = write_number(&mut path, pid)?;
         path.get_mut(digits..digits + name.len())?.copy_from_slice(name);
         let path = CStr::from_bytes_until_nul(&path).ok()?;
-        openat(self.0.as_fd(), path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+        openat(
+            self.0.as_fd(),
+            path,
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .ok()
     }
 }
 
@@ -98,7 +111,10 @@ fn write_number(into: &mut [u8], number: i32) -> Option<usize> {
 /// The command's name, the second field, may contain anything; the last `)` ends it.
 fn parse_stat(pid: i32, line: &[u8]) -> Option<Stat> {
     let after_name = line.iter().rposition(|byte| *byte == b')')? + 1;
-    let mut fields = line.get(after_name..)?.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    let mut fields = line
+        .get(after_name..)?
+        .split(|byte| *byte == b' ')
+        .filter(|field| !field.is_empty());
     let state = *fields.next()?.first()?;
     let mut number = || -> Option<i64> { std::str::from_utf8(fields.next()?).ok()?.parse().ok() };
     let parent = number()? as i32;
@@ -109,7 +125,14 @@ fn parse_stat(pid: i32, line: &[u8]) -> Option<Stat> {
         number()?;
     }
     let start = number()? as u64;
-    Some(Stat { pid, parent, group, session, zombie: matches!(state, b'Z' | b'X' | b'x'), start })
+    Some(Stat {
+        pid,
+        parent,
+        group,
+        session,
+        zombie: matches!(state, b'Z' | b'X' | b'x'),
+        start,
+    })
 }
 
 /// Finds one zero-terminated string among many, fed byte by byte.
@@ -120,14 +143,20 @@ struct EntrySearch<'a> {
 
 impl<'a> EntrySearch<'a> {
     fn new(wanted: &'a [u8]) -> Self {
-        Self { wanted, matched: Some(0) }
+        Self {
+            wanted,
+            matched: Some(0),
+        }
     }
 
     fn feed(&mut self, byte: u8) -> bool {
         if byte == 0 {
             return self.matched.replace(0) == Some(self.wanted.len());
         }
-        self.matched = self.matched.filter(|at| self.wanted.get(*at) == Some(&byte)).map(|at| at + 1);
+        self.matched = self
+            .matched
+            .filter(|at| self.wanted.get(*at) == Some(&byte))
+            .map(|at| at + 1);
         false
     }
 }
@@ -144,13 +173,25 @@ mod tests {
         assert_eq!(stat.parent, nix::unistd::getppid().as_raw());
         assert_eq!(stat.group, nix::unistd::getpgrp().as_raw());
         assert!(!stat.zombie && stat.start > 0);
-        assert!(proc.all().unwrap().iter().any(|one| one.pid == own && one.start == stat.start));
+        assert!(
+            proc.all()
+                .unwrap()
+                .iter()
+                .any(|one| one.pid == own && one.start == stat.start)
+        );
     }
 
     #[test]
     fn a_name_with_brackets_does_not_confuse() {
         let line = b"7 (a) R 1 (x) S 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 2222 23\n";
-        let expected = Stat { pid: 7, parent: 3, group: 4, session: 5, zombie: false, start: 2222 };
+        let expected = Stat {
+            pid: 7,
+            parent: 3,
+            group: 4,
+            session: 5,
+            zombie: false,
+            start: 2222,
+        };
         assert_eq!(parse_stat(7, line), Some(expected));
         assert_eq!(parse_stat(7, b"7 (x) Z 3"), None);
     }

@@ -78,9 +78,13 @@ impl Program {
     }
 
     pub(super) fn into_outcome(self) -> ProgramOutcome {
-        let Phase::Ended(ending) = self.phase else { unreachable!("invariant: only what has ended has an outcome") };
+        let Phase::Ended(ending) = self.phase else {
+            unreachable!("invariant: only what has ended has an outcome")
+        };
         let [stdout, stderr] = self.streams.map(|stream| {
-            stream.map_or_else(Captured::default, |stream| stream.sink.finish(stream.pipe.is_some()))
+            stream.map_or_else(Captured::default, |stream| {
+                stream.sink.finish(stream.pipe.is_some())
+            })
         });
         ProgramOutcome {
             exit: ending.exit,
@@ -99,7 +103,9 @@ impl Program {
 /// How a main process ended, from what the kernel says.
 pub(super) fn exit_of(reaped: Result<Option<Reaped>, Errno>) -> (Exit, Usage) {
     match reaped {
-        Ok(Some((status, usage))) if libc::WIFSIGNALED(status) => (Exit::Signaled(libc::WTERMSIG(status)), usage),
+        Ok(Some((status, usage))) if libc::WIFSIGNALED(status) => {
+            (Exit::Signaled(libc::WTERMSIG(status)), usage)
+        }
         Ok(Some((status, usage))) => (Exit::Exited(libc::WEXITSTATUS(status)), usage),
         Ok(None) | Err(_) => (Exit::StatusLost, Usage::default()),
     }
@@ -108,7 +114,9 @@ pub(super) fn exit_of(reaped: Result<Option<Reaped>, Errno>) -> (Exit, Usage) {
 impl Stream {
     /// Reads what is there, up to a bound.
     pub(super) fn pump(&mut self, scratch: &mut [u8]) -> Pumped {
-        let Some(pipe) = &self.pipe else { return Pumped::Closed };
+        let Some(pipe) = &self.pipe else {
+            return Pumped::Closed;
+        };
         for _ in 0..CALLS_PER_ROUND {
             match read(pipe, scratch) {
                 Ok(0) => return Pumped::Closed,

@@ -16,7 +16,10 @@ pub(super) struct EventQueue {
 
 impl EventQueue {
     pub(super) fn new(wake: Wake) -> Self {
-        Self { waiting: Mutex::new(Vec::new()), wake }
+        Self {
+            waiting: Mutex::new(Vec::new()),
+            wake,
+        }
     }
 
     /// Moves all of `batch` in.

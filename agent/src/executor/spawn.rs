@@ -120,17 +120,27 @@ impl Launcher {
     /// Makes a process and returns once it is the program, or could not become it.
     pub(super) fn spawn(&self, launch: &Launch<'_>) -> Result<Spawned, Failure> {
         assert!(
-            launch.stdio.iter().chain(&launch.inherit).all(|fd| fd.as_raw_fd() > 2),
+            launch
+                .stdio
+                .iter()
+                .chain(&launch.inherit)
+                .all(|fd| fd.as_raw_fd() > 2),
             "descriptors 0 to 2 are taken when the executor starts"
         );
-        let [step, errno] = &*self.report else { unreachable!("the report has two cells") };
+        let [step, errno] = &*self.report else {
+            unreachable!("the report has two cells")
+        };
         step.store(0, Ordering::Relaxed);
         let plan = Plan {
             launch,
             step,
             errno,
             parent: self.parent,
-            last_fd: if self.has_close_range { None } else { Some(highest_descriptor()) },
+            last_fd: if self.has_close_range {
+                None
+            } else {
+                Some(highest_descriptor())
+            },
         };
         let (pid, pidfd) = self.clone_child(&plan)?;
         let failed = step.load(Ordering::Acquire);
@@ -139,11 +149,20 @@ impl Launcher {
                 slot.store(0, Ordering::Relaxed);
             }
             // It has reported and is ending: no wait worth the name.
-            sys::reap_ending(pid).map_err(|errno| Failure { step: Step::Watch, errno })?;
+            sys::reap_ending(pid).map_err(|errno| Failure {
+                step: Step::Watch,
+                errno,
+            })?;
             let step = Step::ALL.get(failed as usize - 1).copied().unwrap_or(Step::Exec);
-            return Err(Failure { step, errno: Errno::from_raw(errno.load(Ordering::Relaxed)) });
+            return Err(Failure {
+                step,
+                errno: Errno::from_raw(errno.load(Ordering::Relaxed)),
+            });
         }
-        Ok(Spawned { pid, pidfd: pidfd.or_else(|| sys::pidfd_open(pid).ok()) })
+        Ok(Spawned {
+            pid,
+            pidfd: pidfd.or_else(|| sys::pidfd_open(pid).ok()),
+        })
     }
 
     fn clone_child(&self, plan: &Plan<'_>) -> Result<(i32, Option<OwnedFd>), Failure> {
@@ -169,7 +188,12 @@ impl Launcher {
                 }
                 // What kernels say to flags they do not know, and containers to flags they do not want.
                 (Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM), Some(next)) => self.method.set(next),
-                (Err(errno), _) => return Err(Failure { step: Step::Clone, errno }),
+                (Err(errno), _) => {
+                    return Err(Failure {
+                        step: Step::Clone,
+                        errno,
+                    });
+                }
             }
         }
     }
@@ -179,7 +203,10 @@ impl Launcher {
 ///
 /// # Safety
 /// `entry` must not return, and keep to what is allowed after `fork` in a process with threads.
-pub(super) unsafe fn fork_into(entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> io::Result<i32> {
+pub(super) unsafe fn fork_into(
+    entry: extern "C" fn(*mut c_void) -> c_int,
+    argument: *mut c_void,
+) -> io::Result<i32> {
     let stack = Stack::new()?;
     // SAFETY: without CLONE_VM the child has its own copy of the stack and of all memory.
     let made = unsafe { libc::clone(entry, stack.top(), libc::SIGCHLD, argument) };
@@ -234,7 +261,12 @@ unsafe fn become_program(plan: &Plan<'_>) -> Step {
             }
         }
         if !launch.cpus.is_empty()
-            && libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(launch.cpus), launch.cpus.as_ptr()) != 0
+            && libc::syscall(
+                libc::SYS_sched_setaffinity,
+                0,
+                size_of_val(launch.cpus),
+                launch.cpus.as_ptr(),
+            ) != 0
         {
             return Step::Affinity;
         }
@@ -247,7 +279,11 @@ unsafe fn become_program(plan: &Plan<'_>) -> Step {
             return Step::Directory;
         }
         reset_signals();
-        libc::execve(launch.program.as_ptr(), launch.argv.as_ptr(), launch.envp.as_ptr());
+        libc::execve(
+            launch.program.as_ptr(),
+            launch.argv.as_ptr(),
+            launch.envp.as_ptr(),
+        );
     }
     Step::Exec
 }
@@ -264,7 +300,9 @@ unsafe fn arrange_descriptors(launch: &Launch<'_>, last_fd: Option<RawFd>) -> bo
                 return false;
             }
         }
-        let Some(kept) = launch.inherit else { return close_all(3, u32::MAX, last_fd) };
+        let Some(kept) = launch.inherit else {
+            return close_all(3, u32::MAX, last_fd);
+        };
         let kept = kept.as_raw_fd();
         libc::fcntl(kept, libc::F_SETFD, 0) == 0
             && close_all(3, kept as u32 - 1, last_fd)

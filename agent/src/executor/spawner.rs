@@ -45,14 +45,29 @@ const INBOX: u64 = u64::MAX;
 /// What a spawner is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Start { key: u64, spec: Box<ProgramSpec> },
-    Stop { key: u64, stop: Stop, reason: String },
+    Start {
+        key: u64,
+        spec: Box<ProgramSpec>,
+    },
+    Stop {
+        key: u64,
+        stop: Stop,
+        reason: String,
+    },
     /// A main process has ended; only where there are no pidfds.
-    Ended { key: u64 },
+    Ended {
+        key: u64,
+    },
     /// What was left of a program is dealt with.
-    Swept { key: u64, leftovers: Leftovers, usage: Usage },
+    Swept {
+        key: u64,
+        leftovers: Leftovers,
+        usage: Usage,
+    },
     /// Kill all, and end when they are over or at this time.
-    Shutdown { until: Instant },
+    Shutdown {
+        until: Instant,
+    },
 }
 
 pub(super) struct Spawner {
@@ -109,7 +124,10 @@ impl Spawner {
                 self.start(key, *spec);
             }
             self.shared.events.push_all(&mut self.out);
-            if self.closing.is_some_and(|until| self.table.is_empty() || now >= until) {
+            if self
+                .closing
+                .is_some_and(|until| self.table.is_empty() || now >= until)
+            {
                 return;
             }
         }
@@ -123,12 +141,17 @@ impl Spawner {
             return EpollTimeout::NONE;
         };
         // Upwards, so as not to wake just before.
-        let millis = next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+        let millis = next
+            .saturating_duration_since(Instant::now())
+            .as_micros()
+            .div_ceil(1000);
         EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
     }
 
     fn obey(&mut self) {
-        let Some(commands) = self.shared.spawners.get(self.index).map(Inbox::take) else { return };
+        let Some(commands) = self.shared.spawners.get(self.index).map(Inbox::take) else {
+            return;
+        };
         for command in commands {
             match command {
                 Command::Start { key, spec } => self.backlog.push_back((key, spec)),
@@ -138,7 +161,11 @@ impl Spawner {
                         self.reap(place);
                     }
                 }
-                Command::Swept { key, leftovers, usage } => self.swept(key, leftovers, usage),
+                Command::Swept {
+                    key,
+                    leftovers,
+                    usage,
+                } => self.swept(key, leftovers, usage),
                 Command::Shutdown { until } => self.shut_down(until),
             }
         }
@@ -154,7 +181,11 @@ impl Spawner {
         };
         let (pid, at) = (program.pid, program.started);
         let place = self.table.insert(Box::new(program));
-        if self.shared.kin.enter(key, pid, &self.shared.kin.marks_of(&spec.env)) {
+        if self
+            .shared
+            .kin
+            .enter(key, pid, &self.shared.kin.marks_of(&spec.env))
+        {
             self.shared.sweeper.send(Sweep::Started);
         }
         match self.watch(place) {
@@ -167,12 +198,17 @@ impl Spawner {
     fn launch(&mut self, key: u64, spec: &mut ProgramSpec) -> Result<Program, StartError> {
         let mut prepared = Prepared::new(spec)?;
         // Small input is in the pipe before the program looks for it.
-        let feed = prepared.feed.take().and_then(|mut feed| (feed.pump() != Pumped::Closed).then_some(feed));
+        let feed = prepared
+            .feed
+            .take()
+            .and_then(|mut feed| (feed.pump() != Pumped::Closed).then_some(feed));
         let worker_peak = sys::own_peak();
         let place = self.table.next_place();
         let slot = cell(&self.shared, self.index, place);
         let spawned = prepared
-            .with_launch(self.shared.null.as_fd(), slot, |launch| self.launcher.spawn(launch))
+            .with_launch(self.shared.null.as_fd(), slot, |launch| {
+                self.launcher.spawn(launch)
+            })
             .map_err(|failure| lookup::explain(failure, spec, &prepared))?;
         let started = Instant::now();
         Ok(Program {
@@ -202,11 +238,13 @@ impl Spawner {
             None => wait_aside(&self.shared, self.index, program.key, program.pid)?,
         }
         if let Some(Feed { pipe, .. }) = &program.feed {
-            self.epoll.add(pipe, EpollEvent::new(EpollFlags::EPOLLOUT, stdin))?;
+            self.epoll
+                .add(pipe, EpollEvent::new(EpollFlags::EPOLLOUT, stdin))?;
         }
         for (stream, token) in program.streams.iter().zip([stdout, stderr]) {
             if let Some(pipe) = stream.as_ref().and_then(|stream| stream.pipe.as_ref()) {
-                self.epoll.add(pipe, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+                self.epoll
+                    .add(pipe, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
             }
         }
         Ok(())
@@ -214,7 +252,9 @@ impl Spawner {
 
     /// Ends a program that runs but cannot be watched.
     fn give_up(&mut self, place: usize, errno: Errno) {
-        let Some(program) = self.table.get(place) else { return };
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
         let (key, pid) = (program.key, program.pid);
         if let Err(errno) = self.shared.kin.signal_group(key, Signal::SIGKILL) {
             tracing::error!(pid, %errno, "a program that cannot be watched cannot be killed");
@@ -223,7 +263,13 @@ impl Spawner {
             tracing::error!(pid, %errno, "a program that cannot be watched cannot be reaped");
         }
         self.remove(place);
-        self.not_started(key, StartError::System { step: Step::Watch, errno });
+        self.not_started(
+            key,
+            StartError::System {
+                step: Step::Watch,
+                errno,
+            },
+        );
     }
 
     fn handle(&mut self, token: Token) {
@@ -262,13 +308,17 @@ impl Spawner {
 
 /// Where a program's process id lies for the guard.
 fn cell(shared: &Shared, spawner: usize, place: usize) -> Option<&AtomicI32> {
-    (place < CELLS_PER_SPAWNER).then(|| shared.cells.get(spawner * CELLS_PER_SPAWNER + place)).flatten()
+    (place < CELLS_PER_SPAWNER)
+        .then(|| shared.cells.get(spawner * CELLS_PER_SPAWNER + place))
+        .flatten()
 }
 
 /// Takes a descriptor out of the set before it is closed. Closing alone would not do: a child that another
 /// spawner is just making holds a copy, and the set would report what is nobody's any more.
 fn forget(epoll: &Epoll, descriptor: impl AsFd) {
-    epoll.delete(descriptor).expect("invariant: what is forgotten was watched");
+    epoll
+        .delete(descriptor)
+        .expect("invariant: what is forgotten was watched");
 }
 
 /// Without pidfds, a thread waits for the end of each program. The program is reaped by its spawner all the same.
@@ -281,6 +331,9 @@ fn wait_aside(shared: &Arc<Shared>, spawner: usize, key: u64, pid: i32) -> Resul
             inbox.send(Command::Ended { key });
         }
     };
-    let thread = thread::Builder::new().name("scalems-wait".to_owned()).stack_size(64 * 1024).spawn(wait);
+    let thread = thread::Builder::new()
+        .name("scalems-wait".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(wait);
     thread.map(drop).map_err(|error| super::capture::errno_of(&error))
 }

@@ -99,7 +99,10 @@ pub struct Capture {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { tail_cap: DEFAULT_TAIL, file: None }
+        Self {
+            tail_cap: DEFAULT_TAIL,
+            file: None,
+        }
     }
 }
 
@@ -137,7 +140,11 @@ pub struct Limit {
 impl Limit {
     /// The same soft and hard limit.
     pub const fn both(resource: Resource, value: u64) -> Self {
-        Self { resource, soft: value, hard: value }
+        Self {
+            resource,
+            soft: value,
+            hard: value,
+        }
     }
 }
 

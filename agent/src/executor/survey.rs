@@ -13,6 +13,19 @@ use super::proc::{Proc, Stat};
 /// part of the worker, which would have reaped it.
 const UNCLAIMED: Duration = Duration::from_secs(10);
 
+/// How often an environment is looked at that tells nothing yet: it is empty, for a moment, in a process that is
+/// just becoming another program, and its marks are unknown while its program is just being started.
+const LOOKS: u32 = 3;
+
+/// Every process below the worker.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Parents before children.
+    pub(super) members: Vec<Member>,
+    /// A process could not be attributed yet: another look may tell.
+    pub(super) unsettled: bool,
+}
+
 /// One process below the worker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
@@ -50,6 +63,8 @@ struct Seen {
     owner: Option<u64>,
     /// If the owner is unknown: the programs that ran when it was first seen.
     suspects: HashSet<u64>,
+    /// How often its environment is still to be read.
+    looks: u32,
     unclaimed_since: Option<Instant>,
 }
 
@@ -57,7 +72,12 @@ impl Surveyor {
     pub(super) fn new(guard: Option<i32>) -> io::Result<Self> {
         let proc = Proc::open()?;
         let own = proc.stat(std::process::id() as i32).ok_or(Errno::ESRCH)?;
-        Ok(Self { proc, own, guard, seen: HashMap::new() })
+        Ok(Self {
+            proc,
+            own,
+            guard,
+            seen: HashMap::new(),
+        })
     }
 
     pub(super) fn proc(&self) -> &Proc {
@@ -69,26 +89,41 @@ impl Surveyor {
         self.own.group
     }
 
-    /// Every process below the worker, parents before children.
-    pub(super) fn survey(&mut self, kin: &Kin, now: Instant) -> Result<Vec<Member>, Errno> {
+    pub(super) fn survey(&mut self, kin: &Kin, now: Instant) -> Result<Survey, Errno> {
         let adopted: HashSet<i32> = kin.adopted().unwrap_or_default().into_iter().collect();
         let roll = kin.roll();
         let mut below: HashMap<i32, Vec<Stat>> = HashMap::new();
         for stat in self.proc.all()? {
             below.entry(stat.parent).or_default().push(stat);
         }
-        let mut members = Vec::new();
+        let Survey {
+            mut members,
+            mut unsettled,
+        } = Survey::default();
         let mut seen = HashMap::new();
         let mut known = HashMap::new();
         for stat in below.remove(&self.own.pid).unwrap_or_default() {
             if Some(stat.pid) == self.guard {
                 known.insert(stat.pid, None);
             } else if let Some(key) = roll.leaders.get(&stat.pid) {
-                members.push(Member { stat, owner: Some(*key), relation: Relation::Leader });
+                members.push(Member {
+                    stat,
+                    owner: Some(*key),
+                    relation: Relation::Leader,
+                });
             } else {
                 let child = self.child(kin, &roll, stat, adopted.contains(&stat.pid), now);
-                let relation = if child.is_ours(now) { Relation::Adopted } else { Relation::Unclaimed };
-                members.push(Member { stat, owner: child.owner, relation });
+                let relation = if child.is_ours(now) {
+                    Relation::Adopted
+                } else {
+                    Relation::Unclaimed
+                };
+                members.push(Member {
+                    stat,
+                    owner: child.owner,
+                    relation,
+                });
+                unsettled |= child.looks > 0;
                 known.insert(stat.pid, child.owner);
                 seen.insert(stat.pid, child);
             }
@@ -98,24 +133,45 @@ impl Surveyor {
             next += 1;
             for stat in below.remove(&parent.stat.pid).unwrap_or_default() {
                 let owner = roll.groups.get(&stat.group).copied().or(parent.owner);
-                members.push(Member { stat, owner, relation: Relation::Descendant });
+                members.push(Member {
+                    stat,
+                    owner,
+                    relation: Relation::Descendant,
+                });
                 seen.insert(stat.pid, Seen::of(stat, owner));
             }
         }
         self.seen = seen;
         kin.publish(known);
-        Ok(members)
+        Ok(Survey { members, unsettled })
     }
 
     /// A child of the worker that is no program's main process.
     fn child(&mut self, kin: &Kin, roll: &Roll, stat: Stat, adopted: bool, now: Instant) -> Seen {
         let mut child = match self.seen.remove(&stat.pid) {
             Some(before) if before.start == stat.start => before,
-            _ => self.first_sight(kin, roll, stat, adopted),
+            _ => Seen::first(roll, stat),
         };
         if child.owner.is_none() {
-            // A later look may tell more: its group may be a program's that was being started.
+            // Each time anew: its group may be a program's that was just being started.
             child.owner = roll.groups.get(&stat.group).copied();
+        }
+        if child.owner.is_none() && child.looks > 0 {
+            let environ = std::fs::read(format!("/proc/{}/environ", stat.pid)).unwrap_or_default();
+            let marks = kin.marks_in(&environ);
+            child.looks = if environ.is_empty() || !marks.is_empty() {
+                child.looks - 1
+            } else {
+                0
+            };
+            child.owner = roll.marks.get(&marks).copied();
+            // A process in a session of its own that fell to us without a sign of where it comes from.
+            if child.looks == 0 && child.owner.is_none() && adopted && stat.session != self.own.session {
+                child.suspects = roll.groups.values().copied().collect();
+            }
+        }
+        if child.owner.is_some() || stat.zombie {
+            child.looks = 0;
         }
         child.unclaimed_since = (stat.zombie && adopted).then(|| child.unclaimed_since.unwrap_or(now));
         if child.owner.is_none() && !child.suspects.is_empty() {
@@ -127,24 +183,25 @@ impl Surveyor {
         }
         child
     }
-
-    fn first_sight(&self, kin: &Kin, roll: &Roll, stat: Stat, adopted: bool) -> Seen {
-        let mut child = Seen::of(stat, roll.groups.get(&stat.group).copied());
-        if child.owner.is_none() && !stat.zombie {
-            let environ = std::fs::read(format!("/proc/{}/environ", stat.pid)).unwrap_or_default();
-            child.owner = roll.marks.get(&kin.marks_in(&environ)).copied();
-        }
-        // A process in a session of its own that fell to us without a sign of where it comes from.
-        if child.owner.is_none() && adopted && stat.session != self.own.session {
-            child.suspects = roll.groups.values().copied().collect();
-        }
-        child
-    }
 }
 
 impl Seen {
+    /// An adopted child, whose environment is still to be read.
+    fn first(roll: &Roll, stat: Stat) -> Self {
+        Self {
+            looks: LOOKS,
+            ..Self::of(stat, roll.groups.get(&stat.group).copied())
+        }
+    }
+
     fn of(stat: Stat, owner: Option<u64>) -> Self {
-        Self { start: stat.start, owner, suspects: HashSet::new(), unclaimed_since: None }
+        Self {
+            start: stat.start,
+            owner,
+            suspects: HashSet::new(),
+            looks: 0,
+            unclaimed_since: None,
+        }
     }
 
     fn is_ours(&self, now: Instant) -> bool {

@@ -22,7 +22,7 @@ use super::sys::{self, Usage};
 /// only by SIGCHLD, which belongs to the runtime around us; a dead orphan costs nothing but its number.
 const TICK: Duration = Duration::from_secs(2);
 
-/// How long a round waits for the processes it has killed before it looks again.
+/// How long a round waits for the processes it has killed before it looks again; twice as long each time.
 const ROUND: Duration = Duration::from_millis(20);
 
 /// How many killed processes a round waits for: some more descriptors, not as many as a fork bomb has children.
@@ -34,11 +34,15 @@ pub(super) enum Sweep {
     /// Kill a program with all its descendants.
     Kill { key: u64 },
     /// A program's main process was reaped: end the rest and tell this spawner, at the latest at `until`.
-    AfterEnd { key: u64, until: Instant, spawner: usize },
+    AfterEnd {
+        key: u64,
+        until: Instant,
+        spawner: usize,
+    },
     /// Programs run now, where none did.
     Started,
-    /// End the thread.
-    Stop,
+    /// No program runs any more: kill what is left of them, and end the thread, at the latest at `until`.
+    Stop { until: Instant },
 }
 
 #[derive(Debug)]
@@ -57,12 +61,27 @@ pub(super) struct Sweeper {
     jobs: HashMap<u64, Job>,
     /// Processes killed in the last round.
     dying: Vec<OwnedFd>,
+    /// The last round could not attribute a process.
+    unsettled: bool,
+    /// The last round found something to kill.
+    unfinished: bool,
+    closing: Option<Instant>,
 }
 
 impl Sweeper {
     pub(super) fn new(shared: Arc<Shared>, guard: Option<i32>) -> io::Result<Self> {
         let surveyor = Surveyor::new(guard)?;
-        Ok(Self { shared, surveyor, kills: HashSet::new(), jobs: HashMap::new(), dying: Vec::new() })
+        let (kills, jobs, dying) = Default::default();
+        Ok(Self {
+            shared,
+            surveyor,
+            kills,
+            jobs,
+            dying,
+            unsettled: false,
+            unfinished: false,
+            closing: None,
+        })
     }
 
     pub(super) fn run(mut self) {
@@ -72,37 +91,71 @@ impl Sweeper {
                     Sweep::Kill { key } => drop(self.kills.insert(key)),
                     Sweep::AfterEnd { key, until, spawner } => {
                         let (killed, usage) = Default::default();
-                        self.jobs.insert(key, Job { until, spawner, killed, alive: 0, usage });
+                        self.jobs.insert(
+                            key,
+                            Job {
+                                until,
+                                spawner,
+                                killed,
+                                alive: 0,
+                                usage,
+                            },
+                        );
                     }
                     Sweep::Started => {}
-                    Sweep::Stop => return,
+                    Sweep::Stop { until } => self.closing = Some(until),
                 }
             }
+            let now = Instant::now();
             if self.has_work() {
-                self.round(Instant::now());
+                self.round(now);
+            }
+            if self
+                .closing
+                .is_some_and(|until| !(self.unsettled || self.unfinished) || now >= until)
+            {
+                return;
             }
             self.wait();
         }
     }
 
     fn has_work(&self) -> bool {
-        !self.jobs.is_empty() || !self.kills.is_empty() || self.shared.kin.adopted().is_none_or(|pids| !pids.is_empty())
+        !self.jobs.is_empty()
+            || !self.kills.is_empty()
+            || self.shared.kin.adopted().is_none_or(|pids| !pids.is_empty())
     }
 
     fn round(&mut self, now: Instant) {
         self.dying.clear();
+        (self.unsettled, self.unfinished) = (false, false);
         match self.surveyor.survey(&self.shared.kin, now) {
-            Ok(members) => self.sweep(&members),
-            Err(errno) => tracing::error!(%errno, "/proc cannot be read: processes that outlive their task stay"),
+            Ok(survey) => {
+                self.unsettled = survey.unsettled;
+                self.sweep(&survey.members);
+            }
+            Err(errno) => {
+                tracing::error!(%errno, "/proc cannot be read: processes that outlive their task stay")
+            }
         }
         self.kills.clear();
-        let done = |(_, job): &(&u64, &mut Job)| job.alive == 0 || now >= job.until;
-        let done: Vec<u64> = self.jobs.iter_mut().filter(done).map(|(key, _)| *key).collect();
+        let settled = !self.unsettled;
+        let done = |(_, job): &(&u64, &Job)| (job.alive == 0 && settled) || now >= job.until;
+        let done: Vec<u64> = self.jobs.iter().filter(done).map(|(key, _)| *key).collect();
         for key in done {
-            let Some(job) = self.jobs.remove(&key) else { continue };
-            let leftovers = Leftovers { killed: job.killed.len() as u32, remaining: job.alive };
+            let Some(job) = self.jobs.remove(&key) else {
+                continue;
+            };
+            let leftovers = Leftovers {
+                killed: job.killed.len() as u32,
+                remaining: job.alive,
+            };
             if let Some(spawner) = self.shared.spawners.get(job.spawner) {
-                spawner.send(Command::Swept { key, leftovers, usage: job.usage });
+                spawner.send(Command::Swept {
+                    key,
+                    leftovers,
+                    usage: job.usage,
+                });
             }
         }
     }
@@ -123,6 +176,7 @@ impl Sweeper {
                 Relation::Adopted if member.stat.zombie => self.bury(member),
                 Relation::Leader if doomed => self.kill_leader(member),
                 Relation::Adopted | Relation::Descendant if doomed => {
+                    self.unfinished = true;
                     if !member.stat.zombie {
                         groups.insert(member.stat.group);
                         self.kill(member);
@@ -163,7 +217,10 @@ impl Sweeper {
 
     fn kill_leader(&self, member: &Member) {
         if let Some(key) = member.owner.filter(|key| self.kills.contains(key)) {
-            report(self.shared.kin.signal_group(key, Signal::SIGKILL), member.stat.pid);
+            report(
+                self.shared.kin.signal_group(key, Signal::SIGKILL),
+                member.stat.pid,
+            );
         }
     }
 
@@ -171,7 +228,10 @@ impl Sweeper {
     fn kill(&mut self, member: &Member) {
         let pid = member.stat.pid;
         let same = |surveyor: &Surveyor| {
-            surveyor.proc().stat(pid).is_some_and(|stat| stat.start == member.stat.start)
+            surveyor
+                .proc()
+                .stat(pid)
+                .is_some_and(|stat| stat.start == member.stat.start)
         };
         match sys::pidfd_open(pid) {
             Ok(pidfd) => {
@@ -193,7 +253,7 @@ impl Sweeper {
 
     /// Until something is asked, the killed are gone, or it is time to look again.
     fn wait(&mut self) {
-        let limit = if !self.jobs.is_empty() {
+        let limit = if self.unsettled || self.unfinished || !self.jobs.is_empty() {
             Some(ROUND)
         } else if self.shared.kin.is_empty() && self.shared.kin.adopted().is_none_or(|pids| pids.is_empty()) {
             None
@@ -201,9 +261,6 @@ impl Sweeper {
             Some(TICK)
         };
         let end = limit.map(|limit| Instant::now() + limit);
-        if self.jobs.is_empty() {
-            self.dying.clear();
-        }
         let mut waits_for_death = !self.dying.is_empty();
         loop {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -211,13 +268,21 @@ impl Sweeper {
                 PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
             });
             let mut fds = vec![PollFd::new(self.shared.sweeper.as_fd(), PollFlags::POLLIN)];
-            fds.extend(self.dying.iter().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)));
+            fds.extend(
+                self.dying
+                    .iter()
+                    .map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)),
+            );
             match poll(&mut fds, timeout) {
                 Ok(0) => return,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => unreachable!("poll on descriptors of our own: {errno}"),
             }
-            let mut ready = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect::<Vec<_>>().into_iter();
+            let mut ready = fds
+                .iter()
+                .map(|fd| fd.any().unwrap_or(true))
+                .collect::<Vec<_>>()
+                .into_iter();
             if ready.next() == Some(true) {
                 return;
             }

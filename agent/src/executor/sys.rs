@@ -52,7 +52,13 @@ fn wait(pid: i32, options: i32) -> Result<Option<Reaped>, Errno> {
         }
     }
     let cpu = duration(usage.ru_utime) + duration(usage.ru_stime);
-    Ok(Some((status, Usage { cpu, peak_rss: usage.ru_maxrss as u64 * 1024 })))
+    Ok(Some((
+        status,
+        Usage {
+            cpu,
+            peak_rss: usage.ru_maxrss as u64 * 1024,
+        },
+    )))
 }
 
 fn duration(time: libc::timeval) -> Duration {
@@ -78,7 +84,13 @@ pub(super) fn pidfd_kill(pidfd: impl AsFd) -> Result<(), Errno> {
     let fd = pidfd.as_fd().as_raw_fd();
     // SAFETY: the siginfo pointer may be null: the kernel then fills it in as for kill().
     let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, std::ptr::null::<libc::siginfo_t>(), 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd,
+            libc::SIGKILL,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
     };
     Errno::result(sent).map(drop)
 }
@@ -150,12 +162,22 @@ impl SharedCells {
         let bytes = count * size_of::<AtomicI32>();
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other memory.
         let address = unsafe {
-            libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
         };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { cells: address.cast(), count })
+        Ok(Self {
+            cells: address.cast(),
+            count,
+        })
     }
 }
 

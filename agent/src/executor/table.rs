@@ -35,7 +35,11 @@ impl Token {
             2 => What::Stdout,
             _ => What::Stderr,
         };
-        Self { place: (number as u32 >> 2) as usize, round: (number >> 32) as u32, what }
+        Self {
+            place: (number as u32 >> 2) as usize,
+            round: (number >> 32) as u32,
+            what,
+        }
     }
 }
 
@@ -87,16 +91,24 @@ impl Table {
     }
 
     pub(super) fn token(&self, place: usize, what: What) -> Token {
-        Token { place, round: self.places.get(place).map_or(0, |(round, _)| *round), what }
+        Token {
+            place,
+            round: self.places.get(place).map_or(0, |(round, _)| *round),
+            what,
+        }
     }
 
     /// Whether the token is for the program that is there now.
     pub(super) fn is_current(&self, token: Token) -> bool {
-        self.places.get(token.place).is_some_and(|(round, program)| *round == token.round && program.is_some())
+        self.places
+            .get(token.place)
+            .is_some_and(|(round, program)| *round == token.round && program.is_some())
     }
 
     pub(super) fn set_deadline(&mut self, place: usize, at: Option<Instant>) {
-        let Some((_, Some(program))) = self.places.get_mut(place) else { return };
+        let Some((_, Some(program))) = self.places.get_mut(place) else {
+            return;
+        };
         if let Some(before) = std::mem::replace(&mut program.deadline, at) {
             self.deadlines.remove(&(before, place));
         }
@@ -130,7 +142,11 @@ mod tests {
     #[test]
     fn tokens_survive_the_kernel() {
         for what in [What::End, What::Stdin, What::Stdout, What::Stderr] {
-            let token = Token { place: 70_000, round: u32::MAX, what };
+            let token = Token {
+                place: 70_000,
+                round: u32::MAX,
+                what,
+            };
             assert_eq!(Token::unpack(token.pack()), token);
         }
     }

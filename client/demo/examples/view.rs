@@ -24,5 +24,5 @@ fn main() {
     }
     let p = Picture::draw(&[&a, &b], &spans).unwrap();
     std::fs::write(dir.join("v.svg"), p.svg()).unwrap();
-    std::fs::write(dir.join("v.png"), p.png(1.6).unwrap()).unwrap();
+    std::fs::write(dir.join("v.png"), p.png(1.4).unwrap()).unwrap();
 }

@@ -16,8 +16,8 @@ const BINS_PER_POINT: usize = 10;
 const FIRST_BIN: usize = 100;
 /// Points of the profile, up to 1.5 nm.
 const POINTS: usize = 60;
-/// Resampled data sets behind the error bars: they make an error bar good to 5 %.
-const RESAMPLES: u32 = 200;
+/// Resampled data sets behind the error bars: they make an error bar good to 7 %.
+const RESAMPLES: u32 = 100;
 /// Fine bins to a value of a window's density, for drawing.
 const BINS_PER_DENSITY: usize = 2;
 

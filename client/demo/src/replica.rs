@@ -15,8 +15,8 @@ use crate::store::{self, Restart, Sampled, restart_path, result_path};
 pub const WINDOWS: u32 = 64;
 /// Generations are numbered from 1 to this.
 pub const GENERATIONS_MAX: u32 = 99;
-/// Sampled steps of a replica unless told otherwise: 30 ns, about 0.12 s on a core of today.
-pub const DEFAULT_STEPS: u64 = 3_000_000;
+/// Sampled steps of a replica unless told otherwise: 25 ns, 0.10 to 0.15 s on a core of today.
+pub const DEFAULT_STEPS: u64 = 2_500_000;
 /// Fewer steps would leave blocks that are shorter than the memory of the motion.
 pub const STEPS_MIN: u64 = 10_000;
 /// More steps than this (10 μs, some 40 s) are a slip of the hand.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use scalems_demo::{
     DemoError, Fault, Picture, Profile, ReplicaArgs, STEPS_MIN, Span, WINDOWS, analyse, restart_path,
@@ -10,7 +9,7 @@ use scalems_demo::{
 };
 use tempfile::TempDir;
 
-/// A fiftieth of what the demonstration samples: error bars are seven times as long, and as true.
+/// A fortieth of what the demonstration samples: error bars are six times as long, and as true.
 const STEPS: u64 = 60_000;
 
 fn args(dir: &Path, window: u32, generation: u32, steps: u64) -> ReplicaArgs {
@@ -20,30 +19,19 @@ fn args(dir: &Path, window: u32, generation: u32, steps: u64) -> ReplicaArgs {
     }
 }
 
-/// Both generations, run once for all tests that only read them.
-fn ensemble() -> &'static Path {
-    static DIR: OnceLock<TempDir> = OnceLock::new();
-    let dir = DIR.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        std::thread::scope(|scope| {
-            for lane in 0..2 {
-                let path = dir.path();
-                scope.spawn(move || {
-                    for window in (lane..WINDOWS).step_by(2) {
-                        run_replica(&args(path, window, 1, STEPS)).unwrap();
-                        run_replica(&args(path, window, 2, STEPS)).unwrap();
-                    }
-                });
-            }
-        });
-        dir
+/// Both generations of all windows, two at a time, and their analysis after the first and after both.
+fn ensemble(dir: &Path, steps: u64) -> (Profile, Profile) {
+    std::thread::scope(|scope| {
+        for lane in 0..2 {
+            scope.spawn(move || {
+                for window in (lane..WINDOWS).step_by(2) {
+                    run_replica(&args(dir, window, 1, steps)).unwrap();
+                    run_replica(&args(dir, window, 2, steps)).unwrap();
+                }
+            });
+        }
     });
-    dir.path()
-}
-
-fn stages() -> &'static (Profile, Profile) {
-    static STAGES: OnceLock<(Profile, Profile)> = OnceLock::new();
-    STAGES.get_or_init(|| (analyse(ensemble(), 1).unwrap(), analyse(ensemble(), 2).unwrap()))
+    (analyse(dir, 1).unwrap(), analyse(dir, 2).unwrap())
 }
 
 /// Two workers of two lanes each, of which the second dies with what it has in hand.
@@ -83,8 +71,9 @@ fn spans() -> Vec<Span> {
 
 #[test]
 fn the_exact_curve_is_recovered_within_the_error_bars() {
-    let (first, both) = stages();
-    for profile in [first, both] {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, both) = ensemble(dir.path(), STEPS);
+    for profile in [&first, &both] {
         assert!(
             profile.residual <= 1e-9 && profile.iterations <= 10,
             "{} iterations",
@@ -112,39 +101,58 @@ fn the_exact_curve_is_recovered_within_the_error_bars() {
     // Nothing of the answer is small: an analysis that did nothing would be off by several kT.
     assert!(both.left_depth.exact > 9.0 && both.right_depth.exact > 6.0);
     let bars = |profile: &Profile| profile.points.iter().map(|point| point.error).sum::<f64>();
-    let ratio = bars(both) / bars(first);
+    let ratio = bars(&both) / bars(&first);
     assert!(
         (0.5..0.95).contains(&ratio),
         "twice the data shorten the error bars to {ratio}, not to about 0.71"
     );
     assert_eq!(both.samples, 2 * first.samples);
+    assert_eq!(
+        analyse(dir.path(), 1).unwrap(),
+        first,
+        "the same files give the same profile"
+    );
+    check_table(&first, &both);
+}
+
+/// The table has what was measured beside what is exact.
+fn check_table(first: &Profile, both: &Profile) {
+    let text = table(&[first, both]);
+    assert!(text.contains("generation 1") && text.contains("generations 1–2") && text.contains("RMS error"));
+    assert!(
+        text.contains(&format!(
+            "{:.3} ± {:.3}",
+            both.left_depth.measured, both.left_depth.error
+        )),
+        "{text}"
+    );
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
 #[test]
 fn the_same_arguments_give_the_same_files() {
-    let again = tempfile::tempdir().unwrap();
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let [once, again, other] = dirs.each_ref().map(TempDir::path);
     for generation in [1, 2] {
-        run_replica(&args(again.path(), 9, generation, STEPS)).unwrap();
+        run_replica(&args(once, 9, generation, STEPS)).unwrap();
+        run_replica(&args(again, 9, generation, STEPS)).unwrap();
         for path in [restart_path, result_path] {
-            let (a, b) = (path(ensemble(), 9, generation), path(again.path(), 9, generation));
-            assert_eq!(fs::read(a).unwrap(), fs::read(b).unwrap());
+            let content = |dir| fs::read(path(dir, 9, generation)).unwrap();
+            assert_eq!(content(once), content(again));
         }
     }
     assert_eq!(
-        fs::read_dir(again.path()).unwrap().count(),
+        fs::read_dir(once).unwrap().count(),
         4,
         "nothing but results and restart files is left"
     );
-
-    let other = tempfile::tempdir().unwrap();
     run_replica(&ReplicaArgs {
         seed: 1,
-        ..args(other.path(), 9, 1, STEPS)
+        ..args(other, 9, 1, STEPS)
     })
     .unwrap();
-    let content = |dir: &Path| fs::read(result_path(dir, 9, 1)).unwrap();
-    assert_ne!(content(again.path()), content(other.path()));
-    assert_eq!(analyse(ensemble(), 1).unwrap(), stages().0);
+    let content = |dir| fs::read(result_path(dir, 9, 1)).unwrap();
+    assert_ne!(content(once), content(other));
 }
 
 #[test]
@@ -217,24 +225,18 @@ fn the_analysis_names_what_is_missing() {
 }
 
 #[test]
-fn the_table_has_what_was_measured_beside_what_is_exact() {
-    let (first, both) = stages();
-    let text = table(&[first, both]);
-    assert!(text.contains("generation 1") && text.contains("generations 1–2") && text.contains("RMS error"));
-    assert!(
-        text.contains(&format!(
-            "{:.3} ± {:.3}",
-            both.left_depth.measured, both.left_depth.error
-        )),
-        "{text}"
-    );
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+fn the_picture_is_drawn_as_svg_and_png() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, both) = ensemble(dir.path(), STEPS_MIN);
+    let picture = Picture::draw(&[&first, &both], &spans()).unwrap();
+    check_svg(&picture, both.points.len());
+    check_png(&picture);
+    check_limits(&first);
 }
 
-#[test]
-fn the_svg_is_well_formed_and_says_what_it_shows() {
-    let (first, both) = stages();
-    let svg = Picture::draw(&[first, both], &spans()).unwrap().svg();
+/// The SVG is well-formed and says what it shows.
+fn check_svg(picture: &Picture, points: usize) {
+    let svg = picture.svg();
     let parsed = roxmltree::Document::parse(&svg).unwrap();
     assert!(parsed.root_element().has_tag_name("svg"));
     let text: String = parsed.descendants().filter_map(|node| node.text()).collect();
@@ -250,7 +252,7 @@ fn the_svg_is_well_formed_and_says_what_it_shows() {
         .descendants()
         .filter(|node| node.has_tag_name("circle"))
         .count();
-    assert!(discs >= 3 * both.points.len(), "{discs} points are drawn");
+    assert!(discs >= 3 * points, "{discs} points are drawn");
     let width: f64 = parsed.root_element().attribute("width").unwrap().parse().unwrap();
     for node in parsed.descendants().filter(|node| node.has_tag_name("text")) {
         let x: f64 = node.attribute("x").unwrap().parse().unwrap();
@@ -258,10 +260,8 @@ fn the_svg_is_well_formed_and_says_what_it_shows() {
     }
 }
 
-#[test]
-fn the_png_decodes_and_is_not_blank() {
-    let (first, both) = stages();
-    let picture = Picture::draw(&[first, both], &spans()).unwrap();
+/// The PNG decodes and is not blank.
+fn check_png(picture: &Picture) {
     let pixels = tiny_skia::Pixmap::decode_png(&picture.png(1.0).unwrap()).unwrap();
     assert_eq!(pixels.width(), 900);
     let share = |wanted: [u8; 3]| {
@@ -280,9 +280,8 @@ fn the_png_decodes_and_is_not_blank() {
     }
 }
 
-#[test]
-fn one_stage_or_no_timeline_makes_a_picture_too() {
-    let (first, _) = stages();
+/// One stage or no timeline makes a picture too; a timeline that runs backwards does not.
+fn check_limits(first: &Profile) {
     let short = Picture::draw(&[first], &[]).unwrap().svg();
     assert!(!short.contains("time since"));
     roxmltree::Document::parse(&short).unwrap();

@@ -64,7 +64,11 @@ fn places_to_fill() -> Vec<Vec<u8>> {
         all.push(list(name, &["held"], held, 11));
         all.push(list(name, &["drop"], run, 5));
     }
-    for (name, item) in [("after", &b"\x80"[..]), ("after", b"\x90"), ("after", b"\x91\x01")] {
+    for (name, item) in [
+        ("after", &b"\x80"[..]),
+        ("after", b"\x90"),
+        ("after", b"\x91\x01"),
+    ] {
         all.push(list("submit", &["task", name], item, 1 + item.len() - 1));
     }
     all.push(list("submit", &["ends"], b"\x00", 1));
@@ -80,17 +84,42 @@ fn places_to_fill() -> Vec<Vec<u8>> {
     all.push(list("report", &["results"], result, 11));
     all.push(list("results", &["groups"], result, 11));
     all.push(list("holdings", &["held"], held, 11));
-    for (reply, item) in [("tasks", result), ("results", result), ("submissions", b"\x80"), ("workers", b"\x80")] {
-        all.push(list("answer", &["reply", reply, "rows"], item, item.len().min(11)));
+    for (reply, item) in [
+        ("tasks", result),
+        ("results", result),
+        ("submissions", b"\x80"),
+        ("workers", b"\x80"),
+    ] {
+        all.push(list(
+            "answer",
+            &["reply", reply, "rows"],
+            item,
+            item.len().min(11),
+        ));
         all.push(list("answer", &["reply", reply], item, item.len().min(11)));
     }
     for (field, item, values) in [("modes", &b"\xa0"[..], 1), ("counters", b"\x92\xa0\x00", 3)] {
         all.push(list("answer", &["reply", "status", field], item, values));
     }
     all.push(list("answer", &["reply", "explain", "reasons"], b"\xa0", 1));
-    all.push(list("event", &["body", "tasks", "runs"], b"\x92\x94\x01\x00\x01\x01\xa4done", 7));
-    all.push(list("event", &["body", "alarms", "alarms"], b"\x94\xa0\xa0\xa0\x00", 5));
-    all.push(list("event", &["body", "summary", "resources"], b"\x93\xa0\x00\x00", 4));
+    all.push(list(
+        "event",
+        &["body", "tasks", "runs"],
+        b"\x92\x94\x01\x00\x01\x01\xa4done",
+        7,
+    ));
+    all.push(list(
+        "event",
+        &["body", "alarms", "alarms"],
+        b"\x94\xa0\xa0\xa0\x00",
+        5,
+    ));
+    all.push(list(
+        "event",
+        &["body", "summary", "resources"],
+        b"\x93\xa0\x00\x00",
+        4,
+    ));
     all
 }
 
@@ -154,8 +183,17 @@ fn claims_take_nothing() {
 
 #[test]
 fn a_full_header_costs_little() {
-    let strings = message("hello", &["session"], &[claim(0xdb, 1_000_000), vec![b'x'; 1_000_000]].concat());
+    let strings = message(
+        "hello",
+        &["session"],
+        &[claim(0xdb, 1_000_000), vec![b'x'; 1_000_000]].concat(),
+    );
     decode_all(&strings);
-    let data = [&b"\x82\xa4mode\xa1x\xa4data"[..], &claim(0xc6, 1_000_000), &[0; 1_000_000]].concat();
+    let data = [
+        &b"\x82\xa4mode\xa1x\xa4data"[..],
+        &claim(0xc6, 1_000_000),
+        &vec![0; 1_000_000],
+    ]
+    .concat();
     decode_all(&data);
 }

@@ -19,8 +19,14 @@ pub(crate) fn parse(text: &str) -> Vec<u8> {
         .map(|line| line.split('#').next().unwrap_or_default())
         .flat_map(|line| line.chars().filter(|character| !character.is_whitespace()))
         .collect();
-    assert!(digits.len().is_multiple_of(2) && digits.is_ascii(), "hexadecimal digits come in pairs");
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    assert!(
+        digits.len().is_multiple_of(2) && digits.is_ascii(),
+        "hexadecimal digits come in pairs"
+    );
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits"))
+        .collect()
 }
 
 /// The files of the corpus, by name.
@@ -31,7 +37,13 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>)> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "hex"))
         .map(|path| {
             let text = fs::read_to_string(&path).expect("a corpus file reads");
-            (path.file_name().expect("a file has a name").to_string_lossy().into_owned(), parse(&text))
+            (
+                path.file_name()
+                    .expect("a file has a name")
+                    .to_string_lossy()
+                    .into_owned(),
+                parse(&text),
+            )
         })
         .collect();
     all.sort();

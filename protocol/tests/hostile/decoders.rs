@@ -22,13 +22,19 @@ pub(crate) const fn allowed(length: usize) -> usize {
 fn watch<T>(what: &str, bytes: &[u8], decode: impl FnOnce() -> T) {
     let peak = peak_of(decode);
     let allowed = allowed(bytes.len());
-    assert!(peak <= allowed, "{what}: {peak} bytes for a message of {}, allowed are {allowed}", bytes.len());
+    assert!(
+        peak <= allowed,
+        "{what}: {peak} bytes for a message of {}, allowed are {allowed}",
+        bytes.len()
+    );
 }
 
 /// Gives a header to every decoder. Whatever they say, they say it and take little.
 #[track_caller]
 pub(crate) fn decode_all(header: &[u8]) {
-    watch("scan", header, || scan(header).map(|scanned| scanned.keys().count()));
+    watch("scan", header, || {
+        scan(header).map(|scanned| scanned.keys().count())
+    });
     watch("a client's message", header, || after_client(header));
     watch("a message to a client", header, || AgentToClient::decode(header));
     watch("a worker's message", header, || after_worker(header));
@@ -66,16 +72,25 @@ fn after_client(header: &[u8]) -> Option<ClientToAgent> {
 /// and go over a limit as we write it.
 #[track_caller]
 fn written_again(header: &[u8], again: impl FnOnce() -> bool) {
-    assert!(header.len() > 2_048 || again(), "a header is read that cannot be written again: {header:02x?}");
+    assert!(
+        header.len() > 2_048 || again(),
+        "a header is read that cannot be written again: {header:02x?}"
+    );
 }
 
 fn blobs() -> [Bytes; 3] {
-    [Bytes::from_static(b"abbccc"), Bytes::new(), Bytes::from_static(&[0; 4_096])]
+    [
+        Bytes::from_static(b"abbccc"),
+        Bytes::new(),
+        Bytes::from_static(&[0; 4_096]),
+    ]
 }
 
 /// Takes the data of a run as its holder does, and looks at each task's.
 fn take(place: &Place, count: u32) {
-    let Ok(data) = place.clone().take(count, &blobs()) else { return };
+    let Ok(data) = place.clone().take(count, &blobs()) else {
+        return;
+    };
     if data.ends.is_empty() {
         drop(data.of(0));
         return;
@@ -123,7 +138,9 @@ fn program<T: serde::de::DeserializeOwned>(data: &[u8]) -> Option<T> {
 /// Gives the bytes to what reads texts.
 #[track_caller]
 pub(crate) fn texts(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     watch("a selector", bytes, || text.parse::<Selector>());
     watch("a pilot id", bytes, || text.parse::<PilotId>());
     watch("a topic", bytes, || Topic::from_name(text));

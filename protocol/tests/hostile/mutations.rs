@@ -82,7 +82,7 @@ fn apply(header: &mut Vec<u8>, change: Change) {
         }
         Change::Claim(at, marker, count) => {
             let claim = [&[marker][..], &count.to_be_bytes()].concat();
-            header.splice(within(at)..within(at) + 1, claim);
+            header.splice(within(at)..=within(at), claim);
         }
     }
 }

@@ -5,9 +5,9 @@ use scalems_protocol::error::Code;
 use scalems_protocol::task::{After, Needs, Policy, Template};
 use serde_json::{Value, json};
 
+use crate::file;
 use crate::json::{hex, of_msgpack};
 use crate::samples::{echo, labels};
-use crate::file;
 
 struct Written {
     name: &'static str,
@@ -18,7 +18,12 @@ struct Written {
 }
 
 fn written() -> Vec<Written> {
-    let bare = |name, header: &[u8], data| Written { name, header: header.to_vec(), task: echo(), data };
+    let bare = |name, header: &[u8], data| Written {
+        name,
+        header: header.to_vec(),
+        task: echo(),
+        data,
+    };
     let full = [
         &b"\x8a\xa1v\x01\xa4mode\xaatask.shell\xa4data\x81\xa4argv\x91\xa4true"[..],
         b"\xa5needs\x82\xaecores_per_rank\x02\xa5named\x81\xa7licence\x01",
@@ -30,8 +35,14 @@ fn written() -> Vec<Written> {
     .concat();
     let task = Template {
         mode: "task.shell".into(),
-        needs: Needs { named: [("licence".to_owned(), 1)].into(), ..Needs::cores(2) },
-        policy: Policy { retries: 3, ..Policy::default() },
+        needs: Needs {
+            named: [("licence".to_owned(), 1)].into(),
+            ..Needs::cores(2)
+        },
+        policy: Policy {
+            retries: 3,
+            ..Policy::default()
+        },
         after: vec![After {
             submission: Some(4),
             when: scalems_protocol::task::When::Any,
@@ -64,7 +75,12 @@ fn written() -> Vec<Written> {
             b"\x82\xa4data\xc5\x00\x02hi\xa4mode\xacscalems.echo",
             Some(b"hi"),
         ),
-        Written { name: "everything", header: full, task, data: Some(b"\x81\xa4argv\x91\xa4true") },
+        Written {
+            name: "everything",
+            header: full,
+            task,
+            data: Some(b"\x81\xa4argv\x91\xa4true"),
+        },
     ]
 }
 
@@ -159,7 +175,10 @@ fn lenient() {
                  `same_as` names the one in this file that means the same.";
     file::check("lenient", about, &made);
     for (name, header, same_as) in LENIENT {
-        let (_, same, _) = LENIENT.iter().find(|(name, ..)| name == same_as).expect("the same one is there");
+        let (_, same, _) = LENIENT
+            .iter()
+            .find(|(name, ..)| name == same_as)
+            .expect("the same one is there");
         let (decoded, same) = (ClientToAgent::decode(header), ClientToAgent::decode(same));
         assert!(decoded.is_ok(), "{name}: {decoded:?}");
         assert_eq!(decoded, same, "{name}");

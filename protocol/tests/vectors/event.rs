@@ -4,12 +4,20 @@ use scalems_protocol::TaskState;
 use scalems_protocol::client::Counts;
 use scalems_protocol::event::{AgentToSubscriber, Alarm, Body, Event};
 
-use crate::client::worker_row;
+use crate::answers::worker_row;
 use crate::samples::run;
 use crate::{Sample, check_direction, plain};
 
 fn event(name: &'static str, topic: &str, seq: u64, body: Body) -> Sample<AgentToSubscriber> {
-    plain(name, Event { incarnation: 1, topic: topic.into(), seq, body })
+    plain(
+        name,
+        Event {
+            incarnation: 1,
+            topic: topic.into(),
+            seq,
+            body,
+        },
+    )
 }
 
 pub(crate) fn alarm() -> Alarm {
@@ -22,7 +30,12 @@ pub(crate) fn alarm() -> Alarm {
 }
 
 fn samples() -> Vec<Sample<AgentToSubscriber>> {
-    let counts = Counts { ready: 10, running: 6, done: 84, ..Counts::default() };
+    let counts = Counts {
+        ready: 10,
+        running: 6,
+        done: 84,
+        ..Counts::default()
+    };
     vec![
         event("a topic begins", "summary", 41, Body::Open),
         event(
@@ -48,8 +61,22 @@ fn samples() -> Vec<Sample<AgentToSubscriber>> {
                 counts,
             },
         ),
-        event("workers", "workers", 3, Body::Workers { rows: vec![worker_row()] }),
-        event("alarms", "alarms", 1, Body::Alarms { alarms: vec![alarm()] }),
+        event(
+            "workers",
+            "workers",
+            3,
+            Body::Workers {
+                rows: vec![worker_row()],
+            },
+        ),
+        event(
+            "alarms",
+            "alarms",
+            1,
+            Body::Alarms {
+                alarms: vec![alarm()],
+            },
+        ),
     ]
 }
 

@@ -1,19 +1,30 @@
 //! A header's content as JSON, read from its bytes and not from our types; and bytes as hexadecimal digits.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 /// The digits of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut digits, byte| {
+            write!(digits, "{byte:02x}").expect("a string takes what is written");
+            digits
+        })
 }
 
 /// The bytes that `text` writes.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len().is_multiple_of(2) && text.is_ascii(), "hexadecimal digits come in pairs");
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    assert!(
+        text.len().is_multiple_of(2) && text.is_ascii(),
+        "hexadecimal digits come in pairs"
+    );
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal digits"))
+        .collect()
 }
 
 /// The msgpack value as JSON; binary becomes `{"hex": digits}`.

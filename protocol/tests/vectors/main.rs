@@ -4,6 +4,7 @@
 //! the environment the tests write the files; without it, a difference fails them.
 
 mod accepted;
+mod answers;
 mod client;
 mod event;
 mod file;
@@ -30,12 +31,20 @@ pub(crate) struct Sample<M> {
 }
 
 pub(crate) fn plain<M>(name: &'static str, message: impl Into<M>) -> Sample<M> {
-    Sample { name, message: message.into(), blobs: Vec::new() }
+    Sample {
+        name,
+        message: message.into(),
+        blobs: Vec::new(),
+    }
 }
 
 pub(crate) fn with_blobs<M>(name: &'static str, message: impl Into<M>, blobs: &[&[u8]]) -> Sample<M> {
     let blobs = blobs.iter().map(|blob| Bytes::copy_from_slice(blob)).collect();
-    Sample { name, message: message.into(), blobs }
+    Sample {
+        name,
+        message: message.into(),
+        blobs,
+    }
 }
 
 /// Checks the messages of one direction, both ways, against its file.
@@ -65,7 +74,12 @@ pub(crate) fn check_direction<M: Debug + PartialEq>(
     file::check(direction, about, &made);
     for (kept, sample) in file::read(direction).iter().zip(samples) {
         let header = unhex(kept["header"].as_str().expect("a header is text"));
-        assert_eq!(decode(&header).as_ref(), Ok(&sample.message), "{direction}: {}", sample.name);
+        assert_eq!(
+            decode(&header).as_ref(),
+            Ok(&sample.message),
+            "{direction}: {}",
+            sample.name
+        );
     }
     for name in names {
         let has = made.iter().any(|vector| vector["json"]["type"] == *name);

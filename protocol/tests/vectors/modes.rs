@@ -10,10 +10,19 @@ use crate::samples::labels;
 
 fn programs() -> Vec<(&'static str, Program)> {
     let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let dock = || Program { argv: argv(&["./dock", "--seed", "%{INDEX}"]), ..Program::default() };
+    let dock = || Program {
+        argv: argv(&["./dock", "--seed", "%{INDEX}"]),
+        ..Program::default()
+    };
     vec![
         ("a program", dock()),
-        ("a command line", Program { argv: argv(&["echo $HOME | wc -c"]), ..Program::default() }),
+        (
+            "a command line",
+            Program {
+                argv: argv(&["echo $HOME | wc -c"]),
+                ..Program::default()
+            },
+        ),
         (
             "everything",
             Program {
@@ -25,7 +34,13 @@ fn programs() -> Vec<(&'static str, Program)> {
                 ..dock()
             },
         ),
-        ("given bytes to read", Program { stdin: Stdin::Data(ByteBuf::from(b"1 2\n".to_vec())), ..dock() }),
+        (
+            "given bytes to read",
+            Program {
+                stdin: Stdin::Data(ByteBuf::from(b"1 2\n".to_vec())),
+                ..dock()
+            },
+        ),
     ]
 }
 
@@ -47,7 +62,13 @@ fn values() -> Vec<(&'static str, ProgramResult)> {
                 ..ProgramResult::default()
             },
         ),
-        ("ended by a signal", ProgramResult { signal: Some(9), ..ProgramResult::default() }),
+        (
+            "ended by a signal",
+            ProgramResult {
+                signal: Some(9),
+                ..ProgramResult::default()
+            },
+        ),
     ]
 }
 
@@ -59,12 +80,20 @@ fn modes() {
     };
     for (name, program) in programs() {
         let bytes = rmp_serde::to_vec_named(&program).expect("a program is written");
-        assert_eq!(rmp_serde::from_slice::<Program>(&bytes).ok(), Some(program), "{name}");
+        assert_eq!(
+            rmp_serde::from_slice::<Program>(&bytes).ok(),
+            Some(program),
+            "{name}"
+        );
         add(name, "data", &bytes);
     }
     for (name, value) in values() {
         let bytes = rmp_serde::to_vec_named(&value).expect("a value is written");
-        assert_eq!(rmp_serde::from_slice::<ProgramResult>(&bytes).ok(), Some(value), "{name}");
+        assert_eq!(
+            rmp_serde::from_slice::<ProgramResult>(&bytes).ok(),
+            Some(value),
+            "{name}"
+        );
         add(name, "value", &bytes);
     }
     let about = "Data and values of task.executable, task.proc and task.shell.";

@@ -24,7 +24,14 @@ fn hashes() {
         (1, 5, 1, TaskState::Leased, 7, 7),
         (1, 5, 1, TaskState::Leased, 0, 16_384),
         (3, 5, 2, TaskState::Running, 100, 164),
-        (u64::MAX, u64::MAX, u32::MAX, TaskState::Running, u32::MAX - 3, u32::MAX),
+        (
+            u64::MAX,
+            u64::MAX,
+            u32::MAX,
+            TaskState::Running,
+            u32::MAX - 3,
+            u32::MAX,
+        ),
     ];
     let made: Vec<Value> = cases
         .iter()
@@ -44,7 +51,12 @@ fn hashes() {
 
 #[test]
 fn tokens() {
-    let cases = [(Role::Client, 12), (Role::Worker, 12), (Role::Worker, 9), (Role::Observer, u64::MAX)];
+    let cases = [
+        (Role::Client, 12),
+        (Role::Worker, 12),
+        (Role::Worker, 9),
+        (Role::Observer, u64::MAX),
+    ];
     let made: Vec<Value> = cases
         .iter()
         .map(|&(role, peer)| {
@@ -58,11 +70,45 @@ fn tokens() {
 #[test]
 fn selectors() {
     let texts = [
-        "5", "5.7", "5.0-9", "5.0-90:10", "1-100", "2-10:2", "1,3,5-8", "1 3", "all", "last", "name:dock*",
-        "label:project=a", "label:project=a=b", "label:project=", "state:failed", "last state:running",
-        "5,state:failed", "name:", "", " ", ",", "x", "5-1", "1:2", "5-9:0", "-1", "5.", ".5", "5.7:2",
-        "+5", "+5.7", "5.-7", "0x5", "state:odd", "label:project", "ALL", "99999999999999999999",
-        "5.4294967296", "5-6.7",
+        "5",
+        "5.7",
+        "5.0-9",
+        "5.0-90:10",
+        "1-100",
+        "2-10:2",
+        "1,3,5-8",
+        "1 3",
+        "all",
+        "last",
+        "name:dock*",
+        "label:project=a",
+        "label:project=a=b",
+        "label:project=",
+        "state:failed",
+        "last state:running",
+        "5,state:failed",
+        "name:",
+        "",
+        " ",
+        ",",
+        "x",
+        "5-1",
+        "1:2",
+        "5-9:0",
+        "-1",
+        "5.",
+        ".5",
+        "5.7:2",
+        "+5",
+        "+5.7",
+        "5.-7",
+        "0x5",
+        "state:odd",
+        "label:project",
+        "ALL",
+        "99999999999999999999",
+        "5.4294967296",
+        "5-6.7",
     ];
     let made: Vec<Value> = texts
         .iter()
@@ -81,12 +127,28 @@ fn selectors() {
 #[test]
 fn topics() {
     let names = [
-        "summary", "workers", "alarms", "submission/0", "submission/5", "submission/18446744073709551615", "",
-        "sum", "summary/", "submission", "submission/", "submission/05", "submission/+5", "submission/x",
-        "submission/5/6", "submission/18446744073709551616", "Summary",
+        "summary",
+        "workers",
+        "alarms",
+        "submission/0",
+        "submission/5",
+        "submission/18446744073709551615",
+        "",
+        "sum",
+        "summary/",
+        "submission",
+        "submission/",
+        "submission/05",
+        "submission/+5",
+        "submission/x",
+        "submission/5/6",
+        "submission/18446744073709551616",
+        "Summary",
     ];
-    let made: Vec<Value> =
-        names.iter().map(|name| json!({ "topic": name, "exists": Topic::from_name(name).is_some() })).collect();
+    let made: Vec<Value> = names
+        .iter()
+        .map(|name| json!({ "topic": name, "exists": Topic::from_name(name).is_some() }))
+        .collect();
     file::check("topics", "Names of topics: the list is closed.", &made);
 }
 
@@ -109,8 +171,22 @@ fn places() {
         ("ends that fall", place(0, 0, 6, &[3, 1, 6]), 3),
         ("ends short of the length", place(0, 0, 6, &[1, 3, 5]), 3),
         ("ends past the length", place(0, 0, 5, &[1, 3, 6]), 3),
-        ("ends without a frame", Place { ends: vec![0], ..Place::default() }, 1),
-        ("a length without a frame", Place { length: 1, ..Place::default() }, 1),
+        (
+            "ends without a frame",
+            Place {
+                ends: vec![0],
+                ..Place::default()
+            },
+            1,
+        ),
+        (
+            "a length without a frame",
+            Place {
+                length: 1,
+                ..Place::default()
+            },
+            1,
+        ),
     ];
     let made: Vec<Value> = cases
         .into_iter()

@@ -21,12 +21,20 @@ struct Bad {
 }
 
 fn bad(name: &'static str, code: Code, head: &[u8]) -> Bad {
-    Bad { name, direction: "client_to_agent", head: head.to_vec(), repeat: (0, 0), code }
+    Bad {
+        name,
+        direction: "client_to_agent",
+        head: head.to_vec(),
+        repeat: (0, 0),
+        code,
+    }
 }
 
 /// `count` entries of a map with distinct keys.
 fn entries(count: usize, value: &[u8]) -> Vec<u8> {
-    (0..count).flat_map(|at| [b"\xa3", format!("k{at:02}").as_bytes(), value].concat()).collect()
+    (0..count)
+        .flat_map(|at| [b"\xa3", format!("k{at:02}").as_bytes(), value].concat())
+        .collect()
 }
 
 fn not_plain_maps() -> Vec<Bad> {
@@ -41,13 +49,28 @@ fn not_plain_maps() -> Vec<Bad> {
         malformed("a key that is a number", b"\x81\x01\x02"),
         malformed("a key that is binary", b"\x81\xc4\x04type\xa3ack"),
         malformed("a key that is not UTF-8", b"\x81\xa2\xc3\x28\x01"),
-        malformed("a key that comes twice", b"\x83\xa4type\xa3ack\xa8delivery\x01\xa8delivery\x02"),
-        malformed("a key that is a number, inside", b"\x82\xa4mode\xa1x\xa4data\x81\x01\x02"),
+        malformed(
+            "a key that comes twice",
+            b"\x83\xa4type\xa3ack\xa8delivery\x01\xa8delivery\x02",
+        ),
+        malformed(
+            "a key that is a number, inside",
+            b"\x82\xa4mode\xa1x\xa4data\x81\x01\x02",
+        ),
         malformed("an extension type", b"\x82\xa4mode\xa1x\xa4data\xd4\x00\x00"),
         malformed("the unused byte", b"\x82\xa4mode\xa1x\xa4data\xc1"),
-        malformed("a claim of 4 billion bytes", b"\x82\xa4mode\xa1x\xa4data\xc6\xff\xff\xff\xff"),
-        malformed("a claim of 4 billion characters", b"\x82\xa4mode\xa1x\xa4data\xdb\xff\xff\xff\xff"),
-        malformed("a claim of 4 billion values", b"\x82\xa4mode\xa1x\xa4data\xdd\xff\xff\xff\xff"),
+        malformed(
+            "a claim of 4 billion bytes",
+            b"\x82\xa4mode\xa1x\xa4data\xc6\xff\xff\xff\xff",
+        ),
+        malformed(
+            "a claim of 4 billion characters",
+            b"\x82\xa4mode\xa1x\xa4data\xdb\xff\xff\xff\xff",
+        ),
+        malformed(
+            "a claim of 4 billion values",
+            b"\x82\xa4mode\xa1x\xa4data\xdd\xff\xff\xff\xff",
+        ),
         malformed("a claim of 4 billion entries", b"\xdf\xff\xff\xff\xff"),
     ]
 }
@@ -64,41 +87,119 @@ fn over_limits() -> Vec<Bad> {
             repeat: (0, 65_536),
             ..large("more than 65,536 values", &[data, b"\xdd\x00\x01\x00\x00"])
         },
-        Bad { repeat: (0x91, 17), ..large("17 levels", &[data]) },
+        Bad {
+            repeat: (0x91, 17),
+            ..large("17 levels", &[data])
+        },
         large("33 keys", &[b"\xde\x00\x21\xa4mode\xa1x", &entries(32, b"\x01")]),
-        large("a key of 65 bytes", &[b"\x82\xa4mode\xa1x\xd9\x41", &[b'k'; 65], b"\x01"]),
-        large("33 labels", &[b"\x82\xa4mode\xa1x\xa6labels\xde\x00\x21", &entries(33, b"\xa1v")]),
+        large(
+            "a key of 65 bytes",
+            &[b"\x82\xa4mode\xa1x\xd9\x41", &[b'k'; 65], b"\x01"],
+        ),
+        large(
+            "33 labels",
+            &[b"\x82\xa4mode\xa1x\xa6labels\xde\x00\x21", &entries(33, b"\xa1v")],
+        ),
         large(
             "65 named resources",
-            &[b"\x82\xa4mode\xa1x\xa5needs\x81\xa5named\xde\x00\x41", &entries(65, b"\x01")],
+            &[
+                b"\x82\xa4mode\xa1x\xa5needs\x81\xa5named\xde\x00\x41",
+                &entries(65, b"\x01"),
+            ],
         ),
-        large("a uid of 257 bytes", &[b"\x82\xa4mode\xa1x\xa3uid\xda\x01\x01", &[b'u'; 257]]),
-        large("meta of more than 16 KiB", &[b"\x82\xa4mode\xa1x\xa4meta\xc5\x40\x00", &[0; 0x4000]]),
+        large(
+            "a uid of 257 bytes",
+            &[b"\x82\xa4mode\xa1x\xa3uid\xda\x01\x01", &[b'u'; 257]],
+        ),
+        large(
+            "meta of more than 16 KiB",
+            &[b"\x82\xa4mode\xa1x\xa4meta\xc5\x40\x00", &[0; 0x4000]],
+        ),
     ]
 }
 
 fn not_messages() -> Vec<Bad> {
     vec![
-        bad("another version", Code::UnsupportedVersion, b"\x83\xa1v\x02\xa4type\xa3ack\xa8delivery\x01"),
-        bad("a version that is text", Code::Malformed, b"\x83\xa1v\xa11\xa4type\xa3ack\xa8delivery\x01"),
-        bad("a version below zero", Code::Malformed, b"\x83\xa1v\xff\xa4type\xa3ack\xa8delivery\x01"),
-        bad("a type that is a number", Code::Malformed, b"\x82\xa4type\x01\xa8delivery\x01"),
-        bad("neither type nor mode", Code::Malformed, b"\x82\xa1v\x01\xa4data\x01"),
-        bad("a type that is not known", Code::UnknownType, b"\x82\xa1v\x01\xa4type\xa4lend"),
-        bad("a type of another direction", Code::UnknownType, b"\x82\xa1v\x01\xa4type\xa6report"),
+        bad(
+            "another version",
+            Code::UnsupportedVersion,
+            b"\x83\xa1v\x02\xa4type\xa3ack\xa8delivery\x01",
+        ),
+        bad(
+            "a version that is text",
+            Code::Malformed,
+            b"\x83\xa1v\xa11\xa4type\xa3ack\xa8delivery\x01",
+        ),
+        bad(
+            "a version below zero",
+            Code::Malformed,
+            b"\x83\xa1v\xff\xa4type\xa3ack\xa8delivery\x01",
+        ),
+        bad(
+            "a type that is a number",
+            Code::Malformed,
+            b"\x82\xa4type\x01\xa8delivery\x01",
+        ),
+        bad(
+            "neither type nor mode",
+            Code::Malformed,
+            b"\x82\xa1v\x01\xa4data\x01",
+        ),
+        bad(
+            "a type that is not known",
+            Code::UnknownType,
+            b"\x82\xa1v\x01\xa4type\xa4lend",
+        ),
+        bad(
+            "a type of another direction",
+            Code::UnknownType,
+            b"\x82\xa1v\x01\xa4type\xa6report",
+        ),
         bad(
             "something that must be understood",
             Code::UnknownRequiredField,
             b"\x84\xa1v\x01\xa4type\xa3ack\xa8delivery\x01\xa4must\x91\xa6colour",
         ),
-        bad("must is not a list", Code::Malformed, b"\x83\xa4type\xa3ack\xa8delivery\x01\xa4must\xa1x"),
-        bad("hello with an unknown key", Code::UnknownField, b"\x82\xa4type\xa5hello\xa6colour\x01"),
-        bad("an envelope with an unknown key", Code::UnknownField, b"\x82\xa4mode\xa1x\xa6colour\x01"),
-        bad("needs with an unknown key", Code::UnknownField, b"\x82\xa4mode\xa1x\xa5needs\x81\xa5cores\x01"),
-        bad("a policy with an unknown key", Code::UnknownField, b"\x82\xa4mode\xa1x\xa6policy\x81\xa5retry\x01"),
-        bad("a missing field", Code::Malformed, b"\x82\xa1v\x01\xa4type\xa3ack"),
-        bad("a number below zero", Code::Malformed, b"\x82\xa4type\xa3ack\xa8delivery\xff"),
-        bad("text for a number", Code::Malformed, b"\x82\xa4type\xa3ack\xa8delivery\xa11"),
+        bad(
+            "must is not a list",
+            Code::Malformed,
+            b"\x83\xa4type\xa3ack\xa8delivery\x01\xa4must\xa1x",
+        ),
+        bad(
+            "hello with an unknown key",
+            Code::UnknownField,
+            b"\x82\xa4type\xa5hello\xa6colour\x01",
+        ),
+        bad(
+            "an envelope with an unknown key",
+            Code::UnknownField,
+            b"\x82\xa4mode\xa1x\xa6colour\x01",
+        ),
+        bad(
+            "needs with an unknown key",
+            Code::UnknownField,
+            b"\x82\xa4mode\xa1x\xa5needs\x81\xa5cores\x01",
+        ),
+        bad(
+            "a policy with an unknown key",
+            Code::UnknownField,
+            b"\x82\xa4mode\xa1x\xa6policy\x81\xa5retry\x01",
+        ),
+        bad(
+            "a missing field",
+            Code::Malformed,
+            b"\x82\xa1v\x01\xa4type\xa3ack",
+        ),
+        bad(
+            "a number below zero",
+            Code::Malformed,
+            b"\x82\xa4type\xa3ack\xa8delivery\xff",
+        ),
+        bad(
+            "text for a number",
+            Code::Malformed,
+            b"\x82\xa4type\xa3ack\xa8delivery\xa11",
+        ),
         bad(
             "a strength that is not known",
             Code::Malformed,
@@ -106,23 +207,43 @@ fn not_messages() -> Vec<Bad> {
         ),
         Bad {
             direction: "worker_to_agent",
-            ..bad("a client's message at the workers' socket", Code::UnknownType, b"\x82\xa4type\xa3ack\xa8delivery\x01")
+            ..bad(
+                "a client's message at the workers' socket",
+                Code::UnknownType,
+                b"\x82\xa4type\xa3ack\xa8delivery\x01",
+            )
         },
         Bad {
             direction: "worker_to_agent",
-            ..bad("an envelope at the workers' socket", Code::UnknownType, b"\x81\xa4mode\xa1x")
+            ..bad(
+                "an envelope at the workers' socket",
+                Code::UnknownType,
+                b"\x81\xa4mode\xa1x",
+            )
         },
         Bad {
             direction: "agent_to_worker",
-            ..bad("a lease without a run", Code::Malformed, b"\x82\xa4type\xa5lease\xa6groups\x91\x81\xa8template\x00")
+            ..bad(
+                "a lease without a run",
+                Code::Malformed,
+                b"\x82\xa4type\xa5lease\xa6groups\x91\x81\xa8template\x00",
+            )
         },
         Bad {
             direction: "agent_to_client",
-            ..bad("groups that are a number", Code::Malformed, b"\x83\xa4type\xa7results\xa8delivery\x01\xa6groups\x01")
+            ..bad(
+                "groups that are a number",
+                Code::Malformed,
+                b"\x83\xa4type\xa7results\xa8delivery\x01\xa6groups\x01",
+            )
         },
         Bad {
             direction: "agent_to_subscriber",
-            ..bad("an event without a body", Code::Malformed, b"\x84\xa4type\xa5event\xabincarnation\x01\xa5topic\xa7summary\xa3seq\x01")
+            ..bad(
+                "an event without a body",
+                Code::Malformed,
+                b"\x84\xa4type\xa5event\xabincarnation\x01\xa5topic\xa7summary\xa3seq\x01",
+            )
         },
     ]
 }
@@ -132,8 +253,14 @@ fn wrong_values() -> Vec<Bad> {
     vec![
         invalid("an empty mode", b"\x81\xa4mode\xa0"),
         invalid("no ranks", b"\x82\xa4mode\xa1x\xa5needs\x81\xa5ranks\x00"),
-        invalid("cores under another name", b"\x82\xa4mode\xa1x\xa5needs\x81\xa5named\x81\xa5cores\x01"),
-        invalid("a crash limit of 0", b"\x82\xa4mode\xa1x\xa6policy\x81\xabcrash_limit\x00"),
+        invalid(
+            "cores under another name",
+            b"\x82\xa4mode\xa1x\xa5needs\x81\xa5named\x81\xa5cores\x01",
+        ),
+        invalid(
+            "a crash limit of 0",
+            b"\x82\xa4mode\xa1x\xa6policy\x81\xabcrash_limit\x00",
+        ),
         invalid(
             "a time of more than a year",
             b"\x82\xa4mode\xa1x\xa6policy\x81\xabdeadline_ms\xcf\x00\x00\x00\x08\x00\x00\x00\x00",
@@ -173,8 +300,10 @@ fn receive(direction: &str, header: &[u8]) -> Result<(), Code> {
 
 #[test]
 fn refusals() {
-    let all: Vec<Bad> =
-        [not_plain_maps(), over_limits(), not_messages(), wrong_values()].into_iter().flatten().collect();
+    let all: Vec<Bad> = [not_plain_maps(), over_limits(), not_messages(), wrong_values()]
+        .into_iter()
+        .flatten()
+        .collect();
     let made: Vec<Value> = all
         .iter()
         .map(|bad| {

@@ -8,24 +8,37 @@ use scalems_protocol::token::Token;
 use scalems_protocol::{Code, Ending, Origin, PilotId, Role, TaskError, TaskState};
 
 pub(crate) const SECRET: [u8; 32] = *b"a secret of thirty-two bytes ...";
-pub(crate) const PILOT: PilotId =
-    PilotId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0xb, 0xc, 0xd, 0xe, 0xff]);
-pub(crate) const ORIGIN: Origin = Origin { session: 3, request: 7 };
+pub(crate) const PILOT: PilotId = PilotId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0xb, 0xc, 0xd, 0xe, 0xff]);
+pub(crate) const ORIGIN: Origin = Origin {
+    session: 3,
+    request: 7,
+};
 
 pub(crate) fn token(role: Role, peer: u64) -> Token {
     Token::derive(&SECRET, role, peer)
 }
 
 pub(crate) fn run(submission: u64, lo: u32, hi: u32, attempt: u32) -> Run {
-    Run { submission, lo, hi, attempt }
+    Run {
+        submission,
+        lo,
+        hi,
+        attempt,
+    }
 }
 
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 pub(crate) fn echo() -> Template {
-    Template { mode: "scalems.echo".into(), ..Template::default() }
+    Template {
+        mode: "scalems.echo".into(),
+        ..Template::default()
+    }
 }
 
 /// A template with everything in it.
@@ -49,9 +62,22 @@ pub(crate) fn full_template() -> Template {
             grace_ms: 10_000,
         },
         after: vec![
-            After { submission: Some(4), each: true, ..After::default() },
-            After { request: Some(6), offsets: Some((0, 100)), when: When::Failed, ..After::default() },
-            After { submission: Some(2), when: When::Any, ..After::default() },
+            After {
+                submission: Some(4),
+                each: true,
+                ..After::default()
+            },
+            After {
+                request: Some(6),
+                offsets: Some((0, 100)),
+                when: When::Failed,
+                ..After::default()
+            },
+            After {
+                submission: Some(2),
+                when: When::Any,
+                ..After::default()
+            },
         ],
         uid: Some("dock-0042".into()),
         name: Some("docking of ligands".into()),
@@ -94,13 +120,27 @@ pub(crate) fn raised(run: Run) -> ResultGroup {
         rank: Some(3),
         ..TaskError::new(Code::TaskFailed, "ValueError: 7")
     };
-    ResultGroup { ending: Ending::Failed, error: Some(error), ..done(run, Place::default()) }
+    ResultGroup {
+        ending: Ending::Failed,
+        error: Some(error),
+        ..done(run, Place::default())
+    }
 }
 
 pub(crate) fn place(blob: u32, at: u32, length: u32, ends: &[u32]) -> Place {
-    Place { blob: Some(blob), at, length, ends: ends.to_vec() }
+    Place {
+        blob: Some(blob),
+        at,
+        length,
+        ends: ends.to_vec(),
+    }
 }
 
 pub(crate) fn held(run: Run, state: TaskState) -> HeldRun {
-    HeldRun { run, origin: ORIGIN, incarnation: 1, state }
+    HeldRun {
+        run,
+        origin: ORIGIN,
+        incarnation: 1,
+        state,
+    }
 }

@@ -8,13 +8,14 @@ use scalems_protocol::worker::{
 };
 use scalems_protocol::{Code, Refusal, Role, TaskState, VERSION};
 
-use crate::samples::{
-    ORIGIN, PILOT, done, echo, failed, full_template, held, place, raised, run, token,
-};
+use crate::samples::{ORIGIN, PILOT, done, echo, failed, full_template, held, place, raised, run, token};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 fn hello() -> WorkerHello {
-    let mode = |name: &str, instant| ModeOffer { name: name.into(), instant };
+    let mode = |name: &str, instant| ModeOffer {
+        name: name.into(),
+        instant,
+    };
     WorkerHello {
         v: VERSION,
         type_: "hello".into(),
@@ -23,7 +24,11 @@ fn hello() -> WorkerHello {
         host: "node-17.cluster".into(),
         pid: 4_711,
         software: "scalems 0.1.0".into(),
-        offer: vec![("cores".into(), 32), ("gpus".into(), 4), ("memory".into(), 256_000)],
+        offer: vec![
+            ("cores".into(), 32),
+            ("gpus".into(), 4),
+            ("memory".into(), 256_000),
+        ],
         modes: vec![mode("task.executable", false), mode("scalems.echo", true)],
         resume: None,
         held: Vec::new(),
@@ -32,7 +37,11 @@ fn hello() -> WorkerHello {
 
 fn from_worker() -> Vec<Sample<WorkerToAgent>> {
     let back = WorkerHello {
-        resume: Some(WorkerResume { pilot: PILOT, worker: 9, token: token(Role::Worker, 9) }),
+        resume: Some(WorkerResume {
+            pilot: PILOT,
+            worker: 9,
+            token: token(Role::Worker, 9),
+        }),
         held: vec![
             held(run(5, 8, 16, 1), TaskState::Leased),
             held(run(5, 4, 8, 1), TaskState::Running),
@@ -40,12 +49,28 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
         ],
         ..hello()
     };
-    let report = |number| Report { number, ..Report::default() };
-    let beat = Beat { worker: 9, link: 0xfeed_face_cafe_beef, beat: 12, applied: 4, sent: 6, hash: u64::MAX };
+    let report = |number| Report {
+        number,
+        ..Report::default()
+    };
+    let beat = Beat {
+        worker: 9,
+        link: 0xfeed_face_cafe_beef,
+        beat: 12,
+        applied: 4,
+        sent: 6,
+        hash: u64::MAX,
+    };
     vec![
         plain("hello of a new worker", hello()),
         plain("hello of a worker that comes back", back),
-        plain("tasks run", Report { started: vec![run(5, 0, 4, 1), run(6, 0, 1, 2)], ..report(1) }),
+        plain(
+            "tasks run",
+            Report {
+                started: vec![run(5, 0, 4, 1), run(6, 0, 1, 2)],
+                ..report(1)
+            },
+        ),
         with_blobs(
             "results whose values lie in one frame",
             Report {
@@ -59,14 +84,29 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
             },
             &[b"abbcccoops"],
         ),
-        plain("unstarted tasks come back", Report { returned: vec![run(5, 8, 16, 1)], ..report(3) }),
+        plain(
+            "unstarted tasks come back",
+            Report {
+                returned: vec![run(5, 8, 16, 1)],
+                ..report(3)
+            },
+        ),
         plain(
             "all leases held",
-            Holdings { applied: 4, sent: 3, held: vec![held(run(5, 4, 8, 1), TaskState::Running)] },
+            Holdings {
+                applied: 4,
+                sent: 3,
+                held: vec![held(run(5, 4, 8, 1), TaskState::Running)],
+            },
         ),
         plain("a beat", beat),
         plain("a sign of life", Pong {}),
-        plain("the worker ends", WorkerGoodbye { reason: "drained".into() }),
+        plain(
+            "the worker ends",
+            WorkerGoodbye {
+                reason: "drained".into(),
+            },
+        ),
     ]
 }
 
@@ -103,7 +143,11 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
                 templates: vec![echo(), full_template()],
                 groups: vec![
                     group(5, 0, 3, 0, place(0, 0, 6, &[1, 3, 6])),
-                    LeaseGroup { first: 10, step: 2, ..group(6, 0, 16_384, 1, place(0, 6, 4, &[])) },
+                    LeaseGroup {
+                        first: 10,
+                        step: 2,
+                        ..group(6, 0, 16_384, 1, place(0, 6, 4, &[]))
+                    },
                     group(7, 3, 4, 0, Place::default()),
                 ],
             },
@@ -143,10 +187,18 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
         plain("a sign of life is asked for", Ping {}),
         plain("all leases are asked for", ListHoldings { beat_only: false }),
         plain("a beat is asked for", ListHoldings { beat_only: true }),
-        plain("the worker is to end", WorkerStop { drain_ms: 30_000, reason: "the pilot ends".into() }),
+        plain(
+            "the worker is to end",
+            WorkerStop {
+                drain_ms: 30_000,
+                reason: "the pilot ends".into(),
+            },
+        ),
         plain(
             "hello has to come again",
-            WorkerRefused { refusal: Refusal::new(Code::HelloFirst, "report 9 came where 8 was due; say hello again") },
+            WorkerRefused {
+                refusal: Refusal::new(Code::HelloFirst, "report 9 came where 8 was due; say hello again"),
+            },
         ),
     ]
 }
@@ -166,7 +218,9 @@ fn worker_to_agent() {
 fn agent_to_worker() {
     check_direction(
         "agent_to_worker",
-        &["welcome", "lease", "revoke", "recorded", "ping", "list", "stop", "refused"],
+        &[
+            "welcome", "lease", "revoke", "recorded", "ping", "list", "stop", "refused",
+        ],
         &to_worker(),
         AgentToWorker::encode,
         AgentToWorker::decode,

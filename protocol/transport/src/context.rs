@@ -1,8 +1,10 @@
 //! The libzmq context of a process.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Once};
 
 use crate::error::{Errno, TransportError};
+use crate::raw;
 
 /// The oldest libzmq with the fixes to CURVE that we rely on, and the one that is bundled.
 const OLDEST: (i32, i32, i32) = (4, 3, 5);
@@ -29,6 +31,7 @@ impl Context {
     /// A context with several I/O threads.
     pub fn with_io_threads(threads: u8) -> Result<Self, TransportError> {
         check_build()?;
+        seed()?;
         let inner = zmq::Context::new();
         let set = inner.set_io_threads(i32::from(threads.max(1)));
         set.map_err(|error| TransportError::Option {
@@ -49,6 +52,19 @@ impl Context {
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.identity, &other.identity)
     }
+}
+
+/// Seeds what libzmq draws from: the start of the routing ids, and the pauses before connecting again. libzmq
+/// 4.3.5 leaves this out, so all processes would begin alike: a peer that sets the next routing id as its own
+/// ends the process by an assertion, and a thousand workers would come back in the same millisecond.
+fn seed() -> Result<(), TransportError> {
+    static ONCE: Once = Once::new();
+    let seed = getrandom::u32().map_err(|error| TransportError::Start {
+        what: "the random numbers",
+        source: io::Error::other(error),
+    })?;
+    ONCE.call_once(|| raw::seed(seed));
+    Ok(())
 }
 
 /// Whether the linked libzmq is new enough and has CURVE. Without CURVE every curve option fails only when it

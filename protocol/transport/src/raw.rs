@@ -189,6 +189,12 @@ pub(crate) fn stop_monitor(socket: &mut zmq::Socket) -> Result<(), Errno> {
     checked(unsafe { sys::zmq_socket_monitor(socket.as_mut_ptr(), ptr::null(), 0) })
 }
 
+/// Seeds the C library's random numbers, which libzmq uses.
+pub(crate) fn seed(seed: u32) {
+    // SAFETY: the C library locks its generator, or at worst draws an odd number.
+    unsafe { libc::srand(seed) }
+}
+
 fn text(endpoint: &str) -> CString {
     CString::new(endpoint).expect("invariant: an endpoint was checked and holds no zero byte")
 }

@@ -1,5 +1,6 @@
 //! The server's end of requests: a ROUTER.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -17,7 +18,11 @@ use crate::options::Use;
 use crate::poll::{Pollable, sealed::HasSocket};
 use crate::raw::Frame;
 use crate::socket::Socket;
-use crate::zap::{TcpPermit, Zap};
+use crate::zap::{Connection, TcpPermit, Zap};
+
+/// Peers of which the connection is remembered, far more than an agent has. Over it all are forgotten, which
+/// costs no more than the certainty that none of them chose its id itself.
+const REMEMBERED: usize = 1 << 16;
 
 /// One connection of a peer to a router. libzmq counts them up from a random number, so one comes again only
 /// after four billion connections; a peer that reconnects has a new one.
@@ -84,6 +89,8 @@ pub enum Incoming {
 /// A ROUTER: it knows its peers apart, and sending to one that left is an error.
 pub struct Router {
     socket: Socket,
+    /// By which connection each peer's id was first used.
+    connections: HashMap<PeerId, Connection>,
     refused: u64,
 }
 
@@ -91,7 +98,11 @@ impl Router {
     /// A router that listens nowhere yet.
     pub fn new(context: &Context) -> Result<Self, TransportError> {
         let socket = Socket::open(context, Use::Router)?;
-        Ok(Self { socket, refused: 0 })
+        Ok(Self {
+            socket,
+            connections: HashMap::new(),
+            refused: 0,
+        })
     }
 
     /// Listens at the socket file of `domain` in `directory`; several may be bound one after the other.
@@ -126,21 +137,49 @@ impl Router {
         let Some(id) = Frame::receive(socket)? else {
             return Ok(None);
         };
-        // Asked for every message, about 50 ns: a role that was remembered by number could be taken over by
-        // one that sets the number of a peer that left as its own routing id.
-        let sender = sender(&id);
-        let first = match sender {
-            Ok(_) => Frame::receive(socket)?.ok_or(Errno::AGAIN)?,
+        let (peer, role) = match self.sender(&id) {
+            Ok(sender) => sender,
             Err((peer, refusal)) => {
-                message::drain(socket, &id)?;
+                message::drain(&mut self.socket.inner, &id)?;
                 return Ok(Some(self.refuse(peer, refusal)));
             }
         };
-        let (peer, role) = sender.expect("invariant: the other case has returned");
+        let socket = &mut self.socket.inner;
+        let first = Frame::receive(socket)?.ok_or(Errno::AGAIN)?;
         match message::take_rest(socket, first)? {
             Taken::Message(message) => Ok(Some(Incoming::Message(Received { peer, role, message }))),
             Taken::TooMany(frames) => Ok(Some(self.refuse(Some(peer), Refusal::TooManyFrames { frames }))),
         }
+    }
+
+    /// Who sent the message that begins with this routing id.
+    ///
+    /// A peer can choose its routing id, also one that libzmq gave to a peer that left. So the role is asked of
+    /// the connection with every message, and an id that comes by another connection than before is refused.
+    fn sender(&mut self, id: &Frame) -> Result<(PeerId, Role), (Option<PeerId>, Refusal)> {
+        // `Identity` is what the peer said its routing id is. It ends at the first zero byte, so one that looks
+        // like libzmq's own seems empty.
+        let chosen = id
+            .property(c"Identity")
+            .is_some_and(|identity| !identity.is_empty());
+        let peer = PeerId::from_routing_id(id.bytes()).filter(|_| !chosen);
+        let peer = peer.ok_or((None, Refusal::OwnRoutingId))?;
+        // libzmq lets the authentication's word for `User-Id` stand over one that the peer says.
+        let user = id.property(c"User-Id").and_then(Connection::from_user_id);
+        let (role, connection) = user.ok_or((Some(peer), Refusal::NoRole))?;
+        if self.connections.len() >= REMEMBERED && !self.connections.contains_key(&peer) {
+            self.connections.clear();
+        }
+        if *self.connections.entry(peer).or_insert(connection) == connection {
+            Ok((peer, role))
+        } else {
+            Err((None, Refusal::OwnRoutingId))
+        }
+    }
+
+    /// Forgets a peer that is gone. Until then nobody else can use its id.
+    pub fn forget(&mut self, peer: PeerId) {
+        self.connections.remove(&peer);
     }
 
     fn refuse(&mut self, peer: Option<PeerId>, refusal: Refusal) -> Incoming {
@@ -180,22 +219,6 @@ impl Router {
     pub fn connection_event(&mut self) -> Result<Option<ConnectionEvent>, TransportError> {
         self.socket.connection_event()
     }
-}
-
-/// Who sent the message that begins with this routing id.
-fn sender(id: &Frame) -> Result<(PeerId, Role), (Option<PeerId>, Refusal)> {
-    // `Identity` is what the peer sends as its own routing id, and the key that libzmq keeps it under.
-    let chosen = id
-        .property(c"Identity")
-        .is_some_and(|identity| !identity.is_empty());
-    let peer = PeerId::from_routing_id(id.bytes()).filter(|_| !chosen);
-    let Some(peer) = peer else {
-        return Err((None, Refusal::OwnRoutingId));
-    };
-    // libzmq lets the authentication's word for `User-Id` stand over one that the peer sends.
-    let user = id.property(c"User-Id").and_then(|user| str::from_utf8(user).ok());
-    let role = user.and_then(Role::from_name);
-    role.map(|role| (peer, role)).ok_or((Some(peer), Refusal::NoRole))
 }
 
 impl HasSocket for Router {

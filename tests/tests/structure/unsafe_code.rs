@@ -25,6 +25,14 @@ const AUDITED: &[(&str, &str)] = &[
         "safe faces for kernel calls that nix has not",
     ),
     (
+        "agent/tests/executor/finding.rs",
+        "leaves a descriptor open as a careless library would",
+    ),
+    (
+        "agent/tests/executor/rig.rs",
+        "waits for the end of processes that are not the test's children",
+    ),
+    (
         "protocol/tests/hostile/allocation.rs",
         "an allocator that counts, for limits on memory",
     ),

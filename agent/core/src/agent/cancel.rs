@@ -68,6 +68,8 @@ impl Agent {
     }
 
     pub(super) fn forget(&mut self, peer: Peer, seat: u64, forget: &Forget, out: &mut Vec<Action>) {
+        // What waits for tasks that have just ended looks at them before they are gone.
+        self.settle(out);
         let selected = match self.selected(seat, &forget.select) {
             Ok(selected) => selected,
             Err(refusal) => {
@@ -98,6 +100,8 @@ impl Agent {
         let uid = submission.template.uid.clone();
         let count = u64::from(submission.count());
         self.commit(Record::Forgotten { submission: number }, out);
+        // Its results take no memory any more.
+        self.schedule = true;
         self.queue.leave_class(class);
         if let Some(position) = self.ended.iter().position(|ended| *ended == number) {
             self.ended.remove(position);
@@ -105,23 +109,22 @@ impl Agent {
         }
         if let Some(attachment) = self.attachments.get_mut(&origin.session) {
             attachment.requests.submissions.remove(&origin.request);
-            let session = attachment.session;
-            if let (Some(uid), Some(session)) = (uid, self.sessions.get_mut(&session)) {
-                session.uids.remove(&uid);
-            }
+        }
+        // The seat may be gone already, its session not.
+        if let Some(uid) = uid {
+            let owner = self.sessions.values_mut().find(|session| session.uids.get(&uid) == Some(&number));
+            owner.map(|session| session.uids.remove(&uid));
         }
         self.events.forget(number);
     }
 
     /// Keeps the memory for ended tasks bounded (R10): the oldest are forgotten.
-    pub(super) fn forget_oldest(&mut self) {
-        let mut out = Vec::new();
+    pub(super) fn forget_oldest(&mut self, out: &mut Vec<Action>) {
         while self.ended_tasks > scalems_protocol::limits::ENDED_TASKS && self.ended.len() > 1 {
             let Some(number) = self.ended.front().copied() else { break };
             self.count("forgotten_oldest", 1);
-            self.drop_submission(number, &mut out);
+            self.drop_submission(number, out);
         }
-        // Forgetting is not journaled by itself: replay forgets the same way.
     }
 
     pub(super) fn nothing_selected() -> Refusal {

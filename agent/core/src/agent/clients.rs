@@ -7,7 +7,6 @@ use scalems_protocol::client::{
 };
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::token::Token;
-use scalems_protocol::worker::WorkerStop;
 use scalems_protocol::{Role, VERSION, limits};
 
 use super::Agent;
@@ -15,10 +14,11 @@ use super::timers::Timer;
 use crate::interface::{Action, Micros, Peer};
 use crate::record::Record;
 use crate::session::{self, Attachment, Numbered, Outbox, Requests, Session};
-use crate::worker::Standing;
 
 /// How long an unnamed session outlives its connection: nobody can come back to it but by its token.
 const UNNAMED_KEPT: Micros = 600_000_000;
+/// How often it is seen whether a seat of a shared session whose client is gone can be dropped.
+const UNATTENDED: Micros = 600_000_000;
 
 impl Agent {
     pub(super) fn client(
@@ -151,6 +151,10 @@ impl Agent {
                 None => Err(Refusal::new(Code::WrongToken, "the token is not the one that this attachment was given")),
             };
         }
+        if role != Role::Client && hello.kind == SessionKind::Exclusive && !hello.session.is_empty() {
+            let message = "an observer attaches to shared sessions or to one without a name";
+            return Err(Refusal::new(Code::NotAllowed, message));
+        }
         let known = self.session_names.get(&hello.session).copied().filter(|_| !hello.session.is_empty());
         let Some(session) = known else {
             if self.sessions.len() >= limits::SESSIONS && !self.drop_idle_session() {
@@ -221,6 +225,7 @@ impl Agent {
         let holder = if fresh { self.number() } else { self.attachments[&seat].holder };
         if let Some(old) = self.attachments[&seat].peer.filter(|old| *old != peer) {
             self.clients.remove(&old);
+            self.waiting.retain(|waiting| waiting.peer != old);
             if fresh {
                 let refusal = Refusal::new(Code::TakenOver, "another client took the session over, as it asked to");
                 out.push(Action::ToClient { peer: old, message: Detached { refusal }.into(), blobs: Vec::new() });
@@ -232,7 +237,7 @@ impl Agent {
         }
         let session = self.attachments[&seat].session;
         let unnamed = self.sessions[&session].name.is_empty();
-        let last_submission = self.sessions[&session].kind;
+        let kind = self.sessions[&session].kind;
         let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
         if fresh {
             self.holders.remove(&attachment.holder);
@@ -240,16 +245,18 @@ impl Agent {
         }
         attachment.holder = holder;
         attachment.role = role;
-        attachment.peer = Some(peer);
+        if attachment.peer.replace(peer) != Some(peer) {
+            attachment.waits = 0;
+        }
         attachment.detached = None;
-        attachment.cancel_after = match hello.cancel_after_ms * 1_000 {
+        attachment.cancel_after = match hello.cancel_after_ms.saturating_mul(1_000) {
             0 if unnamed => UNNAMED_KEPT,
             asked => asked,
         };
         if !fresh {
             attachment.outbox.acknowledge(hello.deliveries);
         }
-        if last_submission == SessionKind::Exclusive && attachment.requests.high == 0 {
+        if kind == SessionKind::Exclusive && attachment.requests.high == 0 {
             let number = attachment.session;
             let record = Record::Session { session: number, name: hello.session.clone(), kind: hello.kind };
             self.commit(record, out);
@@ -294,9 +301,14 @@ impl Agent {
         attachment.peer = None;
         attachment.waits = 0;
         attachment.detached = Some(self.now);
-        if attachment.cancel_after > 0 {
-            self.timers.add(self.now + attachment.cancel_after, Timer::Abandoned(seat));
-        }
+        let shared = self.sessions.get(&attachment.session).is_some_and(|s| s.kind == SessionKind::Shared);
+        let after = match attachment.cancel_after {
+            // A terminal that is gone is looked at again, since nobody says goodbye for it.
+            0 if shared => UNATTENDED,
+            0 => return,
+            after => after,
+        };
+        self.timers.add(self.now.saturating_add(after), Timer::Abandoned(seat));
     }
 
     /// A client leaves: an unnamed session ends with it.
@@ -305,17 +317,32 @@ impl Agent {
         let session = self.attachments[&seat].session;
         if self.sessions[&session].name.is_empty() {
             self.end_seat(seat, "its client has gone", out);
-        } else if self.sessions[&session].kind == SessionKind::Shared
-            && self.attachments[&seat].window.0 == 0
-            && self.attachments[&seat].outbox.is_empty()
-        {
+        } else {
+            self.drop_idle_seat(seat);
+        }
+    }
+
+    /// Drops a seat of a shared session that nobody is in and nothing is on its way to.
+    fn drop_idle_seat(&mut self, seat: u64) -> bool {
+        let Some(attachment) = self.attachments.get(&seat) else { return true };
+        let shared = self.sessions[&attachment.session].kind == SessionKind::Shared;
+        let idle =
+            shared && attachment.peer.is_none() && attachment.window.0 == 0 && attachment.outbox.is_empty();
+        if idle {
             self.drop_seat(seat);
         }
+        idle
     }
 
     pub(super) fn abandoned(&mut self, seat: u64, out: &mut Vec<Action>) {
         let Some(attachment) = self.attachments.get(&seat) else { return };
-        let due = attachment.detached.is_some_and(|since| since + attachment.cancel_after <= self.now);
+        if attachment.cancel_after == 0 {
+            if attachment.detached.is_some() && !self.drop_idle_seat(seat) {
+                self.timers.add(self.now + UNATTENDED, Timer::Abandoned(seat));
+            }
+            return;
+        }
+        let due = attachment.detached.is_some_and(|since| since.saturating_add(attachment.cancel_after) <= self.now);
         if due {
             self.end_seat(seat, "its client has been gone for too long", out);
         }
@@ -333,6 +360,8 @@ impl Agent {
 
     fn drop_seat(&mut self, seat: u64) {
         let Some(attachment) = self.attachments.remove(&seat) else { return };
+        // Its results take no memory any more.
+        self.schedule = true;
         self.holders.remove(&attachment.holder);
         let Some(session) = self.sessions.get_mut(&attachment.session) else { return };
         session.attachments.retain(|number| *number != seat);
@@ -365,18 +394,14 @@ impl Agent {
             self.stop(stop.drain_ms);
             return self.reply(peer, stop.id, Reply::Stopping, Vec::new(), out);
         };
-        let worker = u32::try_from(number).ok().and_then(|number| self.workers.get_mut(&number));
+        let worker = u32::try_from(number).ok().and_then(|number| self.workers.get(&number));
         let Some(worker) = worker.filter(|worker| worker.lives()) else {
             let message = format!("no worker {number} lives in this pilot; `scalems worker list` shows them");
             return self.refuse(peer, None, Some(stop.id), Refusal::new(Code::NothingSelected, message), out);
         };
-        worker.standing = Standing::Draining;
-        if let Some(peer) = worker.peer {
-            let message = WorkerStop { drain_ms: stop.drain_ms, reason: "a client asked for it".into() };
-            out.push(Action::ToWorker { peer, message: message.into(), blobs: Vec::new() });
-        }
         let number = worker.number;
-        self.worker_changed(number);
+        let until = self.now.saturating_add(stop.drain_ms.saturating_mul(1_000));
+        self.drain(number, until, "a client asked for it", out);
         self.reply(peer, stop.id, Reply::Stopping, Vec::new(), out);
     }
 

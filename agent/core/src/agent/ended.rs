@@ -129,6 +129,8 @@ impl Agent {
         let mut count = 0;
         for stretch in self.tasks.known(number).slots.stretches(lo, hi) {
             if matches!(stretch.value.state, TaskState::Waiting | TaskState::Ready) {
+                // A worker may have been kept free for one of them.
+                self.schedule = true;
                 count += u64::from(stretch.hi - stretch.lo);
                 let attempt = stretch.value.attempt;
                 let run = Run { submission: number, lo: stretch.lo, hi: stretch.hi, attempt };
@@ -177,15 +179,17 @@ impl Agent {
             let dependents =
                 if over { std::mem::take(&mut submission.dependents) } else { submission.dependents.clone() };
             let bad = submission.counts.failed + submission.counts.canceled > 0;
+            let count = submission.count();
             for dependent in dependents {
                 let Some(waiting) = self.tasks.get(dependent) else { continue };
                 let mine = waiting.blockers.iter().filter(|blocker| blocker.submission == number);
                 let (mut whole, mut each) = (false, false);
                 for blocker in mine {
-                    // A whole dependency is looked at when its last task ended, or the first one badly.
+                    // A whole dependency is looked at when its last task ended, or the first one badly; one
+                    // on a part at each end in that part.
                     let ranged = blocker.lo < hi && lo < blocker.hi;
                     each |= blocker.each;
-                    whole |= !blocker.each && ranged && (over || bad || blocker.hi - blocker.lo < waiting.count());
+                    whole |= !blocker.each && ranged && (over || bad || blocker.hi - blocker.lo < count);
                 }
                 if whole {
                     let count = waiting.count();

@@ -33,8 +33,14 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn unsubscribe(&mut self, topic: &Topic) {
-        if let Some(seq) = self.topics.remove(topic) {
+        if let Some(seq) = self.topics.remove(topic).filter(|seq| *seq > 0) {
             self.numbers.insert(topic.clone(), seq);
+        }
+        match topic {
+            Topic::Summary => self.summary_due = None,
+            Topic::Submission(number) => drop(self.submissions.remove(number)),
+            Topic::Workers => self.workers.clear(),
+            Topic::Alarms => self.new_alarms.clear(),
         }
     }
 
@@ -161,7 +167,11 @@ impl Agent {
                 Topic::Workers => {
                     Body::Workers { rows: self.workers.values().map(|worker| self.worker_row(worker)).collect() }
                 }
-                Topic::Alarms => Body::Alarms { alarms: self.events.alarms.iter().cloned().collect() },
+                // Those that are not published yet come as an event.
+                Topic::Alarms => {
+                    let published = self.events.alarms.len().saturating_sub(self.events.new_alarms.len());
+                    Body::Alarms { alarms: self.events.alarms.iter().take(published).cloned().collect() }
+                }
             };
             Some((topic, body))
         });

@@ -6,18 +6,17 @@
 
 use std::sync::Arc;
 
-use scalems_protocol::group::{LeaseGroup, Run, Place};
+use scalems_protocol::group::{self, Gather, LeaseGroup, Run};
 use scalems_protocol::hash;
 use scalems_protocol::limits;
 use scalems_protocol::state::TaskState;
 use scalems_protocol::worker::Lease;
-use scalems_protocol::group::Gather;
 
 use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Micros};
-use crate::queue::Entry;
-use crate::task::Slot;
+use crate::queue::{Entry, Place};
+use crate::task::{Slot, Submission};
 use crate::worker::{Outgoing, Worker};
 
 /// How long a task is passed over before a worker is kept free for it.
@@ -37,20 +36,27 @@ impl Agent {
         if self.stopping.is_some() {
             return;
         }
-        let order = self.queue.order();
         if let Some((class, worker)) = self.reserved
-            && (!order.contains(&class) || !self.workers.get(&worker).is_some_and(Worker::takes_leases))
+            && (self.first_ready(class).is_none() || !self.workers.get(&worker).is_some_and(Worker::takes_leases))
         {
             self.reserved = None;
         }
-        for class in order {
-            self.grant_class(class);
+        // Entry by entry, since what stands behind a class's first one may stand behind other classes'.
+        let mut at = None;
+        while let Some((place, class)) = self.queue.head_after(at) {
+            at = Some((place, class));
+            self.grant_first(class, place);
         }
     }
 
-    fn grant_class(&mut self, class: usize) {
+    /// Grants what is ready in the first entry of a class, which stands at `place`.
+    fn grant_first(&mut self, class: usize, place: Place) {
         loop {
-            let Some(entry) = self.first_ready(class) else { return };
+            let ready = self.first_ready(class);
+            if self.queue.head(class) != Some(place) {
+                return;
+            }
+            let Some(entry) = ready else { return };
             let Some((worker, room)) = self.best_worker(class, entry) else { break };
             let lo = entry.lo;
             let hi = lo + u32::try_from(room).unwrap_or(u32::MAX).min(entry.hi - lo);
@@ -119,7 +125,7 @@ impl Agent {
         let kept = self.reserved.filter(|(reserved, _)| *reserved != at).map(|(_, worker)| worker);
         let mut best: Option<(u64, u32, u64)> = None;
         for worker in self.workers.values() {
-            if !worker.takes_leases() || kept == Some(worker.number) {
+            if !worker.takes_leases() {
                 continue;
             }
             let Some(instant) = worker.modes.get(&class.mode).copied() else { continue };
@@ -128,13 +134,18 @@ impl Agent {
             if !possible {
                 continue;
             }
+            // What takes no room is not in the way of what the worker is kept free for.
+            if kept == Some(worker.number) && !instant && fits.is_some() {
+                continue;
+            }
             let room = match fits {
                 _ if instant => worker.instant_room(array),
-                None => worker.instant_room(array),
+                None => u64::from(limits::CREDIT_TASKS).saturating_sub(worker.leases.0 + worker.leases.1),
                 Some(0) => Self::ahead(worker, class),
                 Some(fits) if worker.bytes >= limits::CREDIT_BYTES => fits.min(1),
                 Some(fits) => fits,
             };
+            let room = Self::bytes_room(worker, submission, entry, room);
             if room == 0 {
                 continue;
             }
@@ -144,14 +155,12 @@ impl Agent {
                 best = Some((seats, worker.number, room));
             }
         }
-        let (_, number, room) = best?;
-        let room = self.bytes_room(number, submission, entry, room);
-        (room > 0).then_some((number, room))
+        best.map(|(_, number, room)| (number, room))
     }
 
     /// How many of the entry's tasks the worker's credit of bytes lets through.
-    fn bytes_room(&self, worker: u32, submission: &crate::task::Submission, entry: Entry, room: u64) -> u64 {
-        let held = self.workers[&worker].bytes;
+    fn bytes_room(worker: &Worker, submission: &Submission, entry: Entry, room: u64) -> u64 {
+        let held = worker.bytes;
         let left = limits::CREDIT_BYTES.saturating_sub(held);
         let hi = entry.lo + u32::try_from(room).unwrap_or(u32::MAX).min(entry.hi - entry.lo);
         if submission.bytes(entry.lo, hi) <= left {
@@ -163,7 +172,7 @@ impl Agent {
             if submission.bytes(entry.lo, entry.lo + middle) <= left { few = middle } else { many = middle - 1 }
         }
         // A single item larger than the credit goes alone.
-        if few == 0 && held == 0 { 1 } else { u64::from(few) }
+        if few == 0 && held == 0 { room.min(1) } else { u64::from(few) }
     }
 
     /// How many tasks of a class may be granted beyond what a worker can run, by how short they are.
@@ -193,7 +202,7 @@ impl Agent {
         for (run, data) in groups {
             let slot = Slot { state: TaskState::Leased, attempt: run.attempt, worker: to };
             self.tasks.set(number, run.lo, run.hi, slot);
-            let place = Place::default();
+            let place = group::Place::default();
             let group = LeaseGroup { run, origin, template: 0, first: indices.0, step: indices.1, place };
             let worker = self.workers.get_mut(&to).expect("the scheduler chose a worker that is there");
             worker.outgoing.push(Outgoing { group, template: Arc::clone(&template), data });
@@ -237,6 +246,7 @@ impl Agent {
                 worker.sent += 1;
                 worker.told = now;
                 worker.recorded = worker.durable;
+                worker.unrecorded_bytes = 0;
                 worker.belief.mark_sent(worker.sent);
                 out.push(Action::ToWorker { peer, message: lease.into(), blobs: gather.finish() });
             }

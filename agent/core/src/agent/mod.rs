@@ -172,18 +172,18 @@ impl Agent {
         self.send_recorded(out);
         self.deliver(out);
         self.answer_waits(out);
-        self.forget_oldest();
+        self.forget_oldest(out);
         self.publish(out);
         self.advance_stop(out);
     }
 
     /// When `flush` has to be called next even if nothing comes in.
     pub fn deadline(&self) -> Option<Micros> {
-        let events = self.events.deadline();
-        [self.timers.next(), events].into_iter().flatten().min()
+        let waits = self.waiting.iter().map(|waiting| waiting.until).min();
+        [self.timers.next(), self.events.deadline(), waits].into_iter().flatten().min()
     }
 
-    /// The state hash, tasks by state: for tests and the simulator.
+    /// All tasks by state: for tests and the simulator.
     pub fn counts(&self) -> scalems_protocol::client::Counts {
         self.tasks.counts
     }
@@ -201,8 +201,9 @@ impl Agent {
     fn advance(&mut self, now: Micros) {
         self.now = self.now.max(now);
         // After a pause of our own every peer gets a fresh period: what they sent meanwhile is still in
-        // the sockets (R6).
-        if self.now - self.heard > self.lost_after() / 2 {
+        // the sockets (R6). With workers there is a deadline each beat, so less than two is no pause.
+        let pause = (self.lost_after() / 2).max(2 * self.beat_every());
+        if self.now - self.heard > pause {
             for worker in self.workers.values_mut() {
                 worker.heard = self.now;
             }
@@ -212,6 +213,10 @@ impl Agent {
 
     const fn lost_after(&self) -> Micros {
         self.config.lost_ms * 1_000
+    }
+
+    const fn beat_every(&self) -> Micros {
+        self.config.beat_ms * 1_000
     }
 
     /// Says, applies and journals a lasting change.
@@ -254,7 +259,7 @@ impl Agent {
     }
 
     fn stop(&mut self, drain_ms: u64) {
-        let until = self.now + drain_ms * 1_000;
+        let until = self.now.saturating_add(drain_ms.saturating_mul(1_000));
         let sooner = self.stopping.is_none_or(|stopping| until < stopping.until);
         if sooner {
             self.stopping = Some(Stopping { until, workers_told: false });

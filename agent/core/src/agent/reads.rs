@@ -10,8 +10,8 @@ use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 
 use super::Agent;
-use super::timers::Timer;
 use crate::interface::{Action, Micros, Peer};
+use crate::record::share;
 use crate::resources::Amounts;
 use crate::task::{Slot, Standing, Submission};
 use crate::worker::{Standing as WorkerStanding, Worker};
@@ -25,7 +25,7 @@ pub(super) struct Waiting {
     selected: Vec<(u64, u32, u32)>,
     /// How many of `selected` are known to have ended.
     ended: usize,
-    until: Micros,
+    pub(super) until: Micros,
 }
 
 impl Agent {
@@ -117,7 +117,7 @@ impl Agent {
     fn submissions(&self, seat: u64, page: &Page) -> Result<Reply, Refusal> {
         let mut selected = self.selected(seat, &page.select)?;
         selected.dedup_by_key(|(number, _, _)| *number);
-        let after = page.after.map_or(0, |(number, _)| number + 1);
+        let after = page.after.map_or(0, |(number, _)| number.saturating_add(1));
         let most = rows(page.rows);
         let mut next = None;
         let mut listed = Vec::new();
@@ -220,7 +220,7 @@ impl Agent {
                     ending: ended.ending,
                     place: if data.bytes.is_empty() && data.ends.is_empty() { Place::default() } else { gather.add(&data) },
                     exit_code: ended.exit_code,
-                    ran_us: ended.ran_us * u64::from(to - from) / u64::from(ended.run.count().max(1)),
+                    ran_us: share(ended.ran_us, to - from, ended.run.count()),
                     error: ended.error.clone(),
                 });
             }
@@ -237,7 +237,6 @@ impl Agent {
         }
         attachment.waits += 1;
         let until = self.now.saturating_add(timeout_ms.saturating_mul(1_000));
-        self.timers.add(until, Timer::Wait);
         self.waiting.push(Waiting { peer, seat, id, selected, ended: 0, until });
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scalems_protocol::client::{Accepted, Envelope, Refused, Submit};
+use scalems_protocol::client::{Accepted, AgentToClient, Envelope, Refused, Submit};
 use scalems_protocol::error::{Code, Refusal, TaskError};
 use scalems_protocol::group::Data;
 use scalems_protocol::id::Origin;
@@ -31,8 +31,9 @@ impl Agent {
     ) {
         let requests = &mut self.attachments.get_mut(&seat).expect("a client's seat is known").requests;
         requests.high += 1;
+        let request = requests.high;
         let submit = Submit {
-            request: requests.high,
+            request,
             low_water: 0,
             count: 1,
             task: envelope.task,
@@ -41,17 +42,24 @@ impl Agent {
             ends: Vec::new(),
             streaming: false,
         };
-        self.submit(peer, seat, submit, blobs, out);
+        // Its sender does not know the number, so it cannot ask for the answer again: it is not kept.
+        let message = self.accepted(seat, submit, blobs, out);
+        self.held.push_back((self.records, super::Held::ToClient(peer, message)));
     }
 
     pub(super) fn submit(&mut self, peer: Peer, seat: u64, submit: Submit, blobs: Vec<Bytes>, out: &mut Vec<Action>) {
         let request = submit.request;
+        let message = self.accepted(seat, submit, blobs, out);
+        self.answer(peer, seat, request, message);
+    }
+
+    fn accepted(&mut self, seat: u64, submit: Submit, blobs: Vec<Bytes>, out: &mut Vec<Action>) -> AgentToClient {
+        let request = submit.request;
         match self.accept(seat, submit, blobs, out) {
-            Ok(accepted) => self.answer(peer, seat, request, accepted.into()),
+            Ok(accepted) => accepted.into(),
             Err(refusal) => {
                 self.count("refused", 1);
-                let refused = Refused { request: Some(request), id: None, refusal };
-                self.answer(peer, seat, request, refused.into());
+                Refused { request: Some(request), id: None, refusal }.into()
             }
         }
     }
@@ -217,8 +225,9 @@ impl Agent {
             (Code::UnknownMode, format!("no worker serves mode {:?}; {known}", task.mode))
         };
         let joined = living().count() as u32;
-        let instant = self.config.open_to_workers || joined < self.config.expected_workers;
-        if instant {
+        let may_come =
+            self.config.open_to_workers || self.next_worker == 0 || joined < self.config.expected_workers;
+        if may_come {
             return Ok(Some(format!("waiting_for_worker: {problem}; the task waits for a worker that can")));
         }
         Err(Refusal::new(code, problem))

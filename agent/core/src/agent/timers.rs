@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use scalems_protocol::client::Detached;
 use scalems_protocol::error::{Code, Refusal};
-use scalems_protocol::worker::WorkerStop;
 
 use super::Agent;
 use crate::interface::{Action, Micros};
-use crate::worker::Standing;
 
 /// What happens at a time.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +15,6 @@ pub(super) enum Timer {
     Deadline(u64),
     /// Tasks whose back-off ends.
     Retry { submission: u64, lo: u32, hi: u32 },
-    /// A wait times out.
-    Wait,
     /// A session was left for too long.
     Abandoned(u64),
     /// Workers are looked at: pings, losses.
@@ -59,7 +55,6 @@ impl Agent {
             match timer {
                 Timer::Deadline(submission) => self.deadline_passed(submission, out),
                 Timer::Retry { submission, lo, hi } => self.make_ready(submission, lo, hi),
-                Timer::Wait => {}
                 Timer::Abandoned(attachment) => self.abandoned(attachment, out),
                 Timer::Workers => {
                     self.timers.workers = false;
@@ -76,7 +71,7 @@ impl Agent {
     pub(super) fn watch_workers(&mut self) {
         if !self.timers.workers && self.workers.values().any(crate::worker::Worker::lives) {
             self.timers.workers = true;
-            self.timers.add(self.now + self.config.beat_ms * 1_000, Timer::Workers);
+            self.timers.add(self.now + self.beat_every(), Timer::Workers);
         }
     }
 
@@ -89,18 +84,13 @@ impl Agent {
             return;
         }
         if !stopping.workers_told {
-            let drain_ms = stopping.until.saturating_sub(self.now) / 1_000;
-            for worker in self.workers.values_mut().filter(|worker| worker.lives()) {
-                worker.standing = Standing::Draining;
-                if let Some(peer) = worker.peer {
-                    let reason = "the pilot stops".to_owned();
-                    let message = WorkerStop { drain_ms, reason }.into();
-                    out.push(Action::ToWorker { peer, message, blobs: Vec::new() });
-                }
+            let living = self.workers.values().filter(|worker| worker.lives()).map(|worker| worker.number);
+            for number in living.collect::<Vec<u32>>() {
+                self.drain(number, stopping.until, "the pilot stops", out);
             }
             self.stopping = Some(super::Stopping { workers_told: true, ..stopping });
-            for at in [stopping.until + LINGER, stopping.until + 2 * LINGER] {
-                self.timers.add(at, Timer::Stop);
+            for linger in [LINGER, 2 * LINGER] {
+                self.timers.add(stopping.until.saturating_add(linger), Timer::Stop);
             }
         }
         let workers = self.workers.values().any(crate::worker::Worker::lives);
@@ -108,7 +98,7 @@ impl Agent {
             .attachments
             .values()
             .any(|attachment| attachment.peer.is_some() && !attachment.outbox.is_empty());
-        let patience = stopping.until + if workers { LINGER } else { 2 * LINGER };
+        let patience = stopping.until.saturating_add(if workers { LINGER } else { 2 * LINGER });
         if (workers || results || !self.held.is_empty()) && self.now < patience {
             return;
         }

@@ -9,12 +9,12 @@ use scalems_protocol::hash;
 use scalems_protocol::limits;
 use scalems_protocol::state::{Strength, TaskState};
 use scalems_protocol::worker::{
-    AgentToWorker, Beat, ListHoldings, Ping, Recorded, Report, Revoke, WorkerRefused, WorkerToAgent,
+    AgentToWorker, Beat, ListHoldings, Ping, Recorded, Report, Revoke, WorkerRefused, WorkerStop, WorkerToAgent,
 };
 
 use super::Agent;
-use crate::interface::{Action, Peer};
-use crate::record::Ended;
+use crate::interface::{Action, Micros, Peer};
+use crate::record::{Ended, share};
 use crate::task::Slot;
 use crate::worker::Standing;
 
@@ -24,6 +24,9 @@ const RECORDED_EVERY: u64 = 32;
 const RECORDED_BYTES: u64 = 8 << 20;
 /// Beats in a row that could not be compared, after which one is asked for over the reliable way.
 const UNCOMPARED: u32 = 10;
+
+/// The longest time that a group of results may say it ran: sums of it stay far within 64 bits.
+const LONGEST_RUN: Micros = 1 << 56;
 
 impl Agent {
     pub(super) fn worker(&mut self, peer: Peer, message: WorkerToAgent, blobs: &[Bytes], out: &mut Vec<Action>) {
@@ -154,7 +157,7 @@ impl Agent {
             self.restate(number, part, stretch.value.state, TaskState::Done);
             self.vacate(number, part, stretch.value.state);
             let data = data.part((lo - run.lo) as usize, (hi - run.lo) as usize);
-            let ran_us = group.ran_us * tasks / u64::from(run.count());
+            let ran_us = share(group.ran_us.min(LONGEST_RUN), hi - lo, run.count());
             self.learn(run.submission, ran_us / tasks);
             if let Some(worker) = self.workers.get_mut(&number) {
                 worker.ended += tasks;
@@ -329,7 +332,7 @@ impl Agent {
         self.workers.retain(|_, worker| {
             worker.lives() || (worker.standing == Standing::Lost && now.saturating_sub(worker.heard) < forgotten)
         });
-        let beat = self.config.beat_ms * 1_000;
+        let beat = self.beat_every();
         for worker in self.workers.values_mut().filter(|worker| worker.lives()) {
             let Some(peer) = worker.peer else { continue };
             if worker.durable > worker.recorded {
@@ -367,6 +370,20 @@ impl Agent {
         }
     }
 
+    /// A worker is to end once what runs there has ended, or its time is over.
+    pub(super) fn drain(&mut self, number: u32, until: Micros, reason: &str, out: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        worker.standing = Standing::Draining;
+        worker.drain_until = until;
+        // One without a connection is told when it comes back.
+        if let Some(peer) = worker.peer {
+            let drain_ms = until.saturating_sub(self.now) / 1_000;
+            let message = WorkerStop { drain_ms, reason: reason.to_owned() }.into();
+            out.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+        }
+        self.worker_changed(number);
+    }
+
     /// A worker ends or is lost; its leases come back.
     fn worker_ends(&mut self, number: u32, standing: Standing, why: &str, out: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(&number) else { return };
@@ -375,10 +392,11 @@ impl Agent {
         worker.ghosts.clear();
         let name = worker.name.clone();
         let held = self.believed(number);
+        let lost = standing == Standing::Lost;
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.empty();
+            worker.taken = held.iter().map(|(run, _)| *run).collect();
         }
-        let lost = standing == Standing::Lost;
         if lost {
             self.count("workers_lost", 1);
             let tasks: u32 = held.iter().map(|(run, _)| run.count()).sum();

@@ -68,7 +68,7 @@ impl Leaseholder {
 
     fn return_queue(&mut self) {
         for waiting in self.queue.take_all() {
-            self.outbox.give_back(waiting.grant, TaskState::Leased);
+            self.give_back(waiting.grant, TaskState::Leased);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::resources::Amounts;
 pub(super) type Preparation = Result<Arc<Prepared>, TaskError>;
 
 impl Finished {
-    /// Leases that ended without a value, and that the hash does not count.
+    /// Leases that ended without a value.
     pub(super) fn empty(grant: Grant, ending: Ending) -> Self {
         Self {
             grant,
@@ -27,7 +27,6 @@ impl Finished {
             exit_code: None,
             ran_us: 0,
             error: None,
-            counted: None,
         }
     }
 }
@@ -114,31 +113,25 @@ impl Leaseholder {
     }
 
     fn admit(&mut self, waiting: Waiting) {
-        let serving = self.phase == Phase::Serving;
-        if serving && waiting.prepared.mode.is_immediate() && !self.outbox.is_full() {
-            self.finish_at_once(waiting, None);
-            return;
-        }
-        self.sum = self.sum.wrapping_add(waiting.grant.term(TaskState::Leased));
-        if serving {
-            self.queue.push(waiting);
+        if self.phase != Phase::Serving {
+            self.outbox.give_back(waiting.grant);
+        } else if waiting.prepared.mode.is_immediate() && !self.outbox.is_full() {
+            self.finish_at_once(waiting);
         } else {
-            self.outbox.give_back(waiting.grant, TaskState::Leased);
+            self.sum = self.sum.wrapping_add(waiting.grant.term(TaskState::Leased));
+            self.queue.push(waiting);
         }
     }
 
     /// Ends a whole run of a built-in mode.
-    pub(super) fn finish_at_once(&mut self, waiting: Waiting, counted: Option<TaskState>) {
+    pub(super) fn finish_at_once(&mut self, waiting: Waiting) {
         let Waiting {
             grant,
             prepared,
             data,
             ..
         } = waiting;
-        let finished = Finished {
-            counted,
-            ..Finished::empty(grant, Ending::Failed)
-        };
+        let finished = Finished::empty(grant, Ending::Failed);
         match prepared.mode {
             Mode::Noop => self.outbox.finish(Finished {
                 ending: Ending::Done,

@@ -149,12 +149,13 @@ impl Leaseholder {
         for run in &revoke.runs {
             for waiting in self.queue.take_out(*run) {
                 if revoke.silent || revoke.strength == Strength::Withdraw {
-                    self.outbox.give_back(waiting.grant, TaskState::Leased);
+                    self.give_back(waiting.grant, TaskState::Leased);
                 } else {
+                    self.discount(&waiting.grant, TaskState::Leased);
+                    let canceled = Finished::empty(waiting.grant, Ending::Canceled);
                     self.outbox.finish(Finished {
-                        error: Some(canceled(&revoke.reason)),
-                        counted: Some(TaskState::Leased),
-                        ..Finished::empty(waiting.grant, Ending::Canceled)
+                        error: Some(canceled_because(&revoke.reason)),
+                        ..canceled
                     });
                 }
             }
@@ -164,8 +165,9 @@ impl Leaseholder {
             for key in self.table.keys_in(*run) {
                 if revoke.silent {
                     // It leaves the hash by a report, like all others.
-                    let dropped = self.drop_task(now, key, out);
-                    self.outbox.returned(dropped);
+                    if let Some((grant, told)) = self.drop_task(now, key, out) {
+                        self.give_back(grant, told);
+                    }
                 } else {
                     let cause = Cause::Canceled(revoke.reason.clone());
                     self.stop_task(now, key, (cause, revoke.strength), u64::MAX, out);
@@ -215,7 +217,7 @@ impl Leaseholder {
 }
 
 /// The error of a task that was canceled.
-pub(super) fn canceled(reason: &str) -> TaskError {
+pub(super) fn canceled_because(reason: &str) -> TaskError {
     let message = match reason {
         "" => "the task was canceled".to_owned(),
         reason => format!("the task was canceled: {reason}"),

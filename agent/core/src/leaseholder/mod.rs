@@ -32,6 +32,7 @@ use scalems_protocol::TaskState;
 use scalems_protocol::worker::{Holdings, WorkerToAgent};
 
 use self::ending::Phase;
+use self::grant::Grant;
 use self::link::{Link, Stage};
 use self::outbox::Outbox;
 use self::queue::Queue;
@@ -48,7 +49,7 @@ pub struct Leaseholder {
     queue: Queue,
     table: Table,
     outbox: Outbox,
-    /// The state hash after the last report.
+    /// The state hash, once all news is told.
     sum: u64,
     phase: Phase,
     /// Why the worker ends, once it does.
@@ -159,12 +160,20 @@ impl Leaseholder {
         }
     }
 
+    /// Leases end that the hash counts in `state`.
+    fn discount(&mut self, grant: &Grant, state: TaskState) {
+        self.sum = self.sum.wrapping_sub(grant.term(state));
+    }
+
+    /// Hands leases back that the hash counts in `state`.
+    fn give_back(&mut self, grant: Grant, state: TaskState) {
+        self.discount(&grant, state);
+        self.outbox.give_back(grant);
+    }
+
     /// The hash of all that it counts, made anew.
     fn recount(&self) -> u64 {
-        self.queue
-            .term()
-            .wrapping_add(self.table.term())
-            .wrapping_add(self.outbox.term())
+        self.queue.term().wrapping_add(self.table.term())
     }
 
     /// All leases, as a list for the agent, with or without those that ended and are not recorded. What does
@@ -185,7 +194,7 @@ impl Leaseholder {
         let (held, rest) = listing.finish();
         for run in rest.into_iter().filter(|held| held.state == TaskState::Leased) {
             for waiting in self.queue.take_out(run.run) {
-                self.sum = self.sum.wrapping_sub(waiting.grant.term(TaskState::Leased));
+                self.discount(&waiting.grant, TaskState::Leased);
             }
         }
         held

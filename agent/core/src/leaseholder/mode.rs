@@ -7,6 +7,9 @@ use scalems_protocol::{Code, TaskError, limits};
 use super::interface::Settings;
 use crate::interface::Micros;
 
+/// Bytes of an error's trace: a long one of Python has 16 KiB.
+const TRACE_BYTES: usize = 64 << 10;
+
 /// Who runs a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -103,6 +106,18 @@ pub(super) fn sleep_time(data: &[u8]) -> Result<Micros, TaskError> {
             Err(TaskError::new(Code::WrongData, message))
         }
     }
+}
+
+/// Cuts the texts of an error to what a report has room for.
+pub(super) fn shortened_error(mut error: TaskError) -> TaskError {
+    let cut = |text: &mut String, bytes| text.truncate(text.floor_char_boundary(bytes));
+    cut(&mut error.message, limits::STRING_BYTES);
+    error
+        .class
+        .iter_mut()
+        .for_each(|class| cut(class, limits::NAME_BYTES));
+    error.trace.iter_mut().for_each(|trace| cut(trace, TRACE_BYTES));
+    error
 }
 
 /// Cuts a message for people to the length that a string may have.

@@ -34,14 +34,11 @@ pub(super) struct Finished {
     pub(super) exit_code: Option<i32>,
     pub(super) ran_us: u64,
     pub(super) error: Option<TaskError>,
-    /// The state in which the hash still counts them; none: it does not.
-    pub(super) counted: Option<TaskState>,
 }
 
 impl Finished {
     fn extend(&mut self, next: &Self) -> bool {
         let alike = self.ending == next.ending
-            && self.counted == next.counted
             && self.exit_code == next.exit_code
             && [&self.data, &next.data]
                 .into_iter()
@@ -85,10 +82,6 @@ impl Finished {
             ran_us: self.ran_us,
             error: self.error.clone(),
         }
-    }
-
-    fn term(&self) -> u64 {
-        self.counted.map_or(0, |state| self.grant.term(state))
     }
 }
 
@@ -141,7 +134,7 @@ struct Sent {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     started: VecDeque<u64>,
-    returned: VecDeque<(Grant, TaskState)>,
+    returned: VecDeque<Grant>,
     results: VecDeque<Finished>,
     sent: VecDeque<Sent>,
     weight: u64,
@@ -152,13 +145,8 @@ impl Outbox {
         self.started.push_back(key);
     }
 
-    pub(super) fn give_back(&mut self, grant: Grant, counted: TaskState) {
-        self.returned.push_back((grant, counted));
-    }
-
-    /// As [`Self::give_back`], for a task that may have been given up before.
-    pub(super) fn returned(&mut self, task: Option<(Grant, TaskState)>) {
-        self.returned.extend(task);
+    pub(super) fn give_back(&mut self, grant: Grant) {
+        self.returned.push_back(grant);
     }
 
     pub(super) fn finish(&mut self, finished: Finished) {
@@ -178,7 +166,8 @@ impl Outbox {
         self.returned.is_empty() && self.results.is_empty() && self.sent.is_empty()
     }
 
-    /// The next report, if there is news. What it says is taken over into `table` and `sum`.
+    /// The next report, if there is news. That tasks run is taken over into `table` and the hash `sum`; what
+    /// has ended left it when it did, since no hash is shown before all news is told.
     pub(super) fn pack(
         &mut self,
         number: u64,
@@ -207,11 +196,10 @@ impl Outbox {
             self.started.pop_front();
         }
         report.started = runs.drain(..).map(|grant| grant.run).collect();
-        while let Some((grant, counted)) = self.returned.front() {
+        while let Some(grant) = self.returned.front() {
             if !add_run(&mut runs, grant, &mut cost) {
                 break;
             }
-            *sum = sum.wrapping_sub(grant.term(*counted));
             self.returned.pop_front();
         }
         report.returned = runs.into_iter().map(|grant| grant.run).collect();
@@ -224,9 +212,7 @@ impl Outbox {
             if full || !cost.add(finished.cost()) {
                 break;
             }
-            let mut finished = self.results.pop_front().expect("it is at the front");
-            *sum = sum.wrapping_sub(finished.term());
-            finished.counted = None;
+            let finished = self.results.pop_front().expect("it is at the front");
             report.results.push(finished.group(gather.add(&finished.data)));
             results.push(finished);
         }
@@ -250,14 +236,10 @@ impl Outbox {
         sent.chain(&self.results).map(|finished| &finished.grant)
     }
 
-    /// The agent is about to be told of all leases as they are: only results are still news. The hash that
-    /// begins then counts what ended as running, until its result is told (again).
+    /// The agent is about to be told of all leases as they are: only results are still news.
     pub(super) fn listed(&mut self) {
         self.started.clear();
         self.returned.clear();
-        for finished in &mut self.results {
-            finished.counted = Some(TaskState::Running);
-        }
     }
 
     /// Numbers begin again: what was not recorded is told again.
@@ -265,10 +247,6 @@ impl Outbox {
         let sent = std::mem::take(&mut self.sent)
             .into_iter()
             .flat_map(|sent| sent.results);
-        let sent = sent.map(|finished| Finished {
-            counted: Some(TaskState::Running),
-            ..finished
-        });
         let news = std::mem::take(&mut self.results);
         self.results = sent.chain(news).collect();
     }
@@ -277,16 +255,6 @@ impl Outbox {
     pub(super) fn forget(&mut self, run: Run) {
         grant::take_out(&mut self.results, run);
         self.weight = self.results.iter().map(Finished::weight).sum();
-    }
-
-    /// What the news that is not told yet counts in the hash.
-    pub(super) fn term(&self) -> u64 {
-        let returned = self.returned.iter().map(|(grant, counted)| grant.term(*counted));
-        self.results
-            .iter()
-            .map(Finished::term)
-            .chain(returned)
-            .fold(0, u64::wrapping_add)
     }
 
     pub(super) fn clear(&mut self) {

@@ -8,7 +8,7 @@ use super::Leaseholder;
 use super::ending::Phase;
 use super::interface::{Note, Outcome, Output, StopOrder, TaskLease};
 use super::link::MILLISECOND;
-use super::messages::canceled;
+use super::messages::canceled_because;
 use super::mode::{self, Mode};
 use super::outbox::Finished;
 use super::queue::{Found, Next};
@@ -40,16 +40,20 @@ impl Leaseholder {
         while !self.outbox.is_full()
             && let Some(waiting) = self.queue.pop_stalled()
         {
-            self.finish_at_once(waiting, Some(TaskState::Leased));
+            self.discount(&waiting.grant, TaskState::Leased);
+            self.finish_at_once(waiting);
         }
         while !self.outbox.is_full() {
             match self.queue.next(&mut self.room) {
                 Found::Start(next, seat) => self.start_one(now, next, seat, out),
-                Found::Wrong(next, error) => self.outbox.finish(Finished {
-                    error: Some(error),
-                    counted: Some(TaskState::Leased),
-                    ..Finished::empty(next.grant, Ending::Failed)
-                }),
+                Found::Wrong(next, error) => {
+                    self.discount(&next.grant, TaskState::Leased);
+                    let failed = Finished::empty(next.grant, Ending::Failed);
+                    self.outbox.finish(Finished {
+                        error: Some(error),
+                        ..failed
+                    });
+                }
                 Found::Nothing => break,
             }
         }
@@ -64,7 +68,7 @@ impl Leaseholder {
         } = next;
         if self.table.has(&grant) {
             self.room.give_back(&prepared.amounts, &seat);
-            self.sum = self.sum.wrapping_sub(grant.term(TaskState::Leased));
+            self.discount(&grant, TaskState::Leased);
             return out.push(Output::Note(Note::WrongLease("it was granted twice")));
         }
         let sleeps = match prepared.mode {
@@ -206,15 +210,13 @@ impl Leaseholder {
             .map(|(cause, _)| cause);
         let (ending, error) = match cause {
             None => (outcome.ending, outcome.error),
-            Some(Cause::Canceled(reason)) => (Ending::Canceled, Some(canceled(reason))),
+            Some(Cause::Canceled(reason)) => (Ending::Canceled, Some(canceled_because(reason))),
             Some(Cause::TimeLimit(limit)) => (Ending::Failed, Some(time_limit(*limit))),
-            Some(Cause::WorkerEnds) => return self.outbox.give_back(task.grant, task.told()),
+            Some(Cause::WorkerEnds) => return self.give_back(task.grant, task.told()),
             Some(Cause::Dropped) => unreachable!("it returned above"),
         };
-        let error = error.map(|error| TaskError {
-            message: mode::shortened(error.message),
-            ..error
-        });
+        let error = error.map(mode::shortened_error);
+        self.discount(&task.grant, task.told());
         self.outbox.finish(Finished {
             grant: task.grant,
             ending,
@@ -222,7 +224,6 @@ impl Leaseholder {
             exit_code: outcome.exit_code,
             ran_us: outcome.ran_us,
             error,
-            counted: Some(task.told()),
         });
     }
 }

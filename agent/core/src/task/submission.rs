@@ -181,7 +181,7 @@ impl Submission {
                     && before.data.ends.is_empty()
             }) {
                 before.run.hi = hi;
-                before.ran_us += ended.ran_us;
+                before.ran_us = before.ran_us.saturating_add(ended.ran_us);
                 return;
             }
         }

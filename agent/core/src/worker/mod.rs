@@ -101,6 +101,10 @@ pub struct Worker {
     pub durable: u64,
     /// What it should hold.
     pub belief: Belief,
+    /// Until when its running tasks may go on, once it drains.
+    pub drain_until: Micros,
+    /// Leases that were taken back when it was lost: what it may come back with.
+    pub taken: Vec<Run>,
     /// Leases that it was told to drop without a result, in the state last reported.
     pub ghosts: Vec<(Run, TaskState)>,
     /// Leases on their way out.
@@ -118,9 +122,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Whether it may get leases.
+    /// Whether it may get leases. While its holdings are awaited it gets none: they are compared with nothing
+    /// in flight.
     pub fn takes_leases(&self) -> bool {
-        self.standing == Standing::Active && self.peer.is_some()
+        self.standing == Standing::Active && self.peer.is_some() && !self.asked
     }
 
     /// Whether it lives, as far as is known.

@@ -7,9 +7,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::super::Stop;
-use super::super::outcome::{
-    Captured, Exit, Leftovers, ProgramEvent, ProgramOutcome, StartError, StoppedBy,
-};
+use super::super::outcome::{Captured, Exit, Leftovers, ProgramEvent, ProgramOutcome, StartError, StoppedBy};
 use super::super::program::{Ending, Phase, Program, exit_of};
 use super::super::sweeper::Sweep;
 use super::super::sys::{self, Usage};
@@ -36,11 +34,15 @@ impl Spawner {
             }
             return self.not_started(key, StartError::StoppedBefore { reason });
         }
-        let Some(place) = self.table.place_of(key) else { return };
+        let Some(place) = self.table.place_of(key) else {
+            return;
+        };
         let phase = self.table.get(place).map(|program| &program.phase);
         match (phase, stop) {
             (Some(Phase::Running), Stop::Request) => self.ask(place, StoppedBy::Request { reason }),
-            (Some(Phase::Running | Phase::Asked), Stop::Kill) => self.doom(place, Some(StoppedBy::Kill { reason })),
+            (Some(Phase::Running | Phase::Asked), Stop::Kill) => {
+                self.doom(place, Some(StoppedBy::Kill { reason }))
+            }
             _ => {}
         }
     }
@@ -53,14 +55,21 @@ impl Spawner {
         for place in self.table.places() {
             let phase = self.table.get(place).map(|program| &program.phase);
             if let Some(Phase::Running | Phase::Asked) = phase {
-                self.doom(place, Some(StoppedBy::Kill { reason: "the worker ends".to_owned() }));
+                self.doom(
+                    place,
+                    Some(StoppedBy::Kill {
+                        reason: "the worker ends".to_owned(),
+                    }),
+                );
             }
         }
     }
 
     /// A program's phase has lasted as long as it may.
     pub(super) fn due(&mut self, place: usize, now: Instant) {
-        let Some(program) = self.table.get(place) else { return };
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
         let (key, pid) = (program.key, program.pid);
         match &mut program.phase {
             Phase::Running => {
@@ -86,7 +95,9 @@ impl Spawner {
 
     /// SIGTERM, and time to answer it.
     fn ask(&mut self, place: usize, by: StoppedBy) {
-        let Some(program) = self.table.get(place) else { return };
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
         program.phase = Phase::Asked;
         program.stopped_by = Some(by);
         let end = Instant::now().checked_add(program.grace);
@@ -98,17 +109,22 @@ impl Spawner {
 
     /// Has the sweeper kill it, with its descendants, whose parents it will no longer know afterwards.
     fn doom(&mut self, place: usize, by: Option<StoppedBy>) {
-        let Some(program) = self.table.get(place) else { return };
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
         program.phase = Phase::Doomed;
         if by.is_some() {
             program.stopped_by = by;
         }
         self.shared.sweeper.send(Sweep::Kill { key: program.key });
-        self.table.set_deadline(place, Instant::now().checked_add(KILL_BACKUP));
+        self.table
+            .set_deadline(place, Instant::now().checked_add(KILL_BACKUP));
     }
 
     fn signal(&mut self, place: usize, signal: Signal) {
-        let Some(program) = self.table.get(place) else { return };
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
         let (key, pid) = (program.key, program.pid);
         if let Err(errno) = self.shared.kin.signal_group(key, signal) {
             // EPERM: the program has taken another user's identity.
@@ -118,7 +134,9 @@ impl Spawner {
 
     /// A main process has ended.
     pub(super) fn reap(&mut self, place: usize) {
-        let Some(program) = self.table.get(place) else { return };
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
         let (key, pid) = (program.key, program.pid);
         if let Some(pidfd) = program.pidfd.take() {
             forget(&self.epoll, &pidfd);
@@ -139,12 +157,22 @@ impl Spawner {
         let (exit, usage) = exit_of(sys::reap(pid));
         let sweeping = self.shared.kin.may_have_left(key) || was_killed;
         let leftovers = Leftovers::default();
-        program.phase = Phase::Ended(Ending { exit, usage, wall, sweeping, leftovers });
+        program.phase = Phase::Ended(Ending {
+            exit,
+            usage,
+            wall,
+            sweeping,
+            leftovers,
+        });
         self.pump(place, 0);
         self.pump(place, 1);
         let now = Instant::now();
         if sweeping {
-            self.shared.sweeper.send(Sweep::AfterEnd { key, until: now + SWEEP, spawner: self.index });
+            self.shared.sweeper.send(Sweep::AfterEnd {
+                key,
+                until: now + SWEEP,
+                spawner: self.index,
+            });
             self.table.set_deadline(place, Some(now + SWEEP + KILL_BACKUP));
         } else {
             self.table.set_deadline(place, Some(now + DRAIN));
@@ -154,7 +182,9 @@ impl Spawner {
 
     /// What was left of a program is dealt with; only its output may still be under way.
     pub(super) fn swept(&mut self, key: u64, leftovers: Leftovers, usage: Usage) {
-        let Some(place) = self.table.place_of(key) else { return };
+        let Some(place) = self.table.place_of(key) else {
+            return;
+        };
         if let Some(program) = self.table.get(place)
             && let Phase::Ended(ending) = &mut program.phase
         {
@@ -182,7 +212,12 @@ impl Spawner {
     /// Takes a program off all lists.
     pub(super) fn remove(&mut self, place: usize) -> Option<Box<Program>> {
         let program = self.table.remove(place)?;
-        for pipe in program.streams.iter().flatten().filter_map(|stream| stream.pipe.as_ref()) {
+        for pipe in program
+            .streams
+            .iter()
+            .flatten()
+            .filter_map(|stream| stream.pipe.as_ref())
+        {
             // One that was never watched, because watching failed, is not to be forgotten.
             match self.epoll.delete(pipe) {
                 Ok(()) | Err(Errno::ENOENT) => {}
@@ -210,6 +245,9 @@ impl Spawner {
 
     fn over(&mut self, key: u64, outcome: ProgramOutcome) {
         self.shared.open().spawner_of.remove(&key);
-        self.out.push(ProgramEvent::Ended { key, outcome: Box::new(outcome) });
+        self.out.push(ProgramEvent::Ended {
+            key,
+            outcome: Box::new(outcome),
+        });
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn deviation(scene: &mut Scene, fonts: &Fonts, stages: &[&Profile]) {
     letter(scene, DEVIATION.0, "b");
     frame.left_axis(
         scene,
-        &Ticks::within((-1.1 * most, 1.2 * most), 4),
+        &Ticks::within((-1.1 * most, 1.2 * most), 6),
         "*F* − *F*_{exact} (*k*_{B}*T*)",
     );
     frame.bottom_axis(scene, &Ticks::within(RANGE_NM, 8), None);

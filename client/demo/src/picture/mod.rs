@@ -29,9 +29,9 @@ const PANEL: (f64, f64) = (88.0, 876.0);
 const RANGE_NM: (f64, f64) = (-1.62, 1.62);
 /// Upper and lower edges of the panels above the timeline.
 const ENERGY: (f64, f64) = (78.0, 372.0);
-const DEVIATION: (f64, f64) = (392.0, 510.0);
-const DENSITY: (f64, f64) = (530.0, 630.0);
-const TIMELINE_TOP: f64 = 716.0;
+const DEVIATION: (f64, f64) = (392.0, 518.0);
+const DENSITY: (f64, f64) = (538.0, 640.0);
+const TIMELINE_TOP: f64 = 728.0;
 
 /// One attempt at a replica: which worker ran it, and when.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +131,7 @@ fn header(scene: &mut Scene, profile: &Profile) {
 /// The bold letter by which a caption would name a panel.
 fn letter(scene: &mut Scene, top: f64, letter: &str) {
     scene.text(
-        Text::new(26.0, top + 10.0, 16.0, letter)
+        Text::new(6.0, top + 10.0, 16.0, letter)
             .face(Face::Bold)
             .anchor(Anchor::Start),
     );

@@ -1,5 +1,6 @@
 //! Authentication: the ZAP handler (ZeroMQ RFC 27) that decides who comes in, and as what.
 
+mod connection;
 mod self_test;
 mod table;
 
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 use scalems_protocol::Role;
 
+pub(crate) use connection::Connection;
+use connection::UserId;
 pub use self_test::SelfTestError;
 use table::{Request, Table};
 
@@ -134,6 +137,7 @@ impl Drop for AbortUnlessStopped {
 }
 
 fn serve(socket: &mut zmq::Socket, stop: &WakeReceiver, table: &Mutex<Table>) -> Result<(), TransportError> {
+    let mut connections = 0;
     loop {
         let [request, stopped] = poll([Source::of(socket, zmq::POLLIN), Source::wake(stop)], None)?;
         if stopped.any() {
@@ -143,12 +147,17 @@ fn serve(socket: &mut zmq::Socket, stop: &WakeReceiver, table: &Mutex<Table>) ->
             return Ok(());
         }
         if request.readable {
-            answer(socket, table)?;
+            connections += 1;
+            answer(socket, table, Connection(connections))?;
         }
     }
 }
 
-fn answer(socket: &mut zmq::Socket, table: &Mutex<Table>) -> Result<(), TransportError> {
+fn answer(
+    socket: &mut zmq::Socket,
+    table: &Mutex<Table>,
+    connection: Connection,
+) -> Result<(), TransportError> {
     let Some(frames) = request(socket).map_err(TransportError::Receive)? else {
         return Ok(());
     };
@@ -173,7 +182,8 @@ fn answer(socket: &mut zmq::Socket, table: &Mutex<Table>) -> Result<(), Transpor
         }
         _ => None,
     };
-    let reply: [&[u8]; 6] = match user {
+    let user = user.map(|user| UserId { user, connection }.to_string());
+    let reply: [&[u8]; 6] = match &user {
         Some(user) => [VERSION, number, b"200", b"OK", user.as_bytes(), b""],
         None => [VERSION, number, b"400", b"no entry with this key here", b"", b""],
     };
@@ -232,7 +242,7 @@ mod tests {
         zap.admit(key, Role::Worker);
         let by =
             |domain: &'static [u8]| ask(&context, &[b"1.0", b"9", domain, b"::1", b"", b"CURVE", &key.0]);
-        let yes: [&[u8]; 6] = [b"1.0", b"9", b"200", b"OK", b"worker", b""];
+        let yes: [&[u8]; 6] = [b"1.0", b"9", b"200", b"OK", b"worker/1", b""];
         assert_eq!(by(b"tcp.backend"), yes);
         assert_eq!(by(b"tcp.frontend")[2], b"400");
         zap.dismiss(&key);
@@ -276,7 +286,7 @@ mod tests {
             let context = Context::new().unwrap();
             let zap = Zap::start(&context).unwrap();
             // The handler's thread panics in the look-up that this request leads to.
-            zap.table().panic_at_next_decision();
+            zap.table().set_fault(table::Fault::Panics);
             ask(&context, &[b"1.0", b"1", b"ipc.client", b"", b"", b"NULL"]);
             unreachable!("the process outlived its authentication thread");
         }

@@ -58,24 +58,26 @@ pub(super) fn run(zap: &Zap, within: Duration) -> Result<(), TransportError> {
     zap.table().set_trial(None);
 
     let [known, stranger, keyless] = verdicts;
-    let undecided = |trial| SelfTestError::Undecided {
-        trial,
-        waited: within,
-    };
-    match known? {
+    Ok(judge([known?, stranger?, keyless?], within)?)
+}
+
+/// What the verdicts on a known key, a stranger's, and none say of the locks.
+fn judge([known, stranger, keyless]: [Verdict; 3], waited: Duration) -> Result<(), SelfTestError> {
+    let undecided = |trial| Err(SelfTestError::Undecided { trial, waited });
+    match known {
         Verdict::Admitted => {}
-        Verdict::Refused => return Err(SelfTestError::KnownKeyRefused.into()),
-        Verdict::Undecided => return Err(undecided("a known key").into()),
+        Verdict::Refused => return Err(SelfTestError::KnownKeyRefused),
+        Verdict::Undecided => return undecided("a known key"),
     }
-    match stranger? {
+    match stranger {
         Verdict::Refused => {}
-        Verdict::Admitted => return Err(SelfTestError::StrangerAdmitted.into()),
-        Verdict::Undecided => return Err(undecided("an unknown key").into()),
+        Verdict::Admitted => return Err(SelfTestError::StrangerAdmitted),
+        Verdict::Undecided => return undecided("an unknown key"),
     }
-    match keyless? {
+    match keyless {
         Verdict::Refused => Ok(()),
-        Verdict::Admitted => Err(SelfTestError::KeylessAdmitted.into()),
-        Verdict::Undecided => Err(undecided("a connection without keys").into()),
+        Verdict::Admitted => Err(SelfTestError::KeylessAdmitted),
+        Verdict::Undecided => undecided("a connection without keys"),
     }
 }
 
@@ -129,4 +131,50 @@ fn call(zap: &Zap, endpoint: &Endpoint, client: Option<&CurveClient>) -> Result<
         source,
     })?;
     Ok(caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Context;
+    use crate::zap::table::Fault;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn locks_that_do_not_lock_are_found() {
+        let context = Context::new().unwrap();
+        let zap = Zap::start(&context).unwrap();
+        for (fault, error) in [
+            (Fault::AdmitsAll, SelfTestError::StrangerAdmitted),
+            (Fault::RefusesAll, SelfTestError::KnownKeyRefused),
+        ] {
+            zap.table().set_fault(fault);
+            let result = run(&zap, LONG).unwrap_err();
+            assert!(
+                matches!(result, TransportError::SelfTest(found) if found == error),
+                "{result}"
+            );
+        }
+        zap.table().set_fault(Fault::None);
+        run(&zap, LONG).unwrap();
+    }
+
+    #[test]
+    fn only_one_outcome_is_good() {
+        use Verdict::{Admitted, Refused, Undecided};
+        let all = [Admitted, Refused, Undecided];
+        for known in all {
+            for stranger in all {
+                for keyless in all {
+                    let good = [known, stranger, keyless] == [Admitted, Refused, Refused];
+                    assert_eq!(judge([known, stranger, keyless], LONG).is_ok(), good);
+                }
+            }
+        }
+        assert_eq!(
+            judge([Admitted, Refused, Admitted], LONG),
+            Err(SelfTestError::KeylessAdmitted)
+        );
+    }
 }

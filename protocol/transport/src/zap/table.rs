@@ -28,7 +28,18 @@ pub(super) struct Table {
     roles: HashMap<PublicKey, Role>,
     trial: Option<PublicKey>,
     #[cfg(test)]
-    panics: bool,
+    fault: Fault,
+}
+
+/// What a test makes go wrong.
+#[cfg(test)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Fault {
+    #[default]
+    None,
+    Panics,
+    AdmitsAll,
+    RefusesAll,
 }
 
 impl Table {
@@ -46,14 +57,19 @@ impl Table {
     }
 
     #[cfg(test)]
-    pub(super) fn panic_at_next_decision(&mut self) {
-        self.panics = true;
+    pub(super) fn set_fault(&mut self, fault: Fault) {
+        self.fault = fault;
     }
 
     /// The user id to let the connection in as: the name of its role. Whatever is not known is refused.
     pub(super) fn decide(&self, request: &Request<'_>) -> Option<&'static str> {
         #[cfg(test)]
-        assert!(!self.panics, "asked for by a test");
+        match self.fault {
+            Fault::None => {}
+            Fault::Panics => panic!("asked for by a test"),
+            Fault::AdmitsAll => return Some(TRIAL_USER),
+            Fault::RefusesAll => return None,
+        }
         match (request.mechanism, request.credentials) {
             (b"NULL", []) => Some(IpcDomain::from_name(request.domain)?.role().name()),
             (b"CURVE", [key]) => {

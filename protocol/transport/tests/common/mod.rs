@@ -14,20 +14,20 @@ use scalems_transport::{
 };
 
 /// Far longer than anything here takes: it ends a test that would hang.
-pub const LONG: Duration = Duration::from_secs(20);
-pub const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An agent's surroundings: context, authentication, private directory and keys.
-pub struct World {
-    pub zap: Zap,
-    pub context: Context,
-    pub directory: PrivateDir,
-    pub server: KeyPair,
+pub(crate) struct World {
+    pub(crate) zap: Zap,
+    pub(crate) context: Context,
+    pub(crate) directory: PrivateDir,
+    pub(crate) server: KeyPair,
     _files: tempfile::TempDir,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let context = Context::new().unwrap();
         let files = tempfile::tempdir().unwrap();
         Self {
@@ -39,14 +39,14 @@ impl World {
         }
     }
 
-    pub fn router(&self) -> Router {
+    pub(crate) fn router(&self) -> Router {
         let mut router = Router::new(&self.context).unwrap();
         router.watch().unwrap();
         router
     }
 
     /// A client's keys of which the agent knows the role, or not.
-    pub fn keys(&self, role: Option<Role>) -> CurveClient {
+    pub(crate) fn keys(&self, role: Option<Role>) -> CurveClient {
         let keys = KeyPair::generate().unwrap();
         if let Some(role) = role {
             self.zap.admit(keys.public, role);
@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    pub fn listen_tcp(&self, router: &mut Router, domain: TcpDomain) -> Endpoint {
+    pub(crate) fn listen_tcp(&self, router: &mut Router, domain: TcpDomain) -> Endpoint {
         let permit = self.zap.self_test(LONG).unwrap();
         let port = router
             .bind_tcp(&permit, domain, LOCALHOST, 0, &self.server)
@@ -65,26 +65,26 @@ impl World {
         Endpoint::tcp("127.0.0.1", port).unwrap()
     }
 
-    pub fn dealer(&self, endpoint: &Endpoint) -> Dealer {
+    pub(crate) fn dealer(&self, endpoint: &Endpoint) -> Dealer {
         connected(Dealer::connect(&self.context, endpoint, None).unwrap())
     }
 
-    pub fn dealer_tcp(&self, endpoint: &Endpoint, keys: &CurveClient) -> Dealer {
+    pub(crate) fn dealer_tcp(&self, endpoint: &Endpoint, keys: &CurveClient) -> Dealer {
         connected(Dealer::connect(&self.context, endpoint, Some(keys)).unwrap())
     }
 }
 
-pub fn connected(mut dealer: Dealer) -> Dealer {
+pub(crate) fn connected(mut dealer: Dealer) -> Dealer {
     assert!(dealer.wait_connected(deadline()).unwrap(), "no connection");
     dealer
 }
 
-pub fn deadline() -> Instant {
+pub(crate) fn deadline() -> Instant {
     Instant::now() + LONG
 }
 
 /// What the router gets next.
-pub fn incoming(router: &mut Router) -> Incoming {
+pub(crate) fn incoming(router: &mut Router) -> Incoming {
     let deadline = deadline();
     loop {
         if let Some(incoming) = router.recv().unwrap() {
@@ -96,7 +96,7 @@ pub fn incoming(router: &mut Router) -> Incoming {
     }
 }
 
-pub fn received(router: &mut Router) -> Received {
+pub(crate) fn received(router: &mut Router) -> Received {
     match incoming(router) {
         Incoming::Message(received) => received,
         refused @ Incoming::Refused { .. } => panic!("{refused:?}"),
@@ -104,7 +104,7 @@ pub fn received(router: &mut Router) -> Received {
 }
 
 /// What becomes of a connection next, but for `Closed`, which may come late from another.
-pub fn verdict(router: &mut Router) -> ConnectionEvent {
+pub(crate) fn verdict(router: &mut Router) -> ConnectionEvent {
     let deadline = deadline();
     loop {
         match router.connection_event().unwrap() {
@@ -119,7 +119,7 @@ pub fn verdict(router: &mut Router) -> ConnectionEvent {
 }
 
 /// Waits until a connection has ended.
-pub fn closed(router: &mut Router) {
+pub(crate) fn closed(router: &mut Router) {
     let deadline = deadline();
     while router.connection_event().unwrap() != Some(ConnectionEvent::Closed) {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -129,7 +129,7 @@ pub fn closed(router: &mut Router) {
 }
 
 /// A message there and one back.
-pub fn round_trip(router: &mut Router, dealer: &mut Dealer, role: Role) -> PeerId {
+pub(crate) fn round_trip(router: &mut Router, dealer: &mut Dealer, role: Role) -> PeerId {
     dealer.send(b"there", &[]).unwrap();
     let received = received(router);
     assert_eq!(received.role, role);
@@ -140,7 +140,7 @@ pub fn round_trip(router: &mut Router, dealer: &mut Dealer, role: Role) -> PeerI
     received.peer
 }
 
-pub fn message(header: &'static [u8], blobs: &[Bytes]) -> Message {
+pub(crate) fn message(header: &'static [u8], blobs: &[Bytes]) -> Message {
     Message {
         header: Bytes::from_static(header),
         blobs: blobs.to_vec(),
@@ -148,7 +148,7 @@ pub fn message(header: &'static [u8], blobs: &[Bytes]) -> Message {
 }
 
 /// A peer that speaks ZMTP 3.0 with the NULL mechanism by hand and says of itself what it likes.
-pub fn handmade_peer(endpoint: &Endpoint, properties: &[(&str, &[u8])]) -> UnixStream {
+pub(crate) fn handmade_peer(endpoint: &Endpoint, properties: &[(&str, &[u8])]) -> UnixStream {
     let Endpoint::Ipc { path } = endpoint else {
         panic!("{endpoint} is not ipc")
     };
@@ -175,11 +175,16 @@ pub fn handmade_peer(endpoint: &Endpoint, properties: &[(&str, &[u8])]) -> UnixS
         .write_all(&[4, u8::try_from(ready.len()).unwrap()])
         .unwrap();
     stream.write_all(&ready).unwrap();
+    // Its answer comes once the authentication has agreed; what is sent before would break the handshake.
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[0], 4, "not a short command");
+    stream.read_exact(&mut vec![0; head[1].into()]).unwrap();
     stream
 }
 
 /// Sends a short message of one frame from such a peer.
-pub fn send_by_hand(stream: &mut UnixStream, header: &[u8]) {
+pub(crate) fn send_by_hand(stream: &mut UnixStream, header: &[u8]) {
     stream
         .write_all(&[0, u8::try_from(header.len()).unwrap()])
         .unwrap();

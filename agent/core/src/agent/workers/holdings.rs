@@ -30,7 +30,7 @@ impl Agent {
             let message = format!("this is another pilot than the one you worked for: {}", self.config.pilot);
             return Err(Refusal::new(Code::OtherPilot, message));
         }
-        if self.stopping.is_some() {
+        if self.stopping.is_some() && hello.resume.is_none() {
             return Err(Refusal::new(Code::Stopping, "the pilot is ending and takes no worker"));
         }
         let long = [&hello.name, &hello.host, &hello.software].iter().any(|text| text.len() > limits::NAME_BYTES)
@@ -113,10 +113,40 @@ impl Agent {
             orphan_ms: self.config.orphan_ms,
             drop: drop.into_iter().map(|held| held.run).collect(),
         };
+        worker.taken = Vec::new();
+        let draining = (worker.standing == Standing::Draining).then_some(worker.drain_until);
+        let draining = draining.or(self.stopping.map(|stopping| stopping.until));
         out.push(Action::ToWorker { peer, message: welcome.into(), blobs: Vec::new() });
+        // What it was told before may not have reached it.
+        self.revoke_again(number, out);
+        if let Some(until) = draining {
+            self.drain(number, until, "it was asked for before", out);
+        }
         self.schedule = true;
         self.watch_workers();
         self.worker_changed(number);
+    }
+
+    /// Leases that were to end before the worker came back are so still.
+    fn revoke_again(&mut self, number: u32, out: &mut Vec<Action>) {
+        let mut revoked = Vec::new();
+        for (run, state) in self.believed(number) {
+            let submission = self.tasks.known(run.submission);
+            if submission.canceling.is_empty() {
+                continue;
+            }
+            let mut lo = run.lo;
+            while lo < run.hi {
+                let strength = submission.canceling(lo);
+                let hi = (lo + 1..run.hi).find(|at| submission.canceling(*at) != strength).unwrap_or(run.hi);
+                let strength = strength.filter(|how| *how != Strength::Withdraw || state == TaskState::Leased);
+                revoked.extend(strength.map(|strength| (Run { lo, hi, ..run }, strength)));
+                lo = hi;
+            }
+        }
+        for (run, strength) in revoked {
+            self.revoke(number, run, strength, false, "it was asked for before", out);
+        }
     }
 
     fn new_worker(&mut self, hello: &WorkerHello) -> u32 {
@@ -148,6 +178,8 @@ impl Agent {
             recorded: 0,
             durable: 0,
             belief: Belief::default(),
+            drain_until: 0,
+            taken: Vec::new(),
             ghosts: Vec::new(),
             outgoing: Vec::new(),
             beats: (0, 0),
@@ -164,13 +196,16 @@ impl Agent {
     /// something.
     pub(super) fn holdings(&mut self, number: u32, holdings: &Holdings, out: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.asked) else { return };
+        self.schedule = true;
         if holdings.applied != worker.sent || holdings.sent != worker.received {
             return self.list_holdings(number, false, out);
         }
         worker.asked = false;
         worker.ghosts.clear();
-        let (mut sum, drop) = self.put_right(number, &holdings.held, None, out);
-        let (incarnation, drop) = (self.config.incarnation, drop);
+        // What has ended there was reported before, and its hash does not count it.
+        let held: Vec<HeldRun> = holdings.held.iter().filter(|held| !held.state.is_final()).cloned().collect();
+        let (mut sum, drop) = self.put_right(number, &held, None, out);
+        let incarnation = self.config.incarnation;
         for held in &drop {
             let Run { submission, lo, hi, attempt } = held.run;
             let state = if held.state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
@@ -219,23 +254,19 @@ impl Agent {
                 drop.push(held.clone());
                 continue;
             };
+            let state = if held.state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
             for stretch in submission.slots.stretches(run.lo, run.hi) {
-                let part = Run { lo: stretch.lo, hi: stretch.hi, ..run };
-                if self.keeps(number, held, stretch.value) {
-                    self.adopt(number, part, held.state, stretch.value, out);
-                    let state = if held.state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
-                    let incarnation = self.config.incarnation;
-                    sum = sum.wrapping_add(hash::lease_sum(
-                        incarnation,
-                        run.submission,
-                        run.attempt,
-                        state,
-                        part.lo,
-                        part.hi,
-                    ));
-                    kept.push(part);
-                } else {
-                    drop.push(HeldRun { run: part, ..held.clone() });
+                // What is listed twice is kept once.
+                for part in without(Run { lo: stretch.lo, hi: stretch.hi, ..run }, &kept) {
+                    let keeps = self.keeps(number, part, state, stretch.value);
+                    drop.extend(without(part, &keeps).into_iter().map(|run| HeldRun { run, ..held.clone() }));
+                    for keep in keeps {
+                        self.adopt(number, keep, state, stretch.value, out);
+                        let Run { submission, lo, hi, attempt } = keep;
+                        let incarnation = self.config.incarnation;
+                        sum = sum.wrapping_add(hash::lease_sum(incarnation, submission, attempt, state, lo, hi));
+                        kept.push(keep);
+                    }
                 }
             }
         }
@@ -249,18 +280,23 @@ impl Agent {
         (sum, drop)
     }
 
-    /// Whether a worker that lists a lease may keep it.
-    fn keeps(&self, number: u32, held: &HeldRun, slot: Slot) -> bool {
-        match slot.state {
-            TaskState::Leased | TaskState::Running if slot.worker == number => slot.attempt == held.run.attempt,
-            // It was taken back and not yet given to another.
-            TaskState::Waiting | TaskState::Ready => slot.worker == number && slot.attempt == held.run.attempt,
-            // Another worker has a newer attempt: the one that has run longer goes on.
-            TaskState::Leased | TaskState::Running => {
-                held.state != TaskState::Leased && held.run.attempt < slot.attempt
-            }
-            TaskState::Done | TaskState::Failed | TaskState::Canceled => false,
+    /// Which leases of a run, all in one slot, a worker that lists them may keep: those that it holds, and
+    /// of those that were taken from it when it was lost the ones that nobody else has, or that it began to
+    /// run. Any other attempt has ended here: what it led to must not come twice.
+    fn keeps(&self, number: u32, run: Run, state: TaskState, slot: Slot) -> Vec<Run> {
+        let held = matches!(slot.state, TaskState::Leased | TaskState::Running);
+        if held && slot.worker == number && slot.attempt == run.attempt {
+            return vec![run];
         }
+        // Of two workers the one that has run longer goes on.
+        if slot.state.is_final() || (held && state == TaskState::Leased) {
+            return Vec::new();
+        }
+        let taken = &self.workers[&number].taken;
+        let same = taken.iter().filter(|taken| taken.submission == run.submission && taken.attempt == run.attempt);
+        same.map(|taken| Run { lo: taken.lo.max(run.lo), hi: taken.hi.min(run.hi), ..run })
+            .filter(|part| part.lo < part.hi)
+            .collect()
     }
 
     /// Gives a worker a lease that it lists. A newer attempt elsewhere is killed.
@@ -269,14 +305,15 @@ impl Agent {
         if newer {
             let other = Run { attempt: slot.attempt, ..run };
             self.vacate(slot.worker, other, slot.state);
-            self.tasks.known(run.submission).passed.push((run.lo, run.hi, slot.attempt));
             if let Some(worker) = self.workers.get_mut(&slot.worker) {
                 worker.ghosts.push((other, slot.state));
             }
             self.revoke(slot.worker, other, Strength::Kill, true, "an older attempt came back and goes on", out);
             self.count("adopted_older", u64::from(run.count()));
         }
-        let state = if state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
+        if slot.attempt > run.attempt {
+            self.tasks.known(run.submission).passed.push((run.lo, run.hi, slot.attempt));
+        }
         self.tasks.set(run.submission, run.lo, run.hi, Slot { state, attempt: run.attempt, worker: number });
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);

@@ -1,0 +1,155 @@
+//! How a worker ends.
+
+use scalems_protocol::worker::{WorkerRefused, WorkerStop};
+use scalems_protocol::{Code, Refusal};
+
+use super::*;
+
+fn goodbye(out: &[Output]) -> bool {
+    out.iter()
+        .any(|output| matches!(output, Output::Send(WorkerToAgent::WorkerGoodbye(_), _)))
+}
+
+fn busy() -> Rig {
+    let mut rig = Rig::joined(1);
+    rig.say(lease(program(1), run(1, 0, 3)));
+    rig.round([Input::Started { key: 1 }]);
+    rig
+}
+
+#[test]
+fn a_stop_returns_what_waits_lets_run_what_runs_and_waits_for_the_record() {
+    let mut rig = busy();
+    let out = rig.say(WorkerStop {
+        drain_ms: 1_000,
+        reason: "enough".into(),
+    });
+    assert_eq!(report(&out).0.returned, [run(1, 1, 3)]);
+    // What crosses the stop is handed back.
+    let out = rig.say(lease(program(1), run(2, 0, 2)));
+    assert_eq!(report(&out).0.returned, [run(2, 0, 2)]);
+    let out = rig.at(
+        SECOND / 2,
+        [Input::Ended {
+            key: 1,
+            outcome: done(),
+        }],
+    );
+    assert_eq!(report(&out).0.results[0].ending, Ending::Done);
+    let out = rig.say(Recorded { recorded: 4 });
+    assert!(goodbye(&out));
+    assert_eq!(end(&out), Some(&EndReason::Stopped("enough".into())));
+    assert_eq!(rig.machine.deadline(), None);
+    assert!(rig.round([Input::Connected]).is_empty());
+}
+
+#[test]
+fn what_outlasts_the_drain_time_is_ended_and_handed_back() {
+    let mut rig = busy();
+    rig.say(WorkerStop {
+        drain_ms: 1_000,
+        reason: String::new(),
+    });
+    assert_eq!(rig.machine.deadline(), Some(SECOND));
+    let out = rig.at(SECOND, []);
+    assert_eq!(
+        (stops(&out)[0].strength, stops(&out)[0].grace_ms),
+        (Strength::Request, 5_000)
+    );
+    assert_eq!(stops(&rig.at(6 * SECOND, []))[0].strength, Strength::Kill);
+    let out = rig.round([Input::Ended {
+        key: 1,
+        outcome: stopped(),
+    }]);
+    let [
+        Output::Send(WorkerToAgent::Report(told), _),
+        Output::Send(WorkerToAgent::WorkerGoodbye(_), _),
+        Output::End(_),
+    ] = &out[..]
+    else {
+        panic!("{out:?}")
+    };
+    assert_eq!((&told.returned[..], told.results.len()), (&[run(1, 0, 1)][..], 0));
+}
+
+#[test]
+fn a_worker_that_is_stopped_here_offers_nothing_any_more() {
+    let mut rig = busy();
+    let out = rig.round([Input::Stop { drain_ms: 60_000 }]);
+    let hello = hello(&out);
+    assert!(hello.offer.is_empty() && hello.modes.is_empty());
+    assert_eq!(hello.held, [held(run(1, 0, 1), TaskState::Running)]);
+    rig.say(welcome(1, Vec::new()));
+    assert_eq!(rig.hash(), term(run(1, 0, 1), TaskState::Running));
+    // Once more: at once.
+    let out = rig.round([Input::Stop { drain_ms: 0 }]);
+    assert_eq!(stops(&out)[0].strength, Strength::Request);
+    let out = rig.round([Input::Ended {
+        key: 1,
+        outcome: stopped(),
+    }]);
+    assert_eq!(end(&out), Some(&EndReason::Asked));
+}
+
+#[test]
+fn an_idle_worker_ends_at_once() {
+    let mut rig = Rig::joined(1);
+    let out = rig.round([Input::Stop { drain_ms: 60_000 }]);
+    assert!(goodbye(&out) && end(&out) == Some(&EndReason::Asked));
+}
+
+#[test]
+fn without_a_connection_results_are_waited_with_for_a_time() {
+    let mut rig = busy();
+    rig.round([
+        Input::Disconnected,
+        Input::Ended {
+            key: 1,
+            outcome: done(),
+        },
+    ]);
+    assert!(rig.round([Input::Stop { drain_ms: 0 }]).is_empty());
+    assert_eq!(rig.machine.deadline(), Some(5 * SECOND));
+    let out = rig.at(5 * SECOND, []);
+    assert!(!goodbye(&out) && end(&out) == Some(&EndReason::Asked));
+}
+
+#[test]
+fn an_orphan_kills_and_ends() {
+    let mut rig = busy();
+    rig.round([Input::Disconnected]);
+    assert_eq!(rig.machine.deadline(), Some(600 * SECOND));
+    let out = rig.at(600 * SECOND, []);
+    assert_eq!(stops(&out)[0].strength, Strength::Kill);
+    let out = rig.at(
+        601 * SECOND,
+        [Input::Ended {
+            key: 1,
+            outcome: stopped(),
+        }],
+    );
+    assert_eq!(end(&out), Some(&EndReason::Orphaned));
+}
+
+#[test]
+fn nobody_answers() {
+    let mut rig = Rig::alone(1);
+    rig.round([Input::Connected]);
+    assert_eq!(end(&rig.at(60 * SECOND, [])), Some(&EndReason::NotWelcomed));
+}
+
+#[test]
+fn a_refusal_kills_and_ends_even_what_does_not_die() {
+    let mut rig = busy();
+    let refusal = Refusal::new(Code::OtherPilot, "other");
+    let out = rig.say(WorkerRefused {
+        refusal: refusal.clone(),
+    });
+    assert_eq!(stops(&out)[0].strength, Strength::Kill);
+    assert!(
+        rig.round([Input::Connected]).is_empty(),
+        "it is not greeted again"
+    );
+    assert_eq!(rig.machine.deadline(), Some(5 * SECOND));
+    assert_eq!(end(&rig.at(5 * SECOND, [])), Some(&EndReason::Refused(refusal)));
+}

@@ -1,0 +1,146 @@
+//! What a leased task becomes: a program with all that it starts with, or the reason why not.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use scalems_core::leaseholder::TaskLease;
+use scalems_protocol::program::{self, Program};
+use scalems_protocol::{Code, TaskError};
+
+use super::description::describe;
+use super::environment::{self, Surroundings};
+use super::placeholder::{Unfilled, Values};
+use crate::executor::{Capture, FileMade, LogFile, ProgramSpec, Stderr, Stdin};
+
+/// The modes that run programs.
+pub(super) const MODES: [&str; 3] = [program::EXECUTABLE, program::PROC, program::SHELL];
+
+/// Bytes of a file for what a program writes. More is counted, and its end is in the result.
+const LOG_FILE_BYTES: u64 = 4 << 30;
+
+/// Where the worker runs programs.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) host: String,
+    /// Directories of attempts are made in here; it is absolute.
+    pub(super) directory: PathBuf,
+    pub(super) surroundings: Surroundings,
+}
+
+/// What is remembered of a program while it runs.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The task, as people name it.
+    pub(super) task: String,
+    /// The program, as the task named it.
+    pub(super) program: String,
+    /// Where it runs.
+    pub(super) cwd: PathBuf,
+}
+
+/// The program of a lease.
+pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Begun), TaskError> {
+    let task = lease.task;
+    let ranks = lease.template.needs.ranks;
+    if ranks > 1 {
+        let message = format!("task {task} needs {ranks} ranks, and this worker runs programs of one: use needs.ranks = 1");
+        return Err(TaskError::new(Code::ImpossibleNeeds, message));
+    }
+    let shell = lease.template.mode == program::SHELL;
+    let given: Program = rmp_serde::from_slice(&lease.data).map_err(|problem| wrong(lease, &problem.to_string()))?;
+    match given.argv.len() {
+        0 => return Err(wrong(lease, "argv is empty: give at least a program")),
+        2.. if shell => return Err(wrong(lease, "argv has more than one entry: give the whole command line as one")),
+        _ => {}
+    }
+    let unfilled = |problem: Unfilled| TaskError::new(Code::WrongPlaceholder, format!("task {task}: {problem}"));
+    let (given, cwd) = fill(given, lease, site, shell).map_err(unfilled)?;
+    let own_directory = given.cwd.is_none();
+    let deadline = environment::deadline(lease.template.policy.time_limit_ms);
+    let (description, place) = describe(lease, &given, &site.host, &cwd, deadline.as_deref()).map_err(|errno| {
+        let message = format!("task {task} could not be described to its program ({errno}); the worker is short of descriptors or memory");
+        TaskError::retryable(Code::NotStarted, message)
+    })?;
+    let mut more: Vec<(&str, OsString)> = vec![("SCALEMS_SELF", place), ("PWD", cwd.clone().into())];
+    more.extend(deadline.map(|deadline| ("SCALEMS_DEADLINE", deadline.into())));
+    let argv = if shell { ["/bin/sh".to_owned(), "-c".to_owned()].into_iter().chain(given.argv).collect() } else { given.argv };
+    let begun = Begun { task: task.to_string(), program: argv[if shell { 2 } else { 0 }].clone(), cwd: cwd.clone() };
+    let at = |name: &String| cwd.join(name);
+    let merged = given.stdout.is_some() && given.stdout == given.stderr;
+    let spec = ProgramSpec {
+        env: site.surroundings.of(lease, given.env, more),
+        create_cwd: own_directory,
+        stdin: match given.stdin {
+            program::Stdin::Null => Stdin::Null,
+            program::Stdin::Data(bytes) => Stdin::Data(bytes.into_vec().into()),
+            program::Stdin::File(name) => Stdin::File(at(&name)),
+        },
+        stdout: capture(given.stdout.as_ref().map(at)),
+        // Two files of one name would write over each other.
+        stderr: if merged { Stderr::Merged } else { Stderr::Separate(capture(given.stderr.as_ref().map(at))) },
+        cpus: if site.surroundings.pins { lease.cpus.iter().map(|cpu| *cpu as usize).collect() } else { Vec::new() },
+        grace: Duration::from_millis(lease.template.policy.grace_ms),
+        inherit: Some(description),
+        cwd: Some(cwd),
+        ..ProgramSpec::new(argv)
+    };
+    Ok((spec, begun))
+}
+
+/// Fills the placeholders, and says where the program runs.
+fn fill(given: Program, lease: &TaskLease, site: &Site, shell: bool) -> Result<(Program, PathBuf), Unfilled> {
+    let mut values = Values::new(lease);
+    let cwd = given.cwd.map(|cwd| values.fill(&cwd)).transpose()?;
+    let directory = match &cwd {
+        Some(cwd) => site.directory.join(cwd),
+        None => {
+            let attempt = format!("{}.{}", lease.incarnation, lease.attempt);
+            site.directory.join(lease.task.to_string()).join(attempt)
+        }
+    };
+    let shown = directory.to_string_lossy();
+    values.cwd = Some(shown.clone().into_owned());
+    let each = |texts: Vec<String>, values: &Values| texts.iter().map(|text| values.fill(text)).collect();
+    let argv = if shell {
+        let quoted = Values { cwd: Some(quoted(&shown)), ..Values::new(lease) };
+        each(given.argv, &quoted)?
+    } else {
+        each(given.argv, &values)?
+    };
+    let env = given.env.into_iter().map(|(name, value)| Ok((name, values.fill(&value)?))).collect::<Result<_, _>>()?;
+    let stdin = match given.stdin {
+        program::Stdin::File(name) => program::Stdin::File(values.fill(&name)?),
+        other => other,
+    };
+    let stdout = given.stdout.map(|name| values.fill(&name)).transpose()?;
+    let stderr = given.stderr.map(|name| values.fill(&name)).transpose()?;
+    Ok((Program { argv, env, cwd, stdin, stdout, stderr }, directory))
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=@:,".contains(c);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+fn capture(path: Option<PathBuf>) -> Capture {
+    let file = path.map(|path| LogFile { path, cap: LOG_FILE_BYTES, made: FileMade::AtStart });
+    Capture { file, ..Capture::default() }
+}
+
+fn wrong(lease: &TaskLease, problem: &str) -> TaskError {
+    let mode = &lease.template.mode;
+    let message = format!(
+        "the data of task {} is not what {mode} takes: {problem}; it is a map with argv and, if wanted, env, \
+         cwd, stdin, stdout, stderr",
+        lease.task
+    );
+    TaskError::new(Code::WrongData, message)
+}
+
+impl Begun {
+    pub(super) fn cwd(&self) -> &Path {
+        &self.cwd
+    }
+}

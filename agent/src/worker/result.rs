@@ -1,0 +1,131 @@
+//! How a program went, in the words of the protocol.
+
+use scalems_core::leaseholder::Outcome;
+use scalems_protocol::program::ProgramResult;
+use scalems_protocol::{Bytes, Code, Ending, TaskError};
+use tracing::warn;
+
+use super::program::Begun;
+use crate::executor::{Captured, Exit, LogFileState, ProgramOutcome, StartError};
+
+/// How much of the last line of a program's messages an error repeats.
+const LAST_LINE_BYTES: usize = 200;
+
+/// The outcome of a task that never became a program.
+pub(super) fn not_begun(error: TaskError) -> Outcome {
+    Outcome {
+        ending: Ending::Failed,
+        value: Bytes::new(),
+        exit_code: None,
+        ran_us: 0,
+        error: Some(error),
+        stopped: false,
+    }
+}
+
+/// The outcome of a program.
+pub(super) fn outcome(begun: &Begun, host: &str, outcome: ProgramOutcome) -> Outcome {
+    let error = error(begun, &outcome);
+    let never_ran = matches!(outcome.exit, Exit::NotStarted(_));
+    let stopped = outcome.stopped_by.is_some()
+        || matches!(outcome.exit, Exit::NotStarted(StartError::StoppedBefore { .. } | StartError::ShuttingDown));
+    let (exit_code, signal) = match outcome.exit {
+        Exit::Exited(code) => (Some(code), None),
+        Exit::Signaled(signal) => (None, Some(signal)),
+        Exit::NotStarted(_) | Exit::StatusLost => (None, None),
+    };
+    if outcome.leftovers.remaining > 0 {
+        warn!(task = begun.task, processes = outcome.leftovers.remaining, "processes of a task outlive their kill");
+    }
+    let result = ProgramResult {
+        exit_code,
+        signal,
+        stdout: outcome.stdout.tail,
+        stdout_bytes: outcome.stdout.total_bytes,
+        stderr: outcome.stderr.tail,
+        stderr_bytes: outcome.stderr.total_bytes,
+        host: host.to_owned(),
+        cwd: begun.cwd.to_string_lossy().into_owned(),
+        cpu_s: outcome.cpu_seconds,
+        wall_s: outcome.wall_seconds,
+        peak_rss_kib: outcome.peak_rss_bytes >> 10,
+    };
+    let value = if never_ran {
+        Bytes::new()
+    } else {
+        rmp_serde::to_vec_named(&result).expect("our own structs serialize into memory").into()
+    };
+    Outcome {
+        ending: if error.is_none() { Ending::Done } else { Ending::Failed },
+        value,
+        exit_code,
+        ran_us: (outcome.wall_seconds * 1e6) as u64,
+        error,
+        stopped,
+    }
+}
+
+/// Why it did not end well: what, which, and what to do.
+fn error(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
+    let Begun { task, program, .. } = begun;
+    let program = shown(program.as_bytes());
+    match &outcome.exit {
+        Exit::Exited(0) => lost_output(begun, outcome),
+        Exit::Exited(code) => {
+            let message = format!("task {task}: {program:?} ended with exit code {code}; {}", messages(outcome));
+            Some(TaskError::retryable(Code::ExitCode, message))
+        }
+        Exit::Signaled(signal) => {
+            let name = nix::sys::signal::Signal::try_from(*signal).map_or("unnamed", |signal| signal.as_str());
+            let message = format!("task {task}: {program:?} was ended by signal {signal} ({name}); {}", messages(outcome));
+            Some(TaskError::retryable(Code::Signal, message))
+        }
+        Exit::NotStarted(why) => {
+            let message = format!("task {task} was not started: {why}");
+            Some(TaskError { retryable: why.is_transient(), ..TaskError::new(Code::NotStarted, message) })
+        }
+        Exit::StatusLost => {
+            let message = format!("task {task}: how {program:?} ended was lost in the worker; run it again");
+            Some(TaskError::retryable(Code::Internal, message))
+        }
+    }
+}
+
+/// A program may have ended well, and yet what it wrote did not get to where it was wanted.
+fn lost_output(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
+    let failed = |captured: &Captured| match captured.file {
+        Some(LogFileState::Failed { bytes, errno }) => Some((bytes, errno)),
+        _ => None,
+    };
+    let (which, (bytes, errno)) = [("stdout", &outcome.stdout), ("stderr", &outcome.stderr)]
+        .into_iter()
+        .find_map(|(which, captured)| failed(captured).map(|how| (which, how)))?;
+    let message = format!(
+        "task {}: the file for {which} could be written only up to byte {bytes}: {errno}; see that its file system has room",
+        begun.task
+    );
+    Some(TaskError::retryable(Code::TaskFailed, message))
+}
+
+/// Where to look for the reason.
+fn messages(outcome: &ProgramOutcome) -> String {
+    let streams = [("stderr", &outcome.stderr), ("stdout", &outcome.stdout)];
+    let last = streams.into_iter().find_map(|(which, captured)| Some((which, last_line(&captured.tail)?)));
+    match last {
+        Some((which, line)) => format!("its {which} ends with {line:?}"),
+        None => "it wrote nothing that would say why".to_owned(),
+    }
+}
+
+fn last_line(tail: &[u8]) -> Option<String> {
+    tail.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).find(|line| !line.is_empty()).map(shown)
+}
+
+fn shown(text: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(text).into_owned();
+    if text.len() > LAST_LINE_BYTES {
+        text.truncate(text.floor_char_boundary(LAST_LINE_BYTES));
+        text.push('…');
+    }
+    text
+}

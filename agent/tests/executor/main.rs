@@ -1,0 +1,10 @@
+//! The executor with real programs: what they find, how they end, and what is left of them. Nothing here waits
+//! by sleeping; every wait is for an event, with a deadline.
+
+mod ending;
+mod finding;
+mod many;
+mod output;
+mod refusing;
+mod rig;
+mod worker_death;

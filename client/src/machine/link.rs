@@ -1,0 +1,213 @@
+//! Hello, welcome, and back again after a break.
+
+use scalems_protocol::PilotId;
+use scalems_protocol::client::{ClientHello, ClientToAgent, ClientWelcome, Refused, Resume};
+use scalems_protocol::error::Code;
+
+use super::Machine;
+use super::interface::{Attached, Config, Micros, Output, SessionEnd};
+
+/// The state of the connection and of the attachment.
+#[derive(Debug)]
+pub(super) struct Link {
+    connected: bool,
+    attached: bool,
+    /// What the last welcome said, for coming back.
+    known: Option<Known>,
+    /// When hello is to be said, while connected and not attached.
+    hello_at: Micros,
+    /// Hellos on this connection that said nothing of an earlier attachment and are not answered.
+    first_hellos: u32,
+    /// Since when there is no attachment.
+    away_since: Micros,
+    heard: Micros,
+    /// Whether there was a welcome that nothing has been sent after.
+    news: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    pilot: PilotId,
+    session: u64,
+    resume: Resume,
+}
+
+impl Link {
+    pub(super) fn new(now: Micros) -> Self {
+        Self {
+            connected: false,
+            attached: false,
+            known: None,
+            hello_at: now,
+            first_hellos: 0,
+            away_since: now,
+            heard: now,
+            news: false,
+        }
+    }
+
+    pub(super) fn connected(&mut self, now: Micros) {
+        self.disconnected(now);
+        self.connected = true;
+        self.hello_at = now;
+    }
+
+    pub(super) fn disconnected(&mut self, now: Micros) {
+        self.greet(now);
+        self.connected = false;
+        self.first_hellos = 0;
+    }
+
+    /// The attachment cannot be relied on: hello is due.
+    pub(super) fn greet(&mut self, now: Micros) {
+        if self.attached {
+            self.attached = false;
+            self.away_since = now;
+            self.hello_at = now;
+        }
+    }
+
+    pub(super) fn hear(&mut self, now: Micros) {
+        self.heard = now;
+    }
+
+    pub(super) fn heard(&self) -> Micros {
+        self.heard
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    pub(super) fn end(&mut self) {
+        self.attached = false;
+        self.connected = false;
+    }
+
+    /// The number of the session at the agent, once it is known.
+    pub(super) fn session(&self) -> Option<u64> {
+        self.known.as_ref().map(|known| known.session)
+    }
+
+    /// Whether the agent has to be sent what it may not have. Tells it once.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    fn patience(&self, config: &Config) -> Micros {
+        if self.known.is_some() { config.give_up_us } else { config.connect_us }
+    }
+
+    pub(super) fn deadline(&self, config: &Config) -> Option<Micros> {
+        if self.attached {
+            return None;
+        }
+        let end = self.away_since.saturating_add(self.patience(config));
+        Some(if self.connected { end.min(self.hello_at) } else { end })
+    }
+
+    /// The end of the session, if the agent was away for too long.
+    pub(super) fn overdue(&self, now: Micros, config: &Config) -> Option<SessionEnd> {
+        let after_us = self.patience(config);
+        if self.attached || now < self.away_since.saturating_add(after_us) {
+            return None;
+        }
+        let lost = self.known.is_some();
+        Some(if lost { SessionEnd::Lost { after_us } } else { SessionEnd::Unreachable { after_us } })
+    }
+}
+
+impl Machine {
+    /// Hello, if it is due.
+    pub(super) fn hello(&mut self, now: Micros) -> Option<ClientToAgent> {
+        let link = &mut self.link;
+        if !link.connected || link.attached || now < link.hello_at || self.over.is_some() {
+            return None;
+        }
+        link.hello_at = now + self.config.hello_us;
+        if link.known.is_none() {
+            link.first_hellos += 1;
+        }
+        // What hello says needs no acknowledgement any more.
+        self.acknowledged = self.taken;
+        let hello = ClientHello {
+            session: self.config.session.clone(),
+            kind: self.config.kind,
+            software: self.config.software.clone(),
+            resume: link.known.as_ref().map(|known| known.resume.clone()),
+            takeover: self.config.takeover && link.known.is_none(),
+            pilot: link.known.as_ref().map(|known| known.pilot).or(self.config.pilot),
+            deliveries: self.taken,
+            cancel_after_ms: self.config.cancel_after_ms,
+            ..ClientHello::default()
+        };
+        Some(hello.into())
+    }
+
+    pub(super) fn welcomed(&mut self, now: Micros, welcome: ClientWelcome, out: &mut Vec<Output>) {
+        if let Some(was) = self.link.known.as_ref().map(|known| known.pilot).or(self.config.pilot)
+            && was != welcome.pilot
+        {
+            return self.end(SessionEnd::OtherPilot { was, is: Some(welcome.pilot) }, out);
+        }
+        let first = self.link.first_hellos > 0;
+        self.link.first_hellos = self.link.first_hellos.saturating_sub(1);
+        if let Some(known) = &self.link.known {
+            // Of several first hellos on one connection each opens the session anew, and the last one counts.
+            // What was sent after them reaches the session of the last one.
+            let same = known.session == welcome.session || (first && self.link.attached);
+            let foreign = welcome.request_high >= self.requests.next() || welcome.delivery_next > self.taken + 1;
+            if !same || foreign {
+                return self.end(SessionEnd::Replaced, out);
+            }
+        } else {
+            self.requests.begin(welcome.request_high);
+            self.taken = welcome.delivery_next.saturating_sub(1);
+            self.acknowledged = self.taken;
+        }
+        let known = Known { pilot: welcome.pilot, session: welcome.session, resume: welcome.resume };
+        self.link.known = Some(known);
+        if self.link.attached {
+            return;
+        }
+        self.link.attached = true;
+        self.link.news = true;
+        self.link.away_since = now;
+        self.counters.attached += 1;
+        let (tasks, bytes) = welcome.window;
+        self.window.bound(tasks.min(self.config.window_tasks), bytes.min(self.config.window_bytes));
+        out.push(Output::Attached(Attached {
+            pilot_name: welcome.pilot_name,
+            pilot: welcome.pilot,
+            incarnation: welcome.incarnation,
+            session: welcome.session,
+            modes: welcome.modes,
+            software: welcome.software,
+            journal: welcome.journal,
+        }));
+    }
+
+    pub(super) fn refused(&mut self, now: Micros, refused: Refused, out: &mut Vec<Output>) {
+        let Refused { request, id, refusal } = refused;
+        if refusal.code == Code::HelloFirst {
+            // The agent does not know this connection: it saw a break that was not seen here. What it refused
+            // is sent again after its welcome.
+            return self.link.greet(now);
+        }
+        if let Some(request) = request {
+            return self.request_refused(now, request, refusal, out);
+        }
+        if let Some(id) = id {
+            return self.ask_refused(now, id, refusal, out);
+        }
+        if self.link.attached {
+            return out.push(Output::Complaint(refusal));
+        }
+        let was = self.link.known.as_ref().map(|known| known.pilot).or(self.config.pilot);
+        let end = match (refusal.code, was) {
+            (Code::OtherPilot, Some(was)) => SessionEnd::OtherPilot { was, is: None },
+            _ => SessionEnd::Refused(refusal),
+        };
+        self.end(end, out);
+    }
+}

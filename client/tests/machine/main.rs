@@ -1,0 +1,9 @@
+//! The session machine, driven by scripts with exact outputs and by a model of an agent over a bad network.
+
+mod dependencies;
+mod model;
+mod network;
+mod script;
+mod session;
+mod tasks;
+mod topics;

@@ -1,0 +1,286 @@
+//! From the agent to clients.
+
+use scalems_protocol::client::{
+    Accepted, AgentToClient, Answer, CancelDone, ClientPing, ClientWelcome, Counts, Detached, Durable,
+    Explanation, ForgetDone, Listing, Refused, Reply, Results, Resume, Status, SubmissionRow, TaskRow,
+    WorkerRow,
+};
+use scalems_protocol::event::Body;
+use scalems_protocol::{Code, Refusal, Role, TaskState};
+
+use crate::event::alarm;
+use crate::samples::{PILOT, done, failed, full_template, labels, place, raised, run, token};
+use crate::{Sample, check_direction, plain, with_blobs};
+
+pub(crate) fn worker_row() -> WorkerRow {
+    WorkerRow {
+        worker: 9,
+        name: "node-17".into(),
+        host: "node-17.cluster".into(),
+        pid: 4_711,
+        state: "active".into(),
+        resources: vec![("cores".into(), 32, 24), ("gpus".into(), 4, 0)],
+        leases: (10, 6),
+        ended: 84,
+        silent_ms: 350,
+        beats: (36, 0),
+    }
+}
+
+fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
+    let welcome = ClientWelcome {
+        pilot_name: "demo".into(),
+        pilot: PILOT,
+        incarnation: 1,
+        session: 3,
+        resume: Resume {
+            peer: 12,
+            token: token(Role::Client, 12),
+        },
+        request_high: 6,
+        delivery_next: 57,
+        window: (16_384, 64 << 20),
+        modes: vec!["scalems.echo".into(), "task.executable".into()],
+        software: "scalems 0.1.0".into(),
+        journal: false,
+    };
+    let refusal = |code, message: &str| Refusal::new(code, message);
+    vec![
+        plain("the answer to hello", welcome),
+        plain(
+            "accepted",
+            Accepted {
+                request: 3,
+                submission: 5,
+                count: 3,
+                note: None,
+            },
+        ),
+        plain(
+            "accepted, though nobody serves it yet",
+            Accepted {
+                request: 4,
+                submission: 6,
+                count: 1_000,
+                note: Some("no worker serves task.executable yet".into()),
+            },
+        ),
+        plain(
+            "a request is refused",
+            Refused {
+                request: Some(8),
+                id: None,
+                refusal: refusal(Code::UnknownMode, "no worker serves mode \"x\""),
+            },
+        ),
+        plain(
+            "a read is refused",
+            Refused {
+                request: None,
+                id: Some(7),
+                refusal: refusal(Code::TimedOut, "3 tasks have not ended after 60 s"),
+            },
+        ),
+        plain(
+            "what could not be read is refused",
+            Refused {
+                request: None,
+                id: None,
+                refusal: refusal(Code::Malformed, "malformed header: the header is not a map"),
+            },
+        ),
+        plain(
+            "what a cancel did",
+            CancelDone {
+                request: 6,
+                withdrawn: 10,
+                told: 4,
+                running: 0,
+                ended: 86,
+            },
+        ),
+        plain(
+            "what a forget did",
+            ForgetDone {
+                request: 7,
+                forgotten: 86,
+                kept: 14,
+            },
+        ),
+        plain("the agent looks who is there", ClientPing {}),
+        plain(
+            "the attachment ends",
+            Detached {
+                refusal: refusal(Code::TakenOver, "another process took session \"campaign\" over"),
+            },
+        ),
+        with_blobs(
+            "results",
+            Results {
+                delivery: 57,
+                durable: Durable::None,
+                groups: vec![
+                    done(run(5, 0, 3, 1), place(0, 0, 6, &[1, 3, 6])),
+                    failed(run(5, 3, 4, 1), place(1, 0, 4, &[])),
+                ],
+            },
+            &[b"abbccc", b"oops"],
+        ),
+        plain(
+            "results that are on disk",
+            Results {
+                delivery: 58,
+                durable: Durable::Yes,
+                groups: vec![raised(run(6, 0, 1, 2))],
+            },
+        ),
+    ]
+}
+
+fn answer(name: &'static str, id: u64, reply: Reply) -> Sample<AgentToClient> {
+    plain(name, Answer { id, reply })
+}
+
+fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
+    let counts = Counts {
+        waiting: 1,
+        ready: 2,
+        leased: 3,
+        running: 4,
+        done: 5,
+        failed: 6,
+        canceled: 7,
+    };
+    let status = Status {
+        pilot_name: "demo".into(),
+        incarnation: 1,
+        up_ms: 73_500,
+        tasks: counts,
+        submissions: 5,
+        clients: 2,
+        workers: (2, 0, 1, 0),
+        resources: vec![("cores".into(), 64, 24)],
+        modes: vec!["scalems.echo".into()],
+        stopping: false,
+        counters: vec![("superseded".into(), 1)],
+    };
+    let submission = SubmissionRow {
+        submission: 6,
+        mode: "task.executable".into(),
+        name: Some("docking of ligands".into()),
+        labels: labels(&[("project", "a")]),
+        session: "shell".into(),
+        indices: (10, 2, 1_000),
+        tasks: counts,
+        age_ms: 12_000,
+    };
+    let row = TaskRow {
+        run: run(6, 0, 16, 1),
+        indices: (10, 2),
+        state: TaskState::Failed,
+        worker: Some("node-17".into()),
+        exit_code: Some(2),
+        error: failed(run(6, 0, 16, 1), place(0, 0, 0, &[])).error,
+        ran_us: 1_500_000,
+    };
+    let waiting = TaskRow {
+        run: run(6, 16, 17, 0),
+        state: TaskState::Waiting,
+        worker: None,
+        exit_code: None,
+        error: None,
+        ran_us: 0,
+        ..row.clone()
+    };
+    let explanation = Explanation {
+        row: waiting.clone(),
+        task: full_template(),
+        faults: (1, 0),
+        reasons: vec!["it waits for submission 4, of which 3 tasks have not ended".into()],
+    };
+    let results = with_blobs(
+        "the results asked for",
+        Answer {
+            id: 6,
+            reply: Reply::Results(Listing {
+                rows: vec![done(run(5, 0, 2, 1), place(0, 0, 5, &[2, 5]))],
+                next: None,
+            }),
+        },
+        &[b"abcde"],
+    );
+    let snapshot = |topic: &str, seq, state| Reply::Snapshot {
+        incarnation: 1,
+        topic: topic.into(),
+        seq,
+        state: Box::new(state),
+    };
+    vec![
+        answer("the status", 1, Reply::Status(Box::new(status))),
+        answer("the workers", 2, Reply::Workers(vec![worker_row()])),
+        answer(
+            "the submissions",
+            3,
+            Reply::Submissions(Listing {
+                rows: vec![submission],
+                next: Some((7, 0)),
+            }),
+        ),
+        answer(
+            "the tasks",
+            4,
+            Reply::Tasks(Listing {
+                rows: vec![row, waiting],
+                next: Some((6, 17)),
+            }),
+        ),
+        answer("why a task waits", 5, Reply::Explain(Box::new(explanation))),
+        results,
+        answer("all have ended", 7, Reply::Ended(counts)),
+        answer(
+            "the state of a topic",
+            8,
+            snapshot(
+                "alarms",
+                41,
+                Body::Alarms {
+                    alarms: vec![alarm()],
+                },
+            ),
+        ),
+        answer("the pilot ends", 9, Reply::Stopping),
+        answer(
+            "what is served",
+            10,
+            Reply::Version {
+                software: "scalems 0.1.0".into(),
+                protocol: (1, 1),
+            },
+        ),
+    ]
+}
+
+#[test]
+fn agent_to_client() {
+    let samples: Vec<_> = [answers_to_requests(), answers_to_reads()]
+        .into_iter()
+        .flatten()
+        .collect();
+    check_direction(
+        "agent_to_client",
+        &[
+            "welcome",
+            "accepted",
+            "refused",
+            "cancel_done",
+            "forget_done",
+            "results",
+            "answer",
+            "ping",
+            "detached",
+        ],
+        &samples,
+        AgentToClient::encode,
+        AgentToClient::decode,
+    );
+}
