@@ -5,6 +5,7 @@
 pub mod bus;
 pub mod executor;
 pub mod pilot;
+pub mod worker;
 
 /// The name of this host, as others know it.
 pub fn host_name() -> String {

@@ -16,7 +16,7 @@
 //! - A program finds the arguments, environment, directory, limits and CPUs that it was given, three descriptors
 //!   (and one more by wish), default signal handling, and a process group of its own.
 //! - When its main process ends, the rest of it is killed: its group, its descendants, and daemons that bear its
-//!   marks. The outcome waits for that, but not longer than a second.
+//!   marks. The outcome waits for that, but not for long.
 //! - When the worker dies, however it dies, its programs die.
 //! - What a program writes is counted in full and kept up to a cap; no flood of it stalls other programs.
 

@@ -22,8 +22,8 @@ const LOOKS: u32 = 3;
 pub(super) struct Survey {
     /// Parents before children.
     pub(super) members: Vec<Member>,
-    /// A process could not be attributed yet: another look may tell.
-    pub(super) unsettled: bool,
+    /// Those that could not be attributed yet: another look may tell.
+    pub(super) unsettled: HashSet<i32>,
 }
 
 /// One process below the worker.
@@ -123,7 +123,7 @@ impl Surveyor {
                     owner: child.owner,
                     relation,
                 });
-                unsettled |= child.looks > 0;
+                unsettled.extend((child.looks > 0).then_some(stat.pid));
                 known.insert(stat.pid, child.owner);
                 seen.insert(stat.pid, child);
             }

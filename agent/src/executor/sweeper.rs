@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::outcome::Leftovers;
 use super::shared::Shared;
 use super::spawner::Command;
-use super::survey::{Member, Relation, Surveyor};
+use super::survey::{Member, Relation, Survey, Surveyor};
 use super::sys::{self, Usage};
 
 /// How often adopted children are looked at while programs run and nothing else asks for it. The kernel says so
@@ -45,119 +45,121 @@ pub(super) enum Sweep {
     Stop { until: Instant },
 }
 
-#[derive(Debug)]
+/// A program that is being ended.
+#[derive(Debug, Default)]
 struct Job {
-    until: Instant,
-    spawner: usize,
+    /// Who waits for it, and until when. Nobody while its main process lives: it was told to kill only.
+    awaited: Option<(usize, Instant)>,
     killed: HashSet<i32>,
     alive: u32,
     usage: Usage,
+    /// Processes of unknown family that were there when it ended; set by its first round.
+    doubts: Option<HashSet<i32>>,
 }
 
 pub(super) struct Sweeper {
     shared: Arc<Shared>,
     surveyor: Surveyor,
-    kills: HashSet<u64>,
     jobs: HashMap<u64, Job>,
     /// Processes killed in the last round.
     dying: Vec<OwnedFd>,
-    /// The last round could not attribute a process.
-    unsettled: bool,
-    /// The last round found something to kill.
+    /// The last round found something to kill, or could not attribute a process.
     unfinished: bool,
+    /// How long the next wait is at most.
+    pace: Duration,
     closing: Option<Instant>,
 }
 
 impl Sweeper {
     pub(super) fn new(shared: Arc<Shared>, guard: Option<i32>) -> io::Result<Self> {
-        let surveyor = Surveyor::new(guard)?;
-        let (kills, jobs, dying) = Default::default();
         Ok(Self {
             shared,
-            surveyor,
-            kills,
-            jobs,
-            dying,
-            unsettled: false,
+            surveyor: Surveyor::new(guard)?,
+            jobs: HashMap::new(),
+            dying: Vec::new(),
             unfinished: false,
+            pace: ROUND,
             closing: None,
         })
     }
 
     pub(super) fn run(mut self) {
         loop {
-            for sweep in self.shared.sweeper.take() {
-                match sweep {
-                    Sweep::Kill { key } => drop(self.kills.insert(key)),
-                    Sweep::AfterEnd { key, until, spawner } => {
-                        let (killed, usage) = Default::default();
-                        self.jobs.insert(
-                            key,
-                            Job {
-                                until,
-                                spawner,
-                                killed,
-                                alive: 0,
-                                usage,
-                            },
-                        );
-                    }
-                    Sweep::Started => {}
-                    Sweep::Stop { until } => self.closing = Some(until),
-                }
-            }
+            self.obey();
             let now = Instant::now();
-            if self.has_work() {
+            if !self.jobs.is_empty() || self.may_have_orphans() {
                 self.round(now);
             }
-            if self
-                .closing
-                .is_some_and(|until| !(self.unsettled || self.unfinished) || now >= until)
-            {
+            if self.closing.is_some_and(|until| !self.unfinished || now >= until) {
                 return;
             }
             self.wait();
         }
     }
 
-    fn has_work(&self) -> bool {
-        !self.jobs.is_empty()
-            || !self.kills.is_empty()
-            || self.shared.kin.adopted().is_none_or(|pids| !pids.is_empty())
+    fn obey(&mut self) {
+        let asked = self.shared.sweeper.take();
+        self.pace = if asked.is_empty() {
+            TICK.min(self.pace * 2)
+        } else {
+            ROUND
+        };
+        for sweep in asked {
+            match sweep {
+                Sweep::Kill { key } => drop(self.jobs.entry(key).or_default()),
+                Sweep::AfterEnd { key, until, spawner } => {
+                    self.jobs.entry(key).or_default().awaited = Some((spawner, until));
+                }
+                Sweep::Started => {}
+                Sweep::Stop { until } => self.closing = Some(until),
+            }
+        }
+    }
+
+    fn may_have_orphans(&self) -> bool {
+        self.shared.kin.adopted().is_none_or(|pids| !pids.is_empty())
     }
 
     fn round(&mut self, now: Instant) {
         self.dying.clear();
-        (self.unsettled, self.unfinished) = (false, false);
-        match self.surveyor.survey(&self.shared.kin, now) {
-            Ok(survey) => {
-                self.unsettled = survey.unsettled;
-                self.sweep(&survey.members);
-            }
-            Err(errno) => {
-                tracing::error!(%errno, "/proc cannot be read: processes that outlive their task stay")
+        self.unfinished = false;
+        let survey = self
+            .surveyor
+            .survey(&self.shared.kin, now)
+            .unwrap_or_else(|errno| {
+                tracing::error!(%errno, "/proc cannot be read: processes that outlive their task stay");
+                Survey::default()
+            });
+        self.sweep(&survey.members);
+        self.unfinished |= !survey.unsettled.is_empty();
+        for job in self.jobs.values_mut().filter(|job| job.awaited.is_some()) {
+            match &mut job.doubts {
+                Some(doubts) => doubts.retain(|pid| survey.unsettled.contains(pid)),
+                first @ None => *first = Some(survey.unsettled.clone()),
             }
         }
-        self.kills.clear();
-        let settled = !self.unsettled;
-        let done = |(_, job): &(&u64, &Job)| (job.alive == 0 && settled) || now >= job.until;
-        let done: Vec<u64> = self.jobs.iter().filter(done).map(|(key, _)| *key).collect();
-        for key in done {
-            let Some(job) = self.jobs.remove(&key) else {
-                continue;
+        let shared = &self.shared;
+        self.jobs.retain(|key, job| {
+            let Some((spawner, until)) = job.awaited else {
+                return true;
             };
+            let clean = job.alive == 0 && job.doubts.as_ref().is_some_and(HashSet::is_empty);
+            if !clean && now < until {
+                return true;
+            }
             let leftovers = Leftovers {
                 killed: job.killed.len() as u32,
                 remaining: job.alive,
             };
-            if let Some(spawner) = self.shared.spawners.get(job.spawner) {
-                spawner.send(Command::Swept {
-                    key,
+            if let Some(inbox) = shared.spawners.get(spawner) {
+                inbox.send(Command::Swept {
+                    key: *key,
                     leftovers,
                     usage: job.usage,
                 });
             }
-        }
+            false
+        });
     }
 
     fn sweep(&mut self, members: &[Member]) {
@@ -168,22 +170,30 @@ impl Sweeper {
         let keys: HashSet<u64> = running.values().copied().collect();
         let mut groups = HashSet::new();
         for member in members {
-            let pid = member.stat.pid;
-            let doomed = member.owner.is_some_and(|key| {
-                self.kills.contains(&key) || self.jobs.contains_key(&key) || !keys.contains(&key)
-            });
+            let Some(owner) = member.owner else {
+                if member.relation == Relation::Adopted {
+                    self.bury(member);
+                }
+                continue;
+            };
+            let doomed = self.jobs.contains_key(&owner) || !keys.contains(&owner);
             match member.relation {
                 Relation::Adopted if member.stat.zombie => self.bury(member),
-                Relation::Leader if doomed => self.kill_leader(member),
+                Relation::Leader if doomed => {
+                    report(
+                        self.shared.kin.signal_group(owner, Signal::SIGKILL),
+                        member.stat.pid,
+                    );
+                }
                 Relation::Adopted | Relation::Descendant if doomed => {
                     self.unfinished = true;
                     if !member.stat.zombie {
                         groups.insert(member.stat.group);
                         self.kill(member);
                     }
-                    if let Some(job) = member.owner.and_then(|key| self.jobs.get_mut(&key)) {
+                    if let Some(job) = self.jobs.get_mut(&owner) {
                         job.alive += 1;
-                        job.killed.insert(pid);
+                        job.killed.insert(member.stat.pid);
                     }
                 }
                 _ => {}
@@ -212,15 +222,6 @@ impl Sweeper {
             // Threads of it are still ending, or another part of the worker has taken it.
             Ok(None) | Err(Errno::ECHILD) => {}
             Err(errno) => tracing::warn!(pid = member.stat.pid, %errno, "an orphan cannot be reaped"),
-        }
-    }
-
-    fn kill_leader(&self, member: &Member) {
-        if let Some(key) = member.owner.filter(|key| self.kills.contains(key)) {
-            report(
-                self.shared.kin.signal_group(key, Signal::SIGKILL),
-                member.stat.pid,
-            );
         }
     }
 
@@ -253,14 +254,18 @@ impl Sweeper {
 
     /// Until something is asked, the killed are gone, or it is time to look again.
     fn wait(&mut self) {
-        let limit = if self.unsettled || self.unfinished || !self.jobs.is_empty() {
-            Some(ROUND)
-        } else if self.shared.kin.is_empty() && self.shared.kin.adopted().is_none_or(|pids| pids.is_empty()) {
+        let now = Instant::now();
+        let end = if self.unfinished || !self.jobs.is_empty() {
+            let due = self
+                .jobs
+                .values()
+                .filter_map(|job| job.awaited.map(|(_, until)| until));
+            due.chain(self.closing).chain([now + self.pace]).min()
+        } else if self.shared.kin.is_empty() && !self.may_have_orphans() {
             None
         } else {
-            Some(TICK)
+            Some(now + TICK)
         };
-        let end = limit.map(|limit| Instant::now() + limit);
         let mut waits_for_death = !self.dying.is_empty();
         loop {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));

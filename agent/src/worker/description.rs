@@ -81,7 +81,8 @@ pub(super) fn describe(
     let json = serde_json::to_vec(&description).map_err(|_| Errno::EILSEQ)?;
     let memory = memfd_create(c"scalems-self", MFdFlags::MFD_CLOEXEC)?;
     let mut file = std::fs::File::from(memory);
-    file.write_all(&json).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    file.write_all(&json)
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok((file.into(), path.into()))
 }

@@ -26,15 +26,28 @@ pub(super) struct Surroundings {
 impl Surroundings {
     /// The worker's own environment without our variables, and `more`.
     pub(super) fn new(pins: bool, more: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
-        let mut variables: BTreeMap<OsString, OsString> =
-            env::vars_os().filter(|(name, _)| !name.as_bytes().starts_with(OURS)).collect();
+        let mut variables: BTreeMap<OsString, OsString> = env::vars_os()
+            .filter(|(name, _)| !name.as_bytes().starts_with(OURS))
+            .collect();
         variables.extend(more.into_iter().map(|(name, value)| (name.into(), value)));
-        let gpu_names = GPU_VARIABLES.iter().map(|variable| machine::gpu_names(variable)).collect();
-        Self { variables, gpu_names, pins }
+        let gpu_names = GPU_VARIABLES
+            .iter()
+            .map(|variable| machine::gpu_names(variable))
+            .collect();
+        Self {
+            variables,
+            gpu_names,
+            pins,
+        }
     }
 
     /// The environment of one attempt. `own` is what the task sets, which goes over all but our variables.
-    pub(super) fn of(&self, lease: &TaskLease, own: BTreeMap<String, String>, more: Vec<(&str, OsString)>) -> Vec<(OsString, OsString)> {
+    pub(super) fn of(
+        &self,
+        lease: &TaskLease,
+        own: BTreeMap<String, String>,
+        more: Vec<(&str, OsString)>,
+    ) -> Vec<(OsString, OsString)> {
         let mut all = self.variables.clone();
         let mut set = |name: &str, value: OsString| {
             all.insert(name.into(), value);
@@ -43,7 +56,12 @@ impl Surroundings {
         set("OMP_NUM_THREADS", threads.to_string().into());
         if !lease.gpus.is_empty() {
             for (variable, names) in GPU_VARIABLES.iter().zip(&self.gpu_names) {
-                let named = |gpu: &u32| names.get(*gpu as usize).cloned().unwrap_or_else(|| gpu.to_string());
+                let named = |gpu: &u32| {
+                    names
+                        .get(*gpu as usize)
+                        .cloned()
+                        .unwrap_or_else(|| gpu.to_string())
+                };
                 let gpus: Vec<String> = lease.gpus.iter().map(named).collect();
                 set(variable, gpus.join(",").into());
             }
@@ -70,7 +88,9 @@ impl Surroundings {
 /// When an attempt that starts now passes its time limit: seconds since 1970, to the millisecond.
 pub(super) fn deadline(time_limit_ms: u64) -> Option<String> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let at = since.checked_add(Duration::from_millis(time_limit_ms)).filter(|_| time_limit_ms > 0)?;
+    let at = since
+        .checked_add(Duration::from_millis(time_limit_ms))
+        .filter(|_| time_limit_ms > 0)?;
     Some(format!("{}.{:03}", at.as_secs(), at.subsec_millis()))
 }
 

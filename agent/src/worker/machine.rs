@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 /// The variables by which the makers' libraries are told which GPUs to use.
-pub(super) const GPU_VARIABLES: [&str; 3] = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"];
+pub(super) const GPU_VARIABLES: [&str; 3] =
+    ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"];
 
 /// CPUs for tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,27 +44,42 @@ fn allowed() -> Vec<u32> {
         // More CPUs than the call's set has room for: they are counted then, and not pinned to.
         return Vec::new();
     };
-    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).map(|cpu| cpu as u32).collect()
+    (0..CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu) == Ok(true))
+        .map(|cpu| cpu as u32)
+        .collect()
 }
 
 fn quota() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| count.get() as u32)
 }
 
-/// The memory that this machine, or the part of it that the process may use, has: MiB.
-pub(super) fn memory_mib() -> u64 {
+/// The memory that this machine, or the part of it that the process may use, has: MiB; none if the system
+/// does not say.
+pub(super) fn memory_mib() -> Option<u64> {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(memory);
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-    system.total_memory().min(limit) >> 20
+    let system = System::new_with_specifics(memory).ok()?;
+    let limit = system
+        .cgroup_limits()
+        .map_or(u64::MAX, |limits| limits.total_memory);
+    Some(system.total_memory().min(limit) >> 20).filter(|found| *found > 0)
 }
 
 /// What a GPU variable of the worker's own says its GPUs are: a task's must be chosen from these.
 pub(super) fn gpu_names(variable: &str) -> Vec<String> {
     let names = env::var(variable).unwrap_or_default();
-    let names: Vec<String> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let names: Vec<String> = names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
     let distinct: BTreeSet<&String> = names.iter().collect();
-    if distinct.len() == names.len() { names } else { Vec::new() }
+    if distinct.len() == names.len() {
+        names
+    } else {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +103,6 @@ mod tests {
     #[test]
     fn this_machine_has_something() {
         assert!(!Cpus::detect(None).numbers.is_empty());
-        assert!(memory_mib() > 0);
+        assert!(memory_mib().is_some());
     }
 }

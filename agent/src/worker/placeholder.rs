@@ -57,7 +57,9 @@ impl Values {
                 filled.push_str("%{");
                 rest = after;
             } else if let Some(after) = from.strip_prefix("%{") {
-                let found = after.split_once('}').and_then(|(name, after)| Some((self.of(name)?, after)));
+                let found = after
+                    .split_once('}')
+                    .and_then(|(name, after)| Some((self.of(name)?, after)));
                 let (value, after) = found.ok_or_else(|| Unfilled {
                     text: text.to_owned(),
                     name: format!("%{{{}", after.split_inclusive('}').next().unwrap_or_default()),

@@ -44,17 +44,26 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
     let task = lease.task;
     let ranks = lease.template.needs.ranks;
     if ranks > 1 {
-        let message = format!("task {task} needs {ranks} ranks, and this worker runs programs of one: use needs.ranks = 1");
+        let message = format!(
+            "task {task} needs {ranks} ranks, and this worker runs programs of one: use needs.ranks = 1"
+        );
         return Err(TaskError::new(Code::ImpossibleNeeds, message));
     }
     let shell = lease.template.mode == program::SHELL;
-    let given: Program = rmp_serde::from_slice(&lease.data).map_err(|problem| wrong(lease, &problem.to_string()))?;
+    let given: Program =
+        rmp_serde::from_slice(&lease.data).map_err(|problem| wrong(lease, &problem.to_string()))?;
     match given.argv.len() {
         0 => return Err(wrong(lease, "argv is empty: give at least a program")),
-        2.. if shell => return Err(wrong(lease, "argv has more than one entry: give the whole command line as one")),
+        2.. if shell => {
+            return Err(wrong(
+                lease,
+                "argv has more than one entry: give the whole command line as one",
+            ));
+        }
         _ => {}
     }
-    let unfilled = |problem: Unfilled| TaskError::new(Code::WrongPlaceholder, format!("task {task}: {problem}"));
+    let unfilled =
+        |problem: Unfilled| TaskError::new(Code::WrongPlaceholder, format!("task {task}: {problem}"));
     let (given, cwd) = fill(given, lease, site, shell).map_err(unfilled)?;
     let own_directory = given.cwd.is_none();
     let deadline = environment::deadline(lease.template.policy.time_limit_ms);
@@ -64,8 +73,19 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
     })?;
     let mut more: Vec<(&str, OsString)> = vec![("SCALEMS_SELF", place), ("PWD", cwd.clone().into())];
     more.extend(deadline.map(|deadline| ("SCALEMS_DEADLINE", deadline.into())));
-    let argv = if shell { ["/bin/sh".to_owned(), "-c".to_owned()].into_iter().chain(given.argv).collect() } else { given.argv };
-    let begun = Begun { task: task.to_string(), program: argv[if shell { 2 } else { 0 }].clone(), cwd: cwd.clone() };
+    let argv = if shell {
+        ["/bin/sh".to_owned(), "-c".to_owned()]
+            .into_iter()
+            .chain(given.argv)
+            .collect()
+    } else {
+        given.argv
+    };
+    let begun = Begun {
+        task: task.to_string(),
+        program: argv[if shell { 2 } else { 0 }].clone(),
+        cwd: cwd.clone(),
+    };
     let at = |name: &String| cwd.join(name);
     let merged = given.stdout.is_some() && given.stdout == given.stderr;
     let spec = ProgramSpec {
@@ -78,8 +98,16 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
         },
         stdout: capture(given.stdout.as_ref().map(at)),
         // Two files of one name would write over each other.
-        stderr: if merged { Stderr::Merged } else { Stderr::Separate(capture(given.stderr.as_ref().map(at))) },
-        cpus: if site.surroundings.pins { lease.cpus.iter().map(|cpu| *cpu as usize).collect() } else { Vec::new() },
+        stderr: if merged {
+            Stderr::Merged
+        } else {
+            Stderr::Separate(capture(given.stderr.as_ref().map(at)))
+        },
+        cpus: if site.surroundings.pins {
+            lease.cpus.iter().map(|cpu| *cpu as usize).collect()
+        } else {
+            Vec::new()
+        },
         grace: Duration::from_millis(lease.template.policy.grace_ms),
         inherit: Some(description),
         cwd: Some(cwd),
@@ -101,32 +129,65 @@ fn fill(given: Program, lease: &TaskLease, site: &Site, shell: bool) -> Result<(
     };
     let shown = directory.to_string_lossy();
     values.cwd = Some(shown.clone().into_owned());
-    let each = |texts: Vec<String>, values: &Values| texts.iter().map(|text| values.fill(text)).collect();
+    let each = |texts: Vec<String>, values: &Values| {
+        texts
+            .iter()
+            .map(|text| values.fill(text))
+            .collect::<Result<_, _>>()
+    };
     let argv = if shell {
-        let quoted = Values { cwd: Some(quoted(&shown)), ..Values::new(lease) };
+        let quoted = Values {
+            cwd: Some(quoted(&shown)),
+            ..Values::new(lease)
+        };
         each(given.argv, &quoted)?
     } else {
         each(given.argv, &values)?
     };
-    let env = given.env.into_iter().map(|(name, value)| Ok((name, values.fill(&value)?))).collect::<Result<_, _>>()?;
+    let env = given
+        .env
+        .into_iter()
+        .map(|(name, value)| Ok((name, values.fill(&value)?)))
+        .collect::<Result<_, _>>()?;
     let stdin = match given.stdin {
         program::Stdin::File(name) => program::Stdin::File(values.fill(&name)?),
         other => other,
     };
     let stdout = given.stdout.map(|name| values.fill(&name)).transpose()?;
     let stderr = given.stderr.map(|name| values.fill(&name)).transpose()?;
-    Ok((Program { argv, env, cwd, stdin, stdout, stderr }, directory))
+    Ok((
+        Program {
+            argv,
+            env,
+            cwd,
+            stdin,
+            stdout,
+            stderr,
+        },
+        directory,
+    ))
 }
 
 /// A path as one word of a shell.
 fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=@:,".contains(c);
-    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    if path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
 }
 
 fn capture(path: Option<PathBuf>) -> Capture {
-    let file = path.map(|path| LogFile { path, cap: LOG_FILE_BYTES, made: FileMade::AtStart });
-    Capture { file, ..Capture::default() }
+    let file = path.map(|path| LogFile {
+        path,
+        cap: LOG_FILE_BYTES,
+        made: FileMade::AtStart,
+    });
+    Capture {
+        file,
+        ..Capture::default()
+    }
 }
 
 fn wrong(lease: &TaskLease, problem: &str) -> TaskError {

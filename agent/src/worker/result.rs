@@ -28,14 +28,21 @@ pub(super) fn outcome(begun: &Begun, host: &str, outcome: ProgramOutcome) -> Out
     let error = error(begun, &outcome);
     let never_ran = matches!(outcome.exit, Exit::NotStarted(_));
     let stopped = outcome.stopped_by.is_some()
-        || matches!(outcome.exit, Exit::NotStarted(StartError::StoppedBefore { .. } | StartError::ShuttingDown));
+        || matches!(
+            outcome.exit,
+            Exit::NotStarted(StartError::StoppedBefore { .. } | StartError::ShuttingDown)
+        );
     let (exit_code, signal) = match outcome.exit {
         Exit::Exited(code) => (Some(code), None),
         Exit::Signaled(signal) => (None, Some(signal)),
         Exit::NotStarted(_) | Exit::StatusLost => (None, None),
     };
     if outcome.leftovers.remaining > 0 {
-        warn!(task = begun.task, processes = outcome.leftovers.remaining, "processes of a task outlive their kill");
+        warn!(
+            task = begun.task,
+            processes = outcome.leftovers.remaining,
+            "processes of a task outlive their kill"
+        );
     }
     let result = ProgramResult {
         exit_code,
@@ -53,10 +60,16 @@ pub(super) fn outcome(begun: &Begun, host: &str, outcome: ProgramOutcome) -> Out
     let value = if never_ran {
         Bytes::new()
     } else {
-        rmp_serde::to_vec_named(&result).expect("our own structs serialize into memory").into()
+        rmp_serde::to_vec_named(&result)
+            .expect("our own structs serialize into memory")
+            .into()
     };
     Outcome {
-        ending: if error.is_none() { Ending::Done } else { Ending::Failed },
+        ending: if error.is_none() {
+            Ending::Done
+        } else {
+            Ending::Failed
+        },
         value,
         exit_code,
         ran_us: (outcome.wall_seconds * 1e6) as u64,
@@ -72,17 +85,27 @@ fn error(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
     match &outcome.exit {
         Exit::Exited(0) => lost_output(begun, outcome),
         Exit::Exited(code) => {
-            let message = format!("task {task}: {program:?} ended with exit code {code}; {}", messages(outcome));
+            let message = format!(
+                "task {task}: {program:?} ended with exit code {code}; {}",
+                messages(outcome)
+            );
             Some(TaskError::retryable(Code::ExitCode, message))
         }
         Exit::Signaled(signal) => {
-            let name = nix::sys::signal::Signal::try_from(*signal).map_or("unnamed", |signal| signal.as_str());
-            let message = format!("task {task}: {program:?} was ended by signal {signal} ({name}); {}", messages(outcome));
+            let name =
+                nix::sys::signal::Signal::try_from(*signal).map_or("unnamed", |signal| signal.as_str());
+            let message = format!(
+                "task {task}: {program:?} was ended by signal {signal} ({name}); {}",
+                messages(outcome)
+            );
             Some(TaskError::retryable(Code::Signal, message))
         }
         Exit::NotStarted(why) => {
             let message = format!("task {task} was not started: {why}");
-            Some(TaskError { retryable: why.is_transient(), ..TaskError::new(Code::NotStarted, message) })
+            Some(TaskError {
+                retryable: why.is_transient(),
+                ..TaskError::new(Code::NotStarted, message)
+            })
         }
         Exit::StatusLost => {
             let message = format!("task {task}: how {program:?} ended was lost in the worker; run it again");
@@ -110,7 +133,9 @@ fn lost_output(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
 /// Where to look for the reason.
 fn messages(outcome: &ProgramOutcome) -> String {
     let streams = [("stderr", &outcome.stderr), ("stdout", &outcome.stdout)];
-    let last = streams.into_iter().find_map(|(which, captured)| Some((which, last_line(&captured.tail)?)));
+    let last = streams
+        .into_iter()
+        .find_map(|(which, captured)| Some((which, last_line(&captured.tail)?)));
     match last {
         Some((which, line)) => format!("its {which} ends with {line:?}"),
         None => "it wrote nothing that would say why".to_owned(),
@@ -118,7 +143,10 @@ fn messages(outcome: &ProgramOutcome) -> String {
 }
 
 fn last_line(tail: &[u8]) -> Option<String> {
-    tail.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).find(|line| !line.is_empty()).map(shown)
+    tail.rsplit(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .find(|line| !line.is_empty())
+        .map(shown)
 }
 
 fn shown(text: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! A model of an agent, as far as a client sees it, that asserts what it may rely on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use scalems_protocol::client::{
     Accepted, AgentToClient, Answer, Cancel, CancelDone, ClientHello, ClientToAgent, ClientWelcome, Counts, Durable,
@@ -23,6 +23,7 @@ struct Task {
 struct Submission {
     tasks: Vec<Task>,
     after: Vec<After>,
+    first: u32,
     windowed: bool,
 }
 
@@ -36,6 +37,8 @@ pub(crate) struct Model {
     low: u64,
     answers: BTreeMap<u64, AgentToClient>,
     submissions: BTreeMap<u64, Submission>,
+    /// Those with unfinished tasks.
+    unfinished: BTreeSet<u64>,
     pending: VecDeque<ResultGroup>,
     unacknowledged: VecDeque<Results>,
     last_delivery: u64,
@@ -134,7 +137,8 @@ impl Model {
         }
         let tasks = vec![Task { ending: None }; count as usize];
         self.tasks.0 += count;
-        self.submissions.insert(submit.request, Submission { tasks, after: submit.task.after.clone(), windowed });
+        self.unfinished.insert(submit.request);
+        self.submissions.insert(submit.request, Submission { tasks, after: submit.task.after.clone(), first: submit.first, windowed });
         Accepted { request: submit.request, submission: 100 + submit.request, count: submit.count, note: None }.into()
     }
 
@@ -143,8 +147,9 @@ impl Model {
         for pick in &cancel.select.picks {
             let (first, last, step) = pick.indices.expect("tasks are picked one by one");
             assert_eq!((pick.first, pick.step, step), (pick.last, 1, 1));
-            for offset in first..=last {
-                let request = pick.first - 100;
+            let request = pick.first - 100;
+            let base = self.submissions[&request].first;
+            for offset in first - base..=last - base {
                 if self.submissions[&request].tasks[offset as usize].ending.is_some() {
                     done.ended += 1;
                 } else {
@@ -189,6 +194,9 @@ impl Model {
             task.ending = Some(ending);
         }
         self.tasks.1 += u64::from(hi - lo);
+        if submission.tasks.iter().all(|task| task.ending.is_some()) {
+            self.unfinished.remove(&request);
+        }
         if submission.windowed {
             self.in_window -= u64::from(hi - lo);
         }
@@ -202,10 +210,14 @@ impl Model {
     /// Ends up to `most` tasks that may end, `skip` of them passed over. Returns whether there were any.
     pub(crate) fn work(&mut self, mut skip: usize, mut most: usize, fail: bool) -> bool {
         let mut ends = Vec::new();
-        'all: for (request, submission) in self.submissions.iter().rev() {
+        'all: for request in self.unfinished.iter().rev() {
+            let submission = &self.submissions[request];
             for (offset, task) in submission.tasks.iter().enumerate() {
                 let offset = offset as u32;
-                let Some(ending) = self.standing(submission, offset).filter(|_| task.ending.is_none()) else { continue };
+                if task.ending.is_some() {
+                    continue;
+                }
+                let Some(ending) = self.standing(submission, offset) else { continue };
                 if skip > 0 {
                     skip -= 1;
                     continue;

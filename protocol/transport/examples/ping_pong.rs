@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use scalems_transport::*;
 
-const N: usize = 20_000;
+const N: usize = 30_000;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if args.len() == 1 { return drive(); }
@@ -20,11 +20,15 @@ fn drive() {
     for round in 0..7 {
         for kind in ["raw", "ours"] {
             let dir = format!("/tmp/scalems-pp-{}-{round}-{kind}", std::process::id());
-            let mut agent = std::process::Command::new(&me).args([kind, "agent", &dir]).spawn().unwrap();
-            let mut worker = std::process::Command::new(&me).args([kind, "worker", &dir]).spawn().unwrap();
-            let out = std::process::Command::new(&me).args([kind, "client", &dir]).output().unwrap();
-            print!("{kind:5} {}", String::from_utf8_lossy(&out.stdout));
-            agent.kill().unwrap(); worker.kill().unwrap(); agent.wait().unwrap(); worker.wait().unwrap();
+            let spawn = |role: &str| std::process::Command::new(&me).args([kind, role, &dir]).spawn().unwrap();
+            let agent = spawn("agent"); let worker = spawn("worker"); let client = spawn("client");
+            let cpu = |c: std::process::Child, kill: bool| unsafe {
+                let pid = c.id() as i32; if kill { libc::kill(pid, 9); }
+                let mut u: libc::rusage = std::mem::zeroed(); let mut s = 0; libc::wait4(pid, &mut s, 0, &mut u);
+                let us = |t: libc::timeval| t.tv_sec as f64 * 1e6 + t.tv_usec as f64;
+                (us(u.ru_utime) / N as f64, us(u.ru_stime) / N as f64) };
+            let c = cpu(client, false); let a = cpu(agent, true); let w = cpu(worker, true);
+            println!("{kind:5} CPU us a round trip, user+sys: client {:.1}+{:.1} agent {:.1}+{:.1} worker {:.1}+{:.1}", c.0, c.1, a.0, a.1, w.0, w.1);
             std::fs::remove_dir_all(&dir).unwrap();
         }
     }
@@ -36,7 +40,7 @@ fn report(mut t: Vec<u64>, rate: f64) {
 const HEADER: [u8; 60] = [7; 60];
 const DATA: [u8; 100] = [9; 100];
 const W: usize = 64;
-const M: usize = 400_000;
+const M: usize = 0;
 
 fn raw_agent(dir: &std::path::Path) {
     std::fs::create_dir_all(dir).unwrap();

@@ -25,6 +25,9 @@ const DRAIN: Duration = Duration::from_millis(250);
 /// How long an outcome is held back while what is left of the program is being killed.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How much longer, should the sweeper itself hang.
+const SWEEP_BACKUP: Duration = Duration::from_secs(1);
+
 impl Spawner {
     pub(super) fn stop(&mut self, key: u64, stop: Stop, reason: String) {
         if let Some(index) = self.backlog.iter().position(|(waiting, _)| *waiting == key) {
@@ -173,7 +176,7 @@ impl Spawner {
                 until: now + SWEEP,
                 spawner: self.index,
             });
-            self.table.set_deadline(place, Some(now + SWEEP + KILL_BACKUP));
+            self.table.set_deadline(place, Some(now + SWEEP + SWEEP_BACKUP));
         } else {
             self.table.set_deadline(place, Some(now + DRAIN));
         }

@@ -1,0 +1,279 @@
+//! The worker's bus: one thread that owns its sockets, steps its machine and starts what that says (R1).
+//!
+//! Each round it waits for sockets, programs and deadlines, hands what is there to the machine up to a cap,
+//! lets the machine decide once, and does what it decided. What needs no program is answered in the round in
+//! which it came.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use scalems_core::Micros;
+use scalems_core::leaseholder::{
+    EndReason, Input, Leaseholder, Note, Output, Settings, StopOrder, TaskLease,
+};
+use scalems_protocol::state::Strength;
+use scalems_protocol::worker::{AgentToWorker, WorkerToAgent};
+use scalems_protocol::{Code, TaskError, frame};
+use scalems_transport::{ConnectionEvent, Message, SendError, Source, poll};
+use tracing::{debug, error, info, warn};
+
+use super::WorkerError;
+use super::program::{self, Begun, Site};
+use super::reach::Reach;
+use super::result;
+use super::stopper::StopSignal;
+use crate::executor::{Executor, ProgramEvent, Stop};
+
+/// Messages that one round takes: enough for batches to form, few enough that programs do not wait long.
+const ROUND: usize = 128;
+
+/// All that a worker's process is made of.
+pub(super) struct Bus {
+    pub(super) reach: Reach,
+    pub(super) stop: StopSignal,
+    pub(super) executor: Executor,
+    pub(super) site: Site,
+    pub(super) begun: Instant,
+    machine: Leaseholder,
+    programs: HashMap<u64, Begun>,
+    events: Vec<ProgramEvent>,
+    out: Vec<Output>,
+    /// A connection is there, and hello is due as soon as something can be sent.
+    greet: bool,
+    joined: bool,
+    end: Option<EndReason>,
+}
+
+impl Bus {
+    pub(super) fn new(
+        settings: Settings,
+        reach: Reach,
+        stop: StopSignal,
+        executor: Executor,
+        site: Site,
+    ) -> Self {
+        Self {
+            reach,
+            stop,
+            executor,
+            site,
+            begun: Instant::now(),
+            machine: Leaseholder::new(settings, 0),
+            programs: HashMap::new(),
+            events: Vec::new(),
+            out: Vec::new(),
+            greet: false,
+            joined: false,
+            end: None,
+        }
+    }
+
+    /// Serves until the machine says that the worker ends.
+    pub(super) fn run(&mut self) -> Result<EndReason, WorkerError> {
+        loop {
+            self.wait()?;
+            self.connections()?;
+            self.reach.look(Instant::now())?;
+            self.messages()?;
+            self.programs();
+            if let Some(drain) = self.stop.take() {
+                self.input(Input::Stop {
+                    drain_ms: u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
+                });
+            }
+            self.flush()?;
+            if let Some(reason) = self.end.take() {
+                return Ok(reason);
+            }
+        }
+    }
+
+    fn now(&self) -> Micros {
+        self.begun.elapsed().as_micros() as Micros
+    }
+
+    fn wait(&mut self) -> Result<(), WorkerError> {
+        let machine = self
+            .machine
+            .deadline()
+            .map(|at| self.begun + Duration::from_micros(at));
+        let next = [machine, self.reach.look_at].into_iter().flatten().min();
+        let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let dealer = &self.reach.dealer;
+        let messages = if self.greet {
+            Source::readable_or_writable(dealer)
+        } else {
+            Source::readable(dealer)
+        };
+        let sources = [
+            messages,
+            Source::connections(dealer),
+            Source::wake(&self.stop.wake),
+        ];
+        let [messages, _, wake] = poll(sources, wait)?;
+        if wake.any() {
+            self.stop.wake.reset();
+        }
+        if self.greet && messages.writable {
+            self.greet = false;
+            self.input(Input::Connected);
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, input: Input) {
+        self.machine.handle(self.now(), input, &mut self.out);
+    }
+
+    fn connections(&mut self) -> Result<(), WorkerError> {
+        while let Some(event) = self.reach.dealer.connection_event()? {
+            match event {
+                // The socket learns of the connection a moment later than we do.
+                ConnectionEvent::Opened => {
+                    self.greet = true;
+                    self.reach.opened();
+                }
+                ConnectionEvent::Closed | ConnectionEvent::Failed => self.lost(),
+                ConnectionEvent::Denied { status } if self.joined => {
+                    warn!(status, "the agent does not know this worker's key any more");
+                    self.lost();
+                }
+                ConnectionEvent::Denied { status } => {
+                    let agent = self.reach.agents_host().to_owned();
+                    return Err(WorkerError::Denied { agent, status });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self) {
+        self.greet = false;
+        self.reach.closed();
+        self.input(Input::Disconnected);
+    }
+
+    fn messages(&mut self) -> Result<(), WorkerError> {
+        for _ in 0..ROUND {
+            let Some(Message { header, blobs }) = self.reach.dealer.recv()? else {
+                break;
+            };
+            let checked = frame::check_blobs(&blobs).and_then(|()| AgentToWorker::decode(&header));
+            match checked {
+                Ok(message) => self.input(Input::Agent { message, blobs }),
+                // If it had a number, the next one shows that it is missing.
+                Err(problem) => warn!(%problem, "a message of the agent cannot be read and is dropped"),
+            }
+        }
+        Ok(())
+    }
+
+    fn programs(&mut self) {
+        self.executor.drain(&mut self.events);
+        for event in std::mem::take(&mut self.events) {
+            match event {
+                ProgramEvent::Started { key, .. } => self.input(Input::Started { key }),
+                ProgramEvent::Stuck { key, pid } => {
+                    let task = self.programs.get(&key).map_or("?", |begun| &begun.task);
+                    warn!(
+                        task,
+                        pid, "a program was killed and does not die; mostly its file system hangs"
+                    );
+                }
+                ProgramEvent::Ended { key, outcome } => match self.programs.remove(&key) {
+                    Some(begun) => {
+                        let outcome = result::outcome(&begun, &self.site.host, *outcome);
+                        self.input(Input::Ended { key, outcome });
+                    }
+                    None => error!(key, "a program ended that was not begun"),
+                },
+            }
+        }
+    }
+
+    /// Lets the machine decide, and does what it decided. What cannot even be begun is decided on again.
+    fn flush(&mut self) -> Result<(), WorkerError> {
+        loop {
+            let now = self.now();
+            self.machine.flush(now, &mut self.out);
+            let mut at_once = Vec::new();
+            for output in std::mem::take(&mut self.out) {
+                at_once.extend(self.act(output)?);
+            }
+            if at_once.is_empty() {
+                return Ok(());
+            }
+            at_once.into_iter().for_each(|input| self.input(input));
+        }
+    }
+
+    /// Does one thing. What it leads to at once is an input of its own.
+    fn act(&mut self, output: Output) -> Result<Option<Input>, WorkerError> {
+        match output {
+            Output::Send(message, blobs) => match self.reach.dealer.send(&message.encode(), &blobs) {
+                Ok(()) => {}
+                Err(SendError::Full | SendError::Gone) => {
+                    debug!(message = message.name(), "the connection is gone");
+                    self.greet = false;
+                    return Ok(Some(Input::Disconnected));
+                }
+                Err(source) => {
+                    return Err(WorkerError::Send {
+                        what: message.name(),
+                        source,
+                    });
+                }
+            },
+            Output::PublishBeat(beat) => {
+                if let Err(problem) = self.reach.beats.send(&WorkerToAgent::Beat(beat).encode(), &[]) {
+                    debug!(%problem, "a beat was not published");
+                }
+            }
+            Output::Start(lease) => return Ok(self.start(&lease)),
+            Output::Stop(order) => self.stop_program(order),
+            Output::Note(note) => self.note(&note),
+            Output::End(reason) => self.end = Some(reason),
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, lease: &TaskLease) -> Option<Input> {
+        let key = lease.key;
+        let ended = |error| {
+            Some(Input::Ended {
+                key,
+                outcome: result::not_begun(error),
+            })
+        };
+        let (spec, begun) = match program::prepare(lease, &self.site) {
+            Ok(prepared) => prepared,
+            Err(error) => return ended(error),
+        };
+        if let Err(problem) = self.executor.start_program(key, spec) {
+            let message = format!("task {} was not started: {problem}", lease.task);
+            return ended(TaskError::retryable(Code::NotStarted, message));
+        }
+        debug!(task = begun.task, program = begun.program, "starting");
+        self.programs.insert(key, begun);
+        None
+    }
+
+    fn stop_program(&mut self, order: StopOrder) {
+        let stop = if order.strength == Strength::Kill {
+            Stop::Kill
+        } else {
+            Stop::Request
+        };
+        // If there is nothing to stop any more, its end is among the events.
+        let _stopped = self.executor.stop_program(order.key, stop, order.reason);
+    }
+
+    fn note(&mut self, note: &Note) {
+        match note {
+            Note::Welcomed { .. } | Note::Stopping(_) => info!("{note}"),
+            Note::UnknownKey(_) | Note::WrongLease(_) => error!("{note}"),
+            Note::Gap { .. } | Note::HelloAgain | Note::Refused(_) | Note::Orphaned => warn!("{note}"),
+        }
+        self.joined |= matches!(note, Note::Welcomed { .. });
+    }
+}

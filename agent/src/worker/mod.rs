@@ -1,0 +1,215 @@
+//! The worker: what it offers, its sockets, and the programs that it runs.
+//!
+//! What it decides is decided by [`scalems_core::leaseholder`]; this is the rest. [`run`] is one worker's
+//! whole life, on the thread that calls it.
+
+mod bus;
+mod description;
+mod environment;
+mod machine;
+mod placeholder;
+mod program;
+mod reach;
+mod result;
+mod stopper;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scalems_core::leaseholder::Settings;
+use scalems_protocol::Role;
+use scalems_transport::connection_file::start_time;
+use scalems_transport::{ConnectionFile, ConnectionFileError, SendError, TransportError};
+
+use self::bus::Bus;
+use self::environment::Surroundings;
+use self::machine::Cpus;
+use self::program::{MODES, Site};
+use self::reach::Reach;
+use crate::executor::{self, Executor, ExecutorError};
+
+pub use self::stopper::{StopSignal, Stopper};
+pub use scalems_core::leaseholder::EndReason;
+
+/// How long a worker waits for the agent's first answer unless told otherwise: longer than a whole
+/// partition of a machine takes to start.
+pub const JOIN: Duration = Duration::from_secs(120);
+
+/// How a worker finds its agent.
+#[derive(Clone, Debug)]
+pub enum Connection {
+    /// By a connection file, which is looked at again whenever the agent is away.
+    File(PathBuf),
+    /// By what was in one.
+    Known(Box<ConnectionFile>),
+}
+
+/// What a worker is started with.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Where its agent is.
+    pub connection: Connection,
+    /// A name for people; the host's if none is given.
+    pub name: Option<String>,
+    /// How many cores to offer instead of those that were found. More than there are is allowed; tasks are
+    /// not pinned then.
+    pub cores: Option<u32>,
+    /// How many GPUs to offer; none are looked for.
+    pub gpus: u32,
+    /// Memory to offer instead of what was found, MiB.
+    pub memory_mib: Option<u64>,
+    /// Further resources to offer, by name.
+    pub resources: Vec<(String, u64)>,
+    /// Directories for attempts of tasks without a directory of their own are made in here.
+    pub directory: PathBuf,
+    /// How long to wait for the agent's first answer.
+    pub join: Duration,
+}
+
+impl WorkerOptions {
+    /// A worker that offers what it finds.
+    pub fn new(connection: Connection, directory: impl Into<PathBuf>) -> Self {
+        Self {
+            connection,
+            name: None,
+            cores: None,
+            gpus: 0,
+            memory_mib: None,
+            resources: Vec::new(),
+            directory: directory.into(),
+            join: JOIN,
+        }
+    }
+}
+
+/// Why a worker could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The connection file is missing or not to be trusted.
+    #[error(transparent)]
+    ConnectionFile(#[from] ConnectionFileError),
+    /// It gives another role.
+    #[error("the connection file is for role {}, and a worker needs the one called worker.json", role.name())]
+    Role {
+        /// The role that it gives.
+        role: Role,
+    },
+    /// The agent cannot be reached from here.
+    #[error(
+        "the pilot on {agent} listens to that host only and this is {here}: start it with TCP, or the worker there"
+    )]
+    NoAddress {
+        /// The agent's host.
+        agent: String,
+        /// This one.
+        here: String,
+    },
+    /// The agent's sockets do not know the worker's key.
+    #[error(
+        "the agent on {agent} refused the key of the connection file (status {status}): take a new copy of worker.json"
+    )]
+    Denied {
+        /// The agent's host.
+        agent: String,
+        /// What authentication said.
+        status: u32,
+    },
+    /// More resources than can be offered, or one of them twice or without a name.
+    #[error(
+        "resource {0:?} cannot be offered: names are given once, and cores, gpus and memory have options of their own"
+    )]
+    Resource(String),
+    /// The system does not say how much memory there is.
+    #[error("how much memory this machine has could not be found out: say how much to offer")]
+    Memory,
+    /// libzmq failed.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A message could not be sent, and not for want of a connection.
+    #[error("the worker's {what} cannot be sent: {source}")]
+    Send {
+        /// Which message.
+        what: &'static str,
+        /// Why.
+        source: SendError,
+    },
+    /// Programs cannot be run here.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The directory for attempts cannot be used.
+    #[error("the directory {} for tasks cannot be used: {source}", directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Serves an agent until it ends the worker, the worker is stopped, or the agent stays away. By then all
+/// programs of the worker are ended.
+pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, WorkerError> {
+    let host = crate::host_name();
+    let reach = Reach::open(&options.connection, &host)?;
+    let cpus = Cpus::detect(options.cores);
+    let settings = settings(options, &host, &cpus)?;
+    let directory = std::path::absolute(&options.directory).map_err(|source| WorkerError::Directory {
+        directory: options.directory.clone(),
+        source,
+    })?;
+    let mark = mark(&host, settings.pid);
+    let waker = stop.wake.waker();
+    let config = executor::Config {
+        worker_mark: Some(format!("{MARK}={mark}")),
+        ..executor::Config::default()
+    };
+    let executor = Executor::start(config, Arc::new(move || waker.wake()))?;
+    let mut shared: Vec<(&'static str, OsString)> = vec![(MARK, mark.into())];
+    shared.extend(
+        reach
+            .client_file()
+            .map(|file| ("SCALEMS_CONNECTION", file.into())),
+    );
+    let site = Site {
+        host,
+        directory,
+        surroundings: Surroundings::new(cpus.real, shared),
+    };
+    Bus::new(settings, reach, stop, executor, site).run()
+}
+
+/// The variable that every program of this worker has, and no other: by it strays are found.
+const MARK: &str = "SCALEMS_WORKER";
+
+fn mark(host: &str, pid: u32) -> String {
+    format!("{host}-{pid}-{}", start_time(pid).unwrap_or_default())
+}
+
+fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings, WorkerError> {
+    let own = ["cores", "gpus", "memory"];
+    for (at, (name, _)) in options.resources.iter().enumerate() {
+        let twice = options.resources[..at].iter().any(|(before, _)| before == name);
+        let room = at + own.len() < scalems_protocol::limits::RESOURCE_KINDS;
+        if twice || !room || name.is_empty() || own.contains(&name.as_str()) {
+            return Err(WorkerError::Resource(name.clone()));
+        }
+    }
+    Ok(Settings {
+        name: options.name.clone().unwrap_or_else(|| host.to_owned()),
+        host: host.to_owned(),
+        pid: std::process::id(),
+        software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
+        cpus: cpus.numbers.clone(),
+        gpus: (0..options.gpus).collect(),
+        memory_mib: options
+            .memory_mib
+            .or_else(machine::memory_mib)
+            .ok_or(WorkerError::Memory)?,
+        named: options.resources.clone(),
+        modes: MODES.map(str::to_owned).into(),
+        join_ms: u64::try_from(options.join.as_millis()).unwrap_or(u64::MAX),
+    })
+}

@@ -1,0 +1,121 @@
+//! The worker's two sockets, and where they connect to.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use scalems_protocol::Role;
+use scalems_transport::{ConnectionFile, Context, Dealer, Publisher};
+use tracing::{info, warn};
+
+use super::{Connection, WorkerError};
+
+/// How often the connection file is looked at while the agent cannot be reached: a restarted agent may have
+/// other ports.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// The way to the agent.
+pub(super) struct Reach {
+    context: Context,
+    host: String,
+    path: Option<PathBuf>,
+    file: ConnectionFile,
+    pub(super) dealer: Dealer,
+    pub(super) beats: Publisher,
+    /// When to look at the connection file again; none while there is a connection.
+    pub(super) look_at: Option<Instant>,
+}
+
+impl Reach {
+    pub(super) fn open(connection: &Connection, host: &str) -> Result<Self, WorkerError> {
+        let (path, file) = match connection {
+            Connection::File(path) => (Some(path.clone()), ConnectionFile::read(path)?),
+            Connection::Known(file) => (None, (**file).clone()),
+        };
+        if file.role != Role::Worker {
+            return Err(WorkerError::Role { role: file.role });
+        }
+        let context = Context::new()?;
+        let (dealer, beats) = connect(&context, &file, host)?;
+        let look_at = path.as_ref().map(|_| Instant::now() + LOOK_AGAIN);
+        Ok(Self {
+            context,
+            host: host.to_owned(),
+            path,
+            file,
+            dealer,
+            beats,
+            look_at,
+        })
+    }
+
+    /// Where the agent runs, for people.
+    pub(super) fn agents_host(&self) -> &str {
+        &self.file.host
+    }
+
+    /// The client's connection file beside the worker's: with it a task can submit more.
+    pub(super) fn client_file(&self) -> Option<PathBuf> {
+        let beside = self
+            .path
+            .as_ref()?
+            .with_file_name(ConnectionFile::file_name(Role::Client));
+        std::path::absolute(beside).ok().filter(|file| file.is_file())
+    }
+
+    pub(super) fn opened(&mut self) {
+        self.look_at = None;
+    }
+
+    pub(super) fn closed(&mut self) {
+        if self.path.is_some() && self.look_at.is_none() {
+            self.look_at = Some(Instant::now() + LOOK_AGAIN);
+        }
+    }
+
+    /// Connects to where the connection file says now, if that is due and it says something new.
+    pub(super) fn look(&mut self, now: Instant) -> Result<(), WorkerError> {
+        let Some(path) = self
+            .path
+            .as_ref()
+            .filter(|_| self.look_at.is_some_and(|at| now >= at))
+        else {
+            return Ok(());
+        };
+        self.look_at = Some(now + LOOK_AGAIN);
+        // While the agent is away the file may be as well.
+        let Ok(file) = ConnectionFile::read(path) else {
+            return Ok(());
+        };
+        let same = |a: &ConnectionFile, b: &ConnectionFile| {
+            (&a.requests, &a.stream, &a.curve) == (&b.requests, &b.stream, &b.curve)
+        };
+        if file.role != Role::Worker || same(&file, &self.file) {
+            return Ok(());
+        }
+        match connect(&self.context, &file, &self.host) {
+            Ok((dealer, beats)) => {
+                info!(host = file.host, "the agent is reached at another address now");
+                (self.dealer, self.beats, self.file) = (dealer, beats, file);
+                Ok(())
+            }
+            Err(error @ WorkerError::NoAddress { .. }) => {
+                warn!(%error, "the new connection file is of no use here");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn connect(context: &Context, file: &ConnectionFile, host: &str) -> Result<(Dealer, Publisher), WorkerError> {
+    let here = file.host == host;
+    let (Some(requests), Some(stream)) = (file.requests.nearest(here), file.stream.nearest(here)) else {
+        return Err(WorkerError::NoAddress {
+            agent: file.host.clone(),
+            here: host.to_owned(),
+        });
+    };
+    let dealer = Dealer::connect(context, requests, file.curve.as_ref())?;
+    let beats = Publisher::connect(context, stream, file.curve.as_ref())?;
+    Ok((dealer, beats))
+}
