@@ -180,13 +180,14 @@ impl Bus {
                         pid, "a program was killed and does not die; mostly its file system hangs"
                     );
                 }
-                ProgramEvent::Ended { key, outcome } => match self.programs.remove(&key) {
-                    Some(begun) => {
-                        let outcome = result::outcome(&begun, &self.site.host, *outcome);
-                        self.input(Input::Ended { key, outcome });
-                    }
-                    None => error!(key, "a program ended that was not begun"),
-                },
+                ProgramEvent::Ended { key, outcome } => {
+                    let Some(begun) = self.programs.remove(&key) else {
+                        error!(key, "a program ended that was not begun");
+                        continue;
+                    };
+                    let outcome = result::outcome(&begun, &self.site.host, *outcome);
+                    self.input(Input::Ended { key, outcome });
+                }
             }
         }
     }
@@ -203,7 +204,9 @@ impl Bus {
             if at_once.is_empty() {
                 return Ok(());
             }
-            at_once.into_iter().for_each(|input| self.input(input));
+            for input in at_once {
+                self.input(input);
+            }
         }
     }
 

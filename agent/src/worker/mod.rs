@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use scalems_core::leaseholder::Settings;
@@ -36,7 +37,7 @@ pub use scalems_core::leaseholder::EndReason;
 
 /// How long a worker waits for the agent's first answer unless told otherwise: longer than a whole
 /// partition of a machine takes to start.
-pub const JOIN: Duration = Duration::from_secs(120);
+pub const JOIN: Duration = Duration::from_mins(2);
 
 /// How a worker finds its agent.
 #[derive(Clone, Debug)]
@@ -162,10 +163,12 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
     })?;
     let mark = mark(&host, settings.pid);
     let waker = stop.wake.waker();
-    let config = executor::Config {
+    let mut config = executor::Config {
         worker_mark: Some(format!("{MARK}={mark}")),
         ..executor::Config::default()
     };
+    // Another worker of this host may run a task of the same number.
+    config.marks.push(MARK.to_owned());
     let executor = Executor::start(config, Arc::new(move || waker.wake()))?;
     let mut shared: Vec<(&'static str, OsString)> = vec![(MARK, mark.into())];
     shared.extend(
@@ -185,7 +188,10 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
 const MARK: &str = "SCALEMS_WORKER";
 
 fn mark(host: &str, pid: u32) -> String {
-    format!("{host}-{pid}-{}", start_time(pid).unwrap_or_default())
+    // A process may be several workers, one after another or at once.
+    static WORKERS: AtomicU32 = AtomicU32::new(0);
+    let number = WORKERS.fetch_add(1, Ordering::Relaxed);
+    format!("{host}-{pid}-{}-{number}", start_time(pid).unwrap_or_default())
 }
 
 fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings, WorkerError> {

@@ -1,7 +1,7 @@
 //! What a leased task becomes: a program with all that it starts with, or the reason why not.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use scalems_core::leaseholder::TaskLease;
@@ -120,13 +120,8 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
 fn fill(given: Program, lease: &TaskLease, site: &Site, shell: bool) -> Result<(Program, PathBuf), Unfilled> {
     let mut values = Values::new(lease);
     let cwd = given.cwd.map(|cwd| values.fill(&cwd)).transpose()?;
-    let directory = match &cwd {
-        Some(cwd) => site.directory.join(cwd),
-        None => {
-            let attempt = format!("{}.{}", lease.incarnation, lease.attempt);
-            site.directory.join(lease.task.to_string()).join(attempt)
-        }
-    };
+    let own = || format!("{}/{}.{}", lease.task, lease.incarnation, lease.attempt);
+    let directory = site.directory.join(cwd.clone().unwrap_or_else(own));
     let shown = directory.to_string_lossy();
     values.cwd = Some(shown.clone().into_owned());
     let each = |texts: Vec<String>, values: &Values| {
@@ -136,11 +131,9 @@ fn fill(given: Program, lease: &TaskLease, site: &Site, shell: bool) -> Result<(
             .collect::<Result<_, _>>()
     };
     let argv = if shell {
-        let quoted = Values {
-            cwd: Some(quoted(&shown)),
-            ..Values::new(lease)
-        };
-        each(given.argv, &quoted)?
+        let mut values = Values::new(lease);
+        values.cwd = Some(quoted(&shown));
+        each(given.argv, &values)?
     } else {
         each(given.argv, &values)?
     };
@@ -198,10 +191,4 @@ fn wrong(lease: &TaskLease, problem: &str) -> TaskError {
         lease.task
     );
     TaskError::new(Code::WrongData, message)
-}
-
-impl Begun {
-    pub(super) fn cwd(&self) -> &Path {
-        &self.cwd
-    }
 }

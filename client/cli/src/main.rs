@@ -1,2 +1,62 @@
 //! The scalems command.
-fn main() {}
+
+mod args;
+mod commands;
+mod exit;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command, Output};
+use crate::exit::Exit;
+
+/// What every command needs to know.
+struct Context {
+    pilot: Option<String>,
+    output: Output,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("SCALEMS_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let context = Context { pilot: cli.pilot, output: cli.output };
+    match run(&context, cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("scalems: {error:#}");
+            exit::of_error(&error).into()
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Pilot(command) => commands::pilot::run(context, command),
+        Command::Worker(command) => commands::worker::run(context, command),
+        Command::DemoReplica(args) => {
+            let summary = scalems_demo::run_replica(&args)?;
+            println!("{summary}");
+            Ok(Exit::Well)
+        }
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            match context.output {
+                Output::Human | Output::Quiet => {
+                    println!("scalems {version} (protocol {})", scalems_protocol::VERSION);
+                }
+                Output::Json | Output::Jsonl => {
+                    println!("{}", serde_json::json!({"scalems": version, "protocol": scalems_protocol::VERSION}));
+                }
+            }
+            Ok(Exit::Well)
+        }
+        _ => anyhow::bail!("not here yet"),
+    }
+}

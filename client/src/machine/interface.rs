@@ -205,6 +205,8 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// The system under the session failed for good, such as its key being refused.
+    Failed(String),
     /// Time has passed.
     Tick,
 }

@@ -148,6 +148,7 @@ impl Machine {
                 }
                 self.end(SessionEnd::Closed, out);
             }
+            Input::Failed(why) => self.end(SessionEnd::Failed(why), out),
             Input::Tick => self.timers(now, out),
         }
         self.settle(out);
@@ -202,6 +203,12 @@ impl Machine {
     /// Whether the agent has let the session in and the connection stands, as far as is known.
     pub fn is_attached(&self) -> bool {
         self.link.is_attached()
+    }
+
+    /// Whether the agent has accepted, or refused, everything that was handed in.
+    pub fn is_settled(&self) -> bool {
+        let open = self.requests.is_empty() && self.unnumbered.is_empty() && self.jobs.is_empty();
+        open && self.packs.backlog_bytes == 0
     }
 
     /// Bytes of tasks that wait here, counted as [`Config::backlog_bytes`] limits them.

@@ -177,7 +177,8 @@ impl Router {
         }
     }
 
-    /// Forgets a peer that is gone. Until then nobody else can use its id.
+    /// Forgets a peer that is gone, which frees some bytes. Until then nobody else can use its id; without it
+    /// all are forgotten when there are too many.
     pub fn forget(&mut self, peer: PeerId) {
         self.connections.remove(&peer);
     }

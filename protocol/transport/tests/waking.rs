@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LONG, World, connected};
-use scalems_transport::{Dealer, IpcDomain, Ready, Source, Waker, poll, poll_all};
+use scalems_transport::{Dealer, IpcDomain, Ready, Router, Source, Waker, poll, poll_all};
 
 const IDLE: Option<Duration> = Some(Duration::ZERO);
 
@@ -70,18 +70,20 @@ fn no_wake_up_is_lost() {
 fn a_wake_up_from_elsewhere_ends_a_wait() {
     let world = World::new();
     let router = world.router();
+    let unwatched = Router::new(&world.context).unwrap();
     let (waker, receiver) = Waker::pair().unwrap();
     let thread = thread::spawn(move || waker.wake());
-    let [message, event, woken] = poll(
+    let [message, event, never, woken] = poll(
         [
             Source::readable(&router),
             Source::connections(&router),
+            Source::connections(&unwatched),
             Source::wake(&receiver),
         ],
         Some(LONG),
     )
     .unwrap();
-    assert!(!message.any() && !event.any() && woken.readable);
+    assert!(!message.any() && !event.any() && !never.any() && woken.readable);
     thread.join().unwrap();
 }
 

@@ -4,7 +4,7 @@ use scalems_protocol::client::{
     Answer, Ask, Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow, WorkerRow,
 };
 use scalems_protocol::error::{Code, Refusal};
-use scalems_protocol::group::{Gather, Place, ResultGroup, Run};
+use scalems_protocol::group::{Gather, ResultGroup, Run};
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
@@ -218,7 +218,7 @@ impl Agent {
                     origin: submission.origin,
                     incarnation: self.config.incarnation,
                     ending: ended.ending,
-                    place: if data.bytes.is_empty() && data.ends.is_empty() { Place::default() } else { gather.add(&data) },
+                    place: gather.add(&data),
                     exit_code: ended.exit_code,
                     ran_us: share(ended.ran_us, to - from, ended.run.count()),
                     error: ended.error.clone(),

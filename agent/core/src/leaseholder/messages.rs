@@ -17,7 +17,7 @@ use super::{Leaseholder, mode, room};
 use crate::interface::Micros;
 
 impl Leaseholder {
-    pub(super) fn from_agent(
+    pub(super) fn hear(
         &mut self,
         now: Micros,
         message: AgentToWorker,

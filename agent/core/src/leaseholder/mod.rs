@@ -88,7 +88,7 @@ impl Leaseholder {
             return;
         }
         match input {
-            Input::Agent { message, blobs } => self.from_agent(now, message, &blobs, out),
+            Input::Agent { message, blobs } => self.hear(now, message, &blobs, out),
             Input::Connected => self.greet(now, out),
             Input::Disconnected => self.link.stage = Stage::Offline,
             Input::Started { key } => self.task_started(now, key, out),

@@ -61,9 +61,9 @@ fn the_columns_of_a_batch_are_split_over_workers() {
     world.worker(2, joins("v", 1)).begins(&["w2< welcome worker 2 v"]);
     let batch = submit(1, 4, RUN).ends(&[1, 3, 3, 6]).streaming();
     world.client_with(1, batch, &[b"abbccc"]).is(&[
-        "w1< lease 1 recorded 0: 1.0-2@1 run \"a\",\"bb\"",
         "c1< accepted 1: submission 1, 4 tasks",
-        "w2< lease 1 recorded 0: 1.2@1 run \"\"",
+        "w1< lease 1 recorded 0: 1.0-2@1 run \"a\",\"bb\"",
+        "w2< lease 1 recorded 0: 1.2@1 run",
     ]);
     // The last one goes to whoever is free first; results are the parts of their columns.
     let place = Place { blob: Some(0), at: 0, length: 3, ends: vec![2, 3] };
@@ -80,9 +80,9 @@ fn what_comes_in_together_goes_out_together() {
     let inputs = (1..=3).map(|request| from_client(1, submit(request, 1, RUN), &[b"d"])).collect();
     world.round(inputs).is(&[
         "c1< accepted 1: submission 1, 1 tasks",
-        "w1< lease 1 recorded 0: 1.0@1 run all \"d\"; 2.0@1 run all \"d\"; 3.0@1 run all \"d\"",
         "c1< accepted 2: submission 2, 1 tasks",
         "c1< accepted 3: submission 3, 1 tasks",
+        "w1< lease 1 recorded 0: 1.0@1 run all \"d\"; 2.0@1 run all \"d\"; 3.0@1 run all \"d\"",
     ]);
     let results = (1..=3).map(|submission| group(run(submission, 0, 1, 1), Ending::Done)).collect();
     world.worker(1, Report { results, ..report(1) }).is(&[]);

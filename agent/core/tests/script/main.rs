@@ -1,8 +1,21 @@
 //! Scripts of the core: what comes in, and exactly what goes out (STYLE, point 10).
 
+mod cancels;
 mod dependencies;
+mod events;
+mod hashes;
+mod holdings;
+mod journal;
 mod life;
 mod lines;
+mod losses;
+mod memory;
+mod reads;
+mod refusals;
+mod requests;
 mod retries;
 mod say;
+mod schedule;
+mod sessions;
+mod stopping;
 mod world;

@@ -1,7 +1,7 @@
 //! Panel d: which worker ran which replica when, and what was lost on the way.
 
 use super::font::Fonts;
-use super::frame::{Frame, NUMBER_SIZE, Ticks};
+use super::frame::{Frame, NAME_SIZE, NUMBER_SIZE, Ticks};
 use super::label::plain;
 use super::scene::{Anchor, GREY, INK, Ink, Scene, Stroke, Text, VERMILION, generation_ink};
 use super::{PANEL, Span, TIMELINE_TOP, letter};
@@ -10,7 +10,7 @@ use super::{PANEL, Span, TIMELINE_TOP, letter};
 const LANE: f64 = 18.0;
 /// Height of all lanes together, at most.
 const HEIGHT_MAX: f64 = 220.0;
-/// Lanes lower than this have no names.
+/// With lanes lower than this the workers are counted instead of named.
 const NAMED: f64 = 11.0;
 /// More lost attempts than this are not each tied to their successors.
 const TIES_MAX: usize = 12;
@@ -80,8 +80,14 @@ impl<'a> Timeline<'a> {
     pub(super) fn draw(&self, scene: &mut Scene, fonts: &Fonts) {
         letter(scene, TIMELINE_TOP - 24.0, "d");
         self.legend(scene, fonts);
+        if self.lane < NAMED {
+            let middle = 0.5 * (self.frame.down.0 + self.frame.down.1);
+            let count = format!("{} workers", self.rows.len());
+            scene.text(Text::new(PANEL.0 - 14.0, middle, NAME_SIZE, count).anchor(Anchor::Middle).upright());
+        } else {
+            self.rows.iter().for_each(|row| self.name(scene, fonts, row));
+        }
         for row in &self.rows {
-            self.name(scene, fonts, row);
             for (index, lane) in row.lanes.iter().enumerate() {
                 let (top, bottom) = self.lane_of(row, index);
                 for span in lane {
@@ -118,9 +124,6 @@ impl<'a> Timeline<'a> {
     }
 
     fn name(&self, scene: &mut Scene, fonts: &Fonts, row: &Row<'_>) {
-        if self.lane * (row.lanes.len() as f64) < NAMED {
-            return;
-        }
         let y = self.middle_of(row) + 4.0;
         let text = |name: String| Text::new(PANEL.0 - 8.0, y, NUMBER_SIZE, name).anchor(Anchor::End);
         // No name of this length has room; cutting it first bounds the loop.

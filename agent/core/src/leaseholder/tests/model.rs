@@ -167,7 +167,7 @@ impl Model {
                     self.tasks
                         .get_mut(&order.key)
                         .expect("only what runs is stopped")
-                        .2 = true
+                        .2 = true;
                 }
                 Output::Note(Note::Gap { .. } | Note::Welcomed { .. } | Note::Stopping(_)) => {}
                 other => panic!("not in this life: {other:?}"),
@@ -278,8 +278,8 @@ impl Model {
         });
     }
 
-    fn apply(&mut self, step: Step) {
-        match step {
+    fn apply(&mut self, step: &Step) {
+        match *step {
             Step::Lease { kind, count, cores } => self.lease(kind, count, cores),
             Step::Revoke {
                 pick,
@@ -363,7 +363,7 @@ impl Model {
             self.say(ListHoldings { beat_only: false });
             self.flush();
             for key in self.tasks.keys().copied().collect::<Vec<_>>() {
-                self.apply(Step::Start { pick: 0 });
+                self.apply(&Step::Start { pick: 0 });
                 self.tasks.remove(&key);
                 self.input(Input::Ended { key, outcome: done() });
             }
@@ -407,7 +407,7 @@ proptest! {
     fn the_books_agree_in_every_life(steps in prop::collection::vec(step(), 1..160)) {
         let mut model = Model::new();
         for step in steps {
-            model.apply(step);
+            model.apply(&step);
         }
         model.finish();
     }

@@ -23,9 +23,9 @@ fn an_array_of_noops_is_one_result_and_leaves_no_trace() {
 
 #[test]
 fn an_echo_gives_back_the_very_bytes() {
+    static DATA: [u8; 20_000] = [7; 20_000];
     let mut rig = Rig::joined(1);
-    let data: &'static [u8] = &[7; 20_000];
-    let (message, blobs) = lease_with(template(program::ECHO), run(1, 0, 2), data, vec![9_000, 20_000]);
+    let (message, blobs) = lease_with(template(program::ECHO), run(1, 0, 2), &DATA, vec![9_000, 20_000]);
     let out = rig.tell(message, blobs);
     let (told, blobs) = report(&out);
     let place = Place {
@@ -41,7 +41,7 @@ fn an_echo_gives_back_the_very_bytes() {
             ..result(run(1, 0, 2), Ending::Done)
         }]
     );
-    assert_eq!(blobs[1].as_ptr(), data.as_ptr());
+    assert_eq!(blobs[1].as_ptr(), DATA.as_ptr());
 }
 
 #[test]

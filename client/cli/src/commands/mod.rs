@@ -1,0 +1,5 @@
+//! The commands.
+
+pub(crate) mod pilot;
+pub(crate) mod start;
+pub(crate) mod worker;

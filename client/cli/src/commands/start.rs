@@ -1,0 +1,243 @@
+//! `scalems pilot start`: the agent in this process, its workers as processes of their own, so that the
+//! death of one is not the death of another.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use scalems_agent::bus::BusHandle;
+use scalems_agent::pilot::{Pilot, PilotOptions};
+use scalems_client::locate;
+use scalems_protocol::Role;
+use scalems_transport::ConnectionFile;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Context;
+use crate::args::{Output, PilotStartArgs};
+use crate::exit::Exit;
+
+/// A pilot without a name has this one.
+pub(crate) const DEFAULT_NAME: &str = "default";
+/// How long a pilot that is started behind may take to serve.
+const START: Duration = Duration::from_secs(20);
+/// How often a worker of ours that ends badly is started again, and how long is waited before, doubled each
+/// time.
+const RESTARTS: u32 = 5;
+const RESTART_AFTER: Duration = Duration::from_millis(200);
+/// After being told to end, a worker has its drain time and this.
+const WORKER_END: Duration = Duration::from_secs(10);
+
+/// How a signal's drain is bounded: the first one lets running tasks end for so long.
+const SIGNAL_DRAIN: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Exit> {
+    let name = args.name.as_deref().or(context.pilot.as_deref()).unwrap_or(DEFAULT_NAME);
+    let directory = match &args.dir {
+        Some(dir) => std::path::absolute(dir)?,
+        None => locate::pilot_directory(name)?,
+    };
+    if args.detach {
+        return behind(context, name, &directory);
+    }
+    let pilot = Pilot::open(&options(args, name, &directory))?;
+    if nix::unistd::geteuid().is_root() {
+        eprintln!("scalems: running as root: whoever gets the client's key is root here");
+    }
+    let handle = pilot.handle();
+    let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
+    let (done, ended) = tokio::sync::oneshot::channel();
+    let bus = std::thread::Builder::new().name("scalems-bus".into()).spawn(move || {
+        let result = pilot.run();
+        // If nobody listens any more, the other side has ended first, by an error of its own.
+        let _told = done.send(());
+        result
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    announce(context, name, &directory);
+    let count = if args.no_workers { 0 } else { args.workers };
+    let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended));
+    let ended = bus.join().map_err(|_| anyhow::anyhow!("the bus thread panicked"))?;
+    ended?;
+    workers?;
+    Ok(Exit::Well)
+}
+
+fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions {
+    let host = |address: std::net::IpAddr| {
+        if address.is_unspecified() { scalems_agent::host_name() } else { address.to_string() }
+    };
+    PilotOptions {
+        ipc: !args.tcp_only,
+        tcp: args.tcp.map(|address| (address, host(address))),
+        expected_workers: if args.no_workers { 0 } else { args.workers },
+        open_to_workers: !args.closed,
+        beat_ms: args.beat.as_millis() as u64,
+        lost_ms: args.lost_after.as_millis() as u64,
+        orphan_ms: args.orphan_time.as_millis() as u64,
+        ..PilotOptions::new(name, directory)
+    }
+}
+
+fn announce(context: &Context, name: &str, directory: &Path) {
+    match context.output {
+        Output::Human => {
+            println!("pilot {name} serves; its directory is {}", directory.display());
+            println!("submit with: scalems submit --wait -- echo hello");
+            println!("end it with Ctrl-C, or: scalems pilot stop --pilot {name}");
+        }
+        Output::Quiet => println!("{name}"),
+        Output::Json | Output::Jsonl => {
+            println!("{}", serde_json::json!({"pilot": name, "directory": directory, "pid": std::process::id()}));
+        }
+    }
+}
+
+/// Looks after signals and workers until the bus has ended.
+async fn serve(
+    args: &PilotStartArgs,
+    file: &Path,
+    count: u32,
+    handle: BusHandle,
+    mut bus_ended: tokio::sync::oneshot::Receiver<()>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let cpus = shares(args, count)?;
+    let mut workers = tokio::task::JoinSet::new();
+    let local = tokio::task::LocalSet::new();
+    for (number, cpus) in (1..=count).zip(cpus) {
+        let args = worker_args(args, file, number, cpus.as_deref());
+        workers.spawn_local_on(keep(number, args), &local);
+    }
+    let ended = async {
+        let mut signals = 0;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => signals += 1,
+                _ = interrupt.recv() => signals += 1,
+                _ = hangup.recv() => continue,
+                _ = &mut bus_ended => return,
+            }
+            handle.stop(if signals == 1 { SIGNAL_DRAIN } else { Duration::ZERO });
+        }
+    };
+    local.run_until(ended).await;
+    // The agent told the workers to end; they are given the time for it, then killed with their handles.
+    let all = async { while workers.join_next().await.is_some() {} };
+    let gone = local.run_until(tokio::time::timeout(WORKER_END, all)).await;
+    anyhow::ensure!(gone.is_ok(), "a worker of this pilot did not end within {WORKER_END:?} and was killed");
+    Ok(())
+}
+
+/// The cores of each worker: what this process may use, in equal parts, unless so many were asked for.
+fn shares(args: &PilotStartArgs, count: u32) -> anyhow::Result<Vec<Option<String>>> {
+    if args.cores.is_some() || count <= 1 {
+        return Ok(vec![None; count as usize]);
+    }
+    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).context("read the affinity mask")?;
+    let cpus: Vec<usize> =
+        (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect();
+    let count = count as usize;
+    Ok((0..count)
+        .map(|worker| {
+            let (lo, hi) = (worker * cpus.len() / count, (worker + 1) * cpus.len() / count);
+            // More workers than cores share: each has one, some the same.
+            let part = if lo < hi { &cpus[lo..hi] } else { &cpus[lo.min(cpus.len() - 1)..][..1] };
+            Some(part.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+        })
+        .collect())
+}
+
+fn worker_args(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&str>) -> Vec<String> {
+    let mut all: Vec<String> = ["worker", "start", "--connection"].map(str::to_owned).into();
+    all.push(file.display().to_string());
+    let host = scalems_agent::host_name();
+    all.extend(["--name".into(), if number == 1 { host } else { format!("{host}-{number}") }]);
+    if let Some(parent) = file.parent() {
+        all.extend(["--dir".into(), parent.join("tasks").display().to_string()]);
+    }
+    let numbers = [("--cores", args.cores.map(u64::from)), ("--gpus", args.gpus.map(u64::from)), ("--memory", args.memory)];
+    for (option, value) in numbers {
+        if let Some(value) = value {
+            all.extend([option.to_owned(), value.to_string()]);
+        }
+    }
+    if let Some(cpus) = cpus {
+        all.extend(["--cpus".to_owned(), cpus.to_owned()]);
+    }
+    all
+}
+
+/// Runs a worker's process, and runs it again when it ends badly, a few times.
+async fn keep(number: u32, args: Vec<String>) {
+    let mut wait = RESTART_AFTER;
+    for tried in 0..=RESTARTS {
+        let mut child = match spawn(&args) {
+            Ok(child) => child,
+            Err(error) => return tracing::error!(number, %error, "cannot start a worker"),
+        };
+        match child.wait().await {
+            Ok(status) if status.success() => return,
+            Ok(status) => tracing::warn!(number, %status, tried, "a worker ended badly"),
+            Err(error) => return tracing::error!(number, %error, "cannot wait for a worker"),
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    }
+    tracing::error!(number, "a worker ended badly {} times and is not started again", RESTARTS + 1);
+}
+
+fn spawn(args: &[String]) -> std::io::Result<Child> {
+    // A worker has its own process group: Ctrl-C reaches the agent, which drains it.
+    Command::new(own_program()?).args(args).stdin(Stdio::null()).process_group(0).spawn()
+}
+
+/// This program's file, also when it was replaced on disk meanwhile.
+pub(crate) fn own_program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
+}
+
+/// Starts the same command without `--detach` in a session of its own, and waits until it serves.
+fn behind(context: &Context, name: &str, directory: &Path) -> anyhow::Result<Exit> {
+    use std::os::unix::process::CommandExt;
+    let directory = scalems_transport::PrivateDir::ensure(directory)?;
+    let log = directory.path().join("agent.log");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
+    let file = file.with_context(|| format!("open {}", log.display()))?;
+    let args: Vec<_> = std::env::args_os().skip(1).filter(|arg| arg != "--detach").collect();
+    let mut command = std::process::Command::new(own_program()?);
+    command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
+    }
+    let before = std::fs::metadata(&log).map_or(0, |facts| facts.len());
+    let mut child = command.spawn().context("start the pilot")?;
+    let until = Instant::now() + START;
+    let path = directory.path().join(ConnectionFile::file_name(Role::Client));
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let text = std::fs::read(&log).unwrap_or_default();
+            let told = String::from_utf8_lossy(text.get(before as usize..).unwrap_or_default()).into_owned();
+            anyhow::bail!("the pilot ended at once ({status}): {}", told.trim());
+        }
+        if ConnectionFile::read(&path).is_ok_and(|file| file.pid == child.id()) {
+            break;
+        }
+        anyhow::ensure!(Instant::now() < until, "the pilot does not serve after {START:?}; see {}", log.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    match context.output {
+        Output::Human => println!("pilot {name} runs behind (process {}); log: {}", child.id(), log.display()),
+        Output::Quiet => println!("{name}"),
+        Output::Json | Output::Jsonl => {
+            let directory = directory.path();
+            println!("{}", serde_json::json!({"pilot": name, "directory": directory, "pid": child.id(), "log": log}));
+        }
+    }
+    Ok(Exit::Well)
+}

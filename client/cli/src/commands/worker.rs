@@ -1,0 +1,90 @@
+//! `scalems worker …`.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use scalems_agent::worker::{self, Connection, Stopper, WorkerOptions};
+use scalems_client::locate;
+use scalems_protocol::Role;
+use scalems_transport::ConnectionFile;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Context;
+use crate::args::{WorkerCommand, WorkerStartArgs};
+use crate::exit::Exit;
+
+/// The first signal lets running tasks end for so long.
+const SIGNAL_DRAIN: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(context: &Context, command: WorkerCommand) -> anyhow::Result<Exit> {
+    match command {
+        WorkerCommand::Start(args) => start(context, &args),
+        _ => anyhow::bail!("not here yet"),
+    }
+}
+
+fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
+    let file = match &args.connection {
+        Some(path) if path.is_dir() => path.join(ConnectionFile::file_name(Role::Worker)),
+        Some(path) => path.clone(),
+        None => locate::find(context.pilot.as_deref())?.path.with_file_name(ConnectionFile::file_name(Role::Worker)),
+    };
+    if let Some(list) = &args.cpus {
+        pin(list)?;
+    }
+    let directory = match (&args.dir, file.parent()) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(parent)) => parent.join("tasks"),
+        (None, None) => "tasks".into(),
+    };
+    let options = WorkerOptions {
+        name: args.name.clone(),
+        cores: args.cores,
+        gpus: args.gpus.unwrap_or(0),
+        memory_mib: args.memory,
+        ..WorkerOptions::new(Connection::File(file), directory)
+    };
+    let (stopper, stop) = Stopper::pair()?;
+    let bus = std::thread::Builder::new().name("scalems-worker".into()).spawn(move || worker::run(&options, stop))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (done, ended) = tokio::sync::oneshot::channel();
+    let waiter = std::thread::spawn(move || {
+        let result = bus.join();
+        // Nobody listens any more only when the signals' side has ended, which waits for this.
+        let _sent = done.send(());
+        result
+    });
+    runtime.block_on(signals(&stopper, ended))?;
+    let result = waiter.join().and_then(|result| result).map_err(|_| anyhow::anyhow!("the worker's thread panicked"))?;
+    let reason = result?;
+    tracing::info!(?reason, "the worker has ended");
+    Ok(Exit::Well)
+}
+
+async fn signals(stopper: &Stopper, mut ended: tokio::sync::oneshot::Receiver<()>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut count = 0;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => count += 1,
+            _ = interrupt.recv() => count += 1,
+            _ = &mut ended => return Ok(()),
+        }
+        stopper.stop(if count == 1 { SIGNAL_DRAIN } else { Duration::ZERO });
+    }
+}
+
+/// Keeps this process, and so its tasks, to some cores.
+fn pin(list: &str) -> anyhow::Result<()> {
+    let mut set = nix::sched::CpuSet::new();
+    for part in list.split(',') {
+        let (first, last, step) = scalems_protocol::select::read_range(part)
+            .with_context(|| format!("{list:?} is no list of cores: write 0-3,8"))?;
+        for cpu in (first..=last).step_by(step as usize) {
+            set.set(cpu as usize).with_context(|| format!("core {cpu}"))?;
+        }
+    }
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+        .with_context(|| format!("keep to cores {list}"))
+}

@@ -1,0 +1,271 @@
+//! Between the machine and the user's handles: what a session's thread does apart from sockets.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use scalems_protocol::Bytes;
+use scalems_protocol::client::ClientToAgent;
+use scalems_protocol::event::Topic;
+
+use crate::array::ArrayCell;
+use crate::batch::{Batch, Listener};
+use crate::events::EventQueue;
+use crate::intake::TopicChange;
+use crate::machine::{CallKey, Config, Done, Input, Machine, Micros, Output, PackKey, SessionEnd, Update};
+use crate::pending::ReplyCell;
+use crate::result::UnclaimedResults;
+use crate::shared::{Shared, lock, run_callback};
+
+/// What the one who carries a session's messages has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Carried {
+    /// Send to the agent.
+    Send(ClientToAgent, Vec<Bytes>),
+    /// Subscribe to a topic of its events.
+    Subscribe(Topic),
+    /// End the subscription.
+    Unsubscribe(Topic),
+}
+
+/// The other end of a [`crate::Session`] that has no socket of its own: whoever has it carries the messages.
+/// For tests, benchmarks and simulators; sessions with sockets have a thread that does the same.
+///
+/// ```
+/// use scalems_client::machine::{Config, Input};
+/// use scalems_client::{Carried, Session, Task};
+///
+/// let (session, mut carrier) = Session::carried(Config::default());
+/// let handle = session.submit(Task::new("scalems.noop")).unwrap();
+/// let mut sent = Vec::new();
+/// carrier.step(0, [Input::Connected], &mut sent);
+/// assert!(matches!(&sent[..], [Carried::Send(..)]), "hello comes first");
+/// assert!(!handle.is_done());
+/// ```
+pub struct Carrier {
+    shared: Arc<Shared>,
+    machine: Machine,
+    targets: HashMap<PackKey, Target>,
+    replies: HashMap<CallKey, Arc<ReplyCell>>,
+    topics: BTreeMap<Topic, Vec<Arc<EventQueue>>>,
+    out: Vec<Output>,
+    told: Vec<Listener>,
+}
+
+/// Where the results of a pack go.
+enum Target {
+    Batch(Arc<Batch>, u32),
+    Array(Arc<ArrayCell>, u32),
+}
+
+impl Carrier {
+    pub(crate) fn new(shared: Arc<Shared>, config: Config, now: Micros) -> Self {
+        Self {
+            shared,
+            machine: Machine::new(config, now),
+            targets: HashMap::new(),
+            replies: HashMap::new(),
+            topics: BTreeMap::new(),
+            out: Vec::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// One round: takes up what users have submitted, takes in what happened, adds to `carried` what is to be
+    /// done, resolves handles, calls callbacks.
+    pub fn step(&mut self, now: Micros, inputs: impl IntoIterator<Item = Input>, carried: &mut Vec<Carried>) {
+        let mut out = std::mem::take(&mut self.out);
+        for input in inputs {
+            if matches!(input, Input::Disconnected) {
+                self.shared.set_present(false);
+            }
+            self.machine.handle(now, input, &mut out);
+        }
+        self.take_up(now, &mut out);
+        self.machine.flush(now, &mut out);
+        let mut rings = false;
+        for output in out.drain(..) {
+            rings |= self.done(now, output, carried);
+        }
+        self.out = out;
+        self.shared.backlog_bytes.store(self.machine.backlog_bytes(), Ordering::Relaxed);
+        let settled = self.machine.is_settled();
+        self.shared.set_settled(settled);
+        if rings || settled {
+            self.shared.ring();
+        }
+        for listener in std::mem::take(&mut self.told) {
+            match listener {
+                Listener::Waker(waker) => waker.wake(),
+                Listener::Callback(callback) => run_callback(callback),
+            }
+        }
+    }
+
+    /// When [`Self::step`] has to be called again though nothing happens.
+    pub fn deadline(&self, now: Micros) -> Option<Micros> {
+        self.machine.deadline(now)
+    }
+
+    /// The session's machine, to look at.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    fn take_up(&mut self, now: Micros, out: &mut Vec<Output>) {
+        let taken = self.shared.take();
+        for (pack, batch) in taken.packs {
+            self.targets.insert(pack.key, Target::Batch(batch, pack.count));
+            self.machine.handle(now, Input::Submit(pack), out);
+        }
+        for (pack, cell) in taken.arrays {
+            self.targets.insert(pack.key, Target::Array(cell, pack.count));
+            self.machine.handle(now, Input::Submit(pack), out);
+        }
+        for (key, call, cell) in taken.calls {
+            self.replies.insert(key, cell);
+            self.machine.handle(now, Input::Call(key, call), out);
+        }
+        for change in taken.topics {
+            self.topic(now, change, out);
+        }
+        for key in taken.released {
+            self.machine.handle(now, Input::Release(key), out);
+        }
+        if let Some(reason) = taken.goodbye {
+            self.machine.handle(now, Input::Goodbye { reason }, out);
+        }
+    }
+
+    fn topic(&mut self, now: Micros, change: TopicChange, out: &mut Vec<Output>) {
+        let input = match change {
+            TopicChange::Listen(_, queue) if self.machine.over().is_some() => {
+                queue.end();
+                // Whoever waits for it looks again.
+                self.shared.ring();
+                return;
+            }
+            TopicChange::Listen(topic, queue) => {
+                let queues = self.topics.entry(topic.clone()).or_default();
+                queues.push(queue);
+                // One more listener of a topic that runs needs its state as well.
+                if queues.len() == 1 { Input::Listen(topic) } else { Input::Refresh(topic) }
+            }
+            TopicChange::Refresh(topic) => Input::Refresh(topic),
+            TopicChange::Unlisten(topic) => {
+                let Some(queues) = self.topics.get_mut(&topic) else { return };
+                // An ended listener holds its queue no more, so this is the only one who does.
+                queues.retain(|queue| Arc::strong_count(queue) > 1);
+                if !queues.is_empty() {
+                    return;
+                }
+                self.topics.remove(&topic);
+                Input::Unlisten(topic)
+            }
+        };
+        self.machine.handle(now, input, out);
+    }
+
+    /// Does what the machine wants done. Returns whether somebody may wait for it.
+    fn done(&mut self, now: Micros, output: Output, carried: &mut Vec<Carried>) -> bool {
+        match output {
+            Output::Send(message, blobs) => carried.push(Carried::Send(message, blobs)),
+            Output::Subscribe(topic) => carried.push(Carried::Subscribe(topic)),
+            Output::Unsubscribe(topic) => carried.push(Carried::Unsubscribe(topic)),
+            Output::Resolve { pack, lo, hi, done } => {
+                self.resolve(pack, lo, hi, done);
+                return true;
+            }
+            Output::Named { pack, lo, hi, submission, index, step } => match self.targets.get(&pack) {
+                Some(Target::Batch(batch, _)) => batch.add_name(lo, hi, submission, index, step),
+                Some(Target::Array(cell, _)) => cell.name(submission),
+                None => {}
+            },
+            Output::Noted { pack, note } => match self.targets.get(&pack) {
+                Some(Target::Batch(batch, _)) => batch.add_note(note),
+                Some(Target::Array(cell, _)) => cell.add_note(note),
+                None => {}
+            },
+            Output::Reply(key, reply) => {
+                if let Some(cell) = self.replies.remove(&key) {
+                    cell.set(*reply);
+                }
+                return true;
+            }
+            Output::Attached(attached) => {
+                tracing::debug!(pilot = %attached.pilot_name, session = attached.session, "attached");
+                self.shared.set_attached(attached);
+                return true;
+            }
+            Output::Unclaimed { origin, group } => {
+                if let Some(results) = UnclaimedResults::new(origin.request, group) {
+                    self.shared.add_unclaimed(results);
+                }
+                return true;
+            }
+            Output::Complaint(refusal) => tracing::warn!(%refusal, "the agent complains"),
+            Output::Update(topic, update) => {
+                self.update(now, &topic, &update);
+                return true;
+            }
+            Output::Over(end) => {
+                self.over(&end);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn resolve(&mut self, pack: PackKey, lo: u32, hi: u32, done: Done) {
+        let target = self.targets.get_mut(&pack).expect("what is resolved was submitted and not resolved");
+        let left = match target {
+            Target::Batch(batch, left) => {
+                batch.end(lo, hi, &done, &mut self.told);
+                left
+            }
+            Target::Array(cell, left) => {
+                cell.end(lo, hi, done, &mut self.told);
+                left
+            }
+        };
+        *left -= hi - lo;
+        if *left == 0 {
+            self.targets.remove(&pack);
+        }
+    }
+
+    fn update(&mut self, now: Micros, topic: &Topic, update: &Update) {
+        let Some(queues) = self.topics.get(topic) else { return };
+        let mut behind = false;
+        for queue in queues {
+            behind |= queue.push(update.clone());
+        }
+        if behind {
+            let mut out = Vec::new();
+            self.machine.handle(now, Input::Refresh(topic.clone()), &mut out);
+            assert!(out.is_empty(), "asking for a topic's state says nothing before the flush");
+        }
+        if matches!(update, Update::Refused(_)) {
+            self.topics.remove(topic);
+        }
+    }
+
+    fn over(&mut self, end: &SessionEnd) {
+        tracing::debug!(%end, "the session is over");
+        lock(&self.shared.intake).end(end);
+        self.shared.set_over(end);
+        for queue in std::mem::take(&mut self.topics).into_values().flatten() {
+            queue.end();
+        }
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        // Whoever holds a handle must not wait for somebody who is gone.
+        let why = "the thread that carried the session's messages has ended".to_owned();
+        self.step(0, [Input::Failed(why)], &mut Vec::new());
+        // What came between the last round and the end of the intake is answered too.
+        self.step(0, [], &mut Vec::new());
+    }
+}

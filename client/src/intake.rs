@@ -1,0 +1,266 @@
+//! Where the user's threads leave what the session's thread takes up, a round at a time.
+//!
+//! A task costs one push here: its data is appended to that of the tasks before it which have the same
+//! template, and its handle is a place in their batch.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use scalems_protocol::event::Topic;
+use scalems_protocol::group::Data;
+use scalems_protocol::task::Template;
+use scalems_protocol::{Bytes, limits};
+
+use crate::array::ArrayCell;
+use crate::batch::Batch;
+use crate::error::ClientError;
+use crate::events::EventQueue;
+use crate::machine::{Call, CallKey, Dependency, Pack, PackKey, SessionEnd, Shape};
+use crate::pending::ReplyCell;
+use crate::shared::{Shared, lock};
+
+/// The first batch has places for so many tasks; each next one for twice as many as were used of the last.
+const FIRST_CAPACITY: u32 = 8;
+/// How many batches are looked at for one that the next task can join.
+const OPEN_BATCHES: usize = 8;
+/// Bytes that a task is counted with beside its data, as the machine does.
+const TASK_BYTES: u64 = 32;
+
+/// What has gathered since the last round.
+#[derive(Default)]
+pub(crate) struct Intake {
+    packs: Vec<Filling>,
+    arrays: Vec<(Pack, Arc<ArrayCell>)>,
+    calls: Vec<(CallKey, Call, Arc<ReplyCell>)>,
+    topics: Vec<TopicChange>,
+    goodbye: Option<String>,
+    over: Option<SessionEnd>,
+    last_pack: u64,
+    last_call: u64,
+    capacity: u32,
+    bytes: u64,
+    woken: bool,
+}
+
+/// A change in what is listened to.
+pub(crate) enum TopicChange {
+    /// Somebody listens.
+    Listen(Topic, Arc<EventQueue>),
+    /// Somebody lost events and needs the state.
+    Refresh(Topic),
+    /// Somebody stopped.
+    Unlisten(Topic),
+}
+
+/// Tasks that go together.
+struct Filling {
+    batch: Arc<Batch>,
+    template: Arc<Template>,
+    after: Vec<Dependency>,
+    data: Vec<u8>,
+    ends: Vec<u32>,
+    large: Option<Bytes>,
+    count: u32,
+}
+
+/// What a round takes up.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub(crate) packs: Vec<(Pack, Arc<Batch>)>,
+    pub(crate) arrays: Vec<(Pack, Arc<ArrayCell>)>,
+    pub(crate) calls: Vec<(CallKey, Call, Arc<ReplyCell>)>,
+    pub(crate) topics: Vec<TopicChange>,
+    pub(crate) released: Vec<PackKey>,
+    pub(crate) goodbye: Option<String>,
+}
+
+/// A task's data on its way in.
+pub(crate) enum TaskData<'a> {
+    /// To be copied.
+    Borrowed(&'a [u8]),
+    /// To be kept, if it is large.
+    Owned(Bytes),
+}
+
+impl TaskData<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl Filling {
+    fn takes(&self, template: &Arc<Template>, after: &[Dependency], bytes: usize) -> bool {
+        self.large.is_none()
+            && self.count < self.batch.capacity()
+            && self.data.len() + bytes <= limits::MESSAGE_BYTES
+            && (Arc::ptr_eq(&self.template, template) || self.template == *template)
+            && self.template.uid.is_none()
+            && self.after == after
+    }
+
+    fn into_pack(self) -> (Pack, Arc<Batch>) {
+        let data = match self.large {
+            Some(bytes) => Data::shared(bytes),
+            None if self.data.is_empty() => Data::default(),
+            None => Data { bytes: self.data.into(), ends: self.ends },
+        };
+        let pack = Pack {
+            key: self.batch.key(),
+            template: self.template,
+            count: self.count,
+            shape: Shape::Batch,
+            data,
+            after: self.after,
+        };
+        (pack, self.batch)
+    }
+}
+
+impl Intake {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packs.is_empty() && self.arrays.is_empty() && self.calls.is_empty()
+    }
+
+    /// Whether the session's thread has to be woken for what was put in.
+    pub(crate) fn must_wake(&mut self) -> bool {
+        !std::mem::replace(&mut self.woken, true)
+    }
+
+    /// Puts a task in and says where its result will be.
+    pub(crate) fn task(
+        &mut self,
+        shared: &Arc<Shared>,
+        template: &Arc<Template>,
+        after: &[Dependency],
+        data: TaskData<'_>,
+    ) -> Result<(Arc<Batch>, u32), ClientError> {
+        let bytes = data.bytes().len();
+        self.check(shared, bytes)?;
+        self.bytes += bytes as u64 + TASK_BYTES;
+        let large = bytes > limits::INLINE_BYTES;
+        let open = self.packs.iter_mut().rev().take(OPEN_BATCHES);
+        let joined = open.filter(|_| !large).find(|filling| filling.takes(template, after, bytes));
+        let filling = match joined {
+            Some(filling) => filling,
+            None => {
+                let alone = large || template.uid.is_some();
+                let key = self.new_pack();
+                let capacity = if alone { 1 } else { self.capacity.clamp(FIRST_CAPACITY, limits::BATCH_TASKS as u32) };
+                // Those that come while this one is still here are many: they get more room.
+                self.capacity = (2 * capacity).min(limits::BATCH_TASKS as u32);
+                self.packs.push(Filling {
+                    batch: Batch::new(key, capacity, Arc::clone(shared)),
+                    template: Arc::clone(template),
+                    after: after.to_vec(),
+                    data: Vec::new(),
+                    ends: Vec::new(),
+                    large: None,
+                    count: 0,
+                });
+                self.packs.last_mut().expect("it was pushed just now")
+            }
+        };
+        let place = filling.count;
+        filling.count += 1;
+        if large {
+            filling.large = Some(data.into_bytes());
+        } else {
+            filling.data.extend_from_slice(data.bytes());
+            filling.ends.push(filling.data.len() as u32);
+        }
+        Ok((Arc::clone(&filling.batch), place))
+    }
+
+    /// Puts an array in.
+    pub(crate) fn array(
+        &mut self,
+        shared: &Arc<Shared>,
+        make: impl FnOnce(PackKey) -> (Pack, Arc<ArrayCell>),
+    ) -> Result<Arc<ArrayCell>, ClientError> {
+        self.check(shared, 0)?;
+        let (pack, cell) = make(self.new_pack());
+        self.arrays.push((pack, Arc::clone(&cell)));
+        Ok(cell)
+    }
+
+    /// Puts a call in.
+    pub(crate) fn call(&mut self, call: Call) -> Result<Arc<ReplyCell>, ClientError> {
+        if let Some(end) = &self.over {
+            return Err(ClientError::Over(end.clone()));
+        }
+        self.last_call += 1;
+        let cell = Arc::new(ReplyCell::default());
+        self.calls.push((CallKey(self.last_call), call, Arc::clone(&cell)));
+        Ok(cell)
+    }
+
+    pub(crate) fn topic(&mut self, change: TopicChange) {
+        self.topics.push(change);
+    }
+
+    pub(crate) fn goodbye(&mut self, reason: &str) {
+        self.goodbye.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// A key for a pack that never gets in, so that its handle is like others.
+    pub(crate) fn new_pack(&mut self) -> PackKey {
+        self.last_pack += 1;
+        PackKey(self.last_pack)
+    }
+
+    fn check(&self, shared: &Shared, bytes: usize) -> Result<(), ClientError> {
+        if let Some(end) = &self.over {
+            return Err(ClientError::Over(end.clone()));
+        }
+        let waiting_bytes = self.bytes + shared.backlog_bytes.load(Ordering::Relaxed);
+        if waiting_bytes > 0 && waiting_bytes + bytes as u64 > shared.backlog_limit {
+            return Err(ClientError::BacklogFull { waiting_bytes, limit_bytes: shared.backlog_limit });
+        }
+        Ok(())
+    }
+
+    /// From now on nothing gets in.
+    pub(crate) fn end(&mut self, end: &SessionEnd) {
+        self.over.get_or_insert_with(|| end.clone());
+    }
+}
+
+impl Shared {
+    /// Takes up what has gathered. What is released is taken first and handed on last: whoever depends on it
+    /// was put in before it was released.
+    pub(crate) fn take(&self) -> Taken {
+        let released = std::mem::take(&mut *lock(&self.released));
+        let mut intake = lock(&self.intake);
+        intake.woken = false;
+        intake.bytes = 0;
+        if intake.is_empty() && intake.topics.is_empty() && intake.goodbye.is_none() {
+            return Taken { released, ..Taken::default() };
+        }
+        self.set_settled(false);
+        let packs = std::mem::take(&mut intake.packs);
+        if let Some(last) = packs.last() {
+            let used = last.count.next_power_of_two();
+            intake.capacity = if last.count == last.batch.capacity() { 2 * used } else { used };
+        }
+        let taken = Taken {
+            packs: Vec::with_capacity(packs.len()),
+            arrays: std::mem::take(&mut intake.arrays),
+            calls: std::mem::take(&mut intake.calls),
+            topics: std::mem::take(&mut intake.topics),
+            released,
+            goodbye: intake.goodbye.take(),
+        };
+        drop(intake);
+        Taken { packs: packs.into_iter().map(Filling::into_pack).collect(), ..taken }
+    }
+}

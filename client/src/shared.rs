@@ -1,0 +1,186 @@
+//! What the user's threads and the session's thread share: the intake, and the bell that rings when
+//! something came back.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::ClientError;
+use crate::intake::Intake;
+use crate::machine::{Attached, PackKey, SessionEnd};
+use crate::result::UnclaimedResults;
+
+/// Bytes of unclaimed results that are kept.
+const UNCLAIMED_BYTES: usize = 64 << 20;
+
+/// Locks. A panic of another thread while it held the lock leaves nothing half done: each critical section
+/// changes one thing.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a user's callback on the session's thread, where waiting would be for ever.
+pub(crate) fn run_callback(callback: impl FnOnce()) {
+    IN_CALLBACK.set(true);
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback));
+    IN_CALLBACK.set(false);
+    if ran.is_err() {
+        tracing::error!("a callback of a task panicked; the session goes on");
+    }
+}
+
+/// Shared by all that belongs to one session.
+pub(crate) struct Shared {
+    pub(crate) intake: Mutex<Intake>,
+    /// Packs that nobody holds any more. Apart from the intake, since it may be the intake's holder who lets go.
+    pub(crate) released: Mutex<Vec<PackKey>>,
+    /// Wakes the session's thread.
+    wake: Box<dyn Fn() + Send + Sync>,
+    bell: (Mutex<()>, Condvar),
+    state: Mutex<State>,
+    /// Bytes that wait in the machine.
+    pub(crate) backlog_bytes: AtomicU64,
+    pub(crate) backlog_limit: u64,
+    /// Whether the agent has answered everything that came through the intake.
+    settled: AtomicBool,
+    unclaimed: Mutex<Unclaimed>,
+}
+
+#[derive(Default)]
+struct State {
+    attached: Option<Arc<Attached>>,
+    present: bool,
+    over: Option<SessionEnd>,
+}
+
+#[derive(Default)]
+struct Unclaimed {
+    results: VecDeque<UnclaimedResults>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(backlog_limit: u64, wake: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+        Arc::new(Self {
+            intake: Mutex::new(Intake::default()),
+            released: Mutex::new(Vec::new()),
+            wake,
+            bell: (Mutex::new(()), Condvar::new()),
+            state: Mutex::new(State::default()),
+            backlog_bytes: AtomicU64::new(0),
+            backlog_limit,
+            settled: AtomicBool::new(true),
+            unclaimed: Mutex::new(Unclaimed::default()),
+        })
+    }
+
+    pub(crate) fn wake(&self) {
+        (self.wake)();
+    }
+
+    /// Rings after something came back. Whoever looked before and waits now looks again.
+    pub(crate) fn ring(&self) {
+        drop(lock(&self.bell.0));
+        self.bell.1.notify_all();
+    }
+
+    /// Waits until `look` finds something. Without a time it waits as long as the session lives: then
+    /// everything has been found, if only as an error.
+    pub(crate) fn wait<T>(
+        &self,
+        timeout: Option<Duration>,
+        what: &'static str,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<T, ClientError> {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if IN_CALLBACK.get() {
+            return Err(ClientError::InCallback);
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut held = lock(&self.bell.0);
+        loop {
+            if let Some(found) = look() {
+                return Ok(found);
+            }
+            held = match deadline {
+                None => self.bell.1.wait(held).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left == Duration::ZERO {
+                        return Err(ClientError::TimedOut { what, waited: timeout.unwrap_or_default() });
+                    }
+                    self.bell.1.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    pub(crate) fn attached(&self) -> Option<Arc<Attached>> {
+        lock(&self.state).attached.clone()
+    }
+
+    pub(crate) fn set_attached(&self, attached: Attached) {
+        let mut state = lock(&self.state);
+        state.attached = Some(Arc::new(attached));
+        state.present = true;
+    }
+
+    pub(crate) fn set_present(&self, present: bool) {
+        lock(&self.state).present = present;
+    }
+
+    pub(crate) fn is_present(&self) -> bool {
+        lock(&self.state).present
+    }
+
+    pub(crate) fn over(&self) -> Option<SessionEnd> {
+        lock(&self.state).over.clone()
+    }
+
+    pub(crate) fn set_over(&self, end: &SessionEnd) {
+        let mut state = lock(&self.state);
+        state.over.get_or_insert_with(|| end.clone());
+        state.present = false;
+    }
+
+    /// Whether everything was answered, seen from a thread that handed something in before.
+    pub(crate) fn is_settled(&self) -> bool {
+        // In this order: what is taken out of the intake has been marked as not answered before.
+        lock(&self.intake).is_empty() && self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_settled(&self, settled: bool) {
+        self.settled.store(settled, Ordering::Release);
+    }
+
+    pub(crate) fn add_unclaimed(&self, results: UnclaimedResults) {
+        let mut unclaimed = lock(&self.unclaimed);
+        unclaimed.bytes += results.bytes();
+        unclaimed.results.push_back(results);
+        while unclaimed.bytes > UNCLAIMED_BYTES {
+            let Some(oldest) = unclaimed.results.pop_front() else { break };
+            unclaimed.bytes -= oldest.bytes();
+            unclaimed.dropped += 1;
+            tracing::warn!(
+                submission = oldest.submission,
+                dropped = unclaimed.dropped,
+                "dropped results of an earlier life of the session that nobody took"
+            );
+        }
+    }
+
+    pub(crate) fn take_unclaimed(&self) -> Vec<UnclaimedResults> {
+        let mut unclaimed = lock(&self.unclaimed);
+        unclaimed.bytes = 0;
+        unclaimed.results.drain(..).collect()
+    }
+}
