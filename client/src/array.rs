@@ -95,6 +95,20 @@ impl ArrayCell {
         }
     }
 
+    /// Nothing comes any more: all tasks without a result end so.
+    pub(crate) fn abandon(&self, done: &Done, told: &mut Vec<Listener>) {
+        let mut gaps = Vec::new();
+        let mut reached = 0;
+        for (lo, stretch) in &lock(&self.state).stretches {
+            gaps.push((reached, *lo));
+            reached = stretch.hi;
+        }
+        gaps.push((reached, self.count));
+        for (lo, hi) in gaps.into_iter().filter(|(lo, hi)| lo < hi) {
+            self.end(lo, hi, done.clone(), told);
+        }
+    }
+
     fn listen(&self, listener: Listener) -> Option<Listener> {
         let mut state = lock(&self.state);
         if state.counts.unfinished == 0 {

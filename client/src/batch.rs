@@ -110,6 +110,13 @@ impl Batch {
         }
     }
 
+    /// Nothing comes any more: all tasks without a result end so.
+    pub(crate) fn abandon(&self, done: &Done, told: &mut Vec<Listener>) {
+        for place in (0..self.capacity()).filter(|place| !self.is_done(*place)) {
+            self.end(place, place + 1, done, told);
+        }
+    }
+
     fn set(&self, place: u32, done: Done) {
         let set = self.slots[place as usize].set(done);
         assert!(set.is_ok(), "the machine resolves each task once");

@@ -12,13 +12,16 @@ use crate::array::ArrayCell;
 use crate::batch::{Batch, Listener};
 use crate::events::EventQueue;
 use crate::intake::TopicChange;
-use crate::machine::{CallKey, Config, Done, Input, Machine, Micros, Output, PackKey, SessionEnd, Update};
+use crate::machine::{
+    CallFault, CallKey, Config, Done, Input, Machine, Micros, Output, PackKey, SessionEnd, TaskFault, Update,
+};
 use crate::pending::ReplyCell;
 use crate::result::UnclaimedResults;
 use crate::shared::{Shared, lock, run_callback};
 
 /// What the one who carries a session's messages has to do.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 pub enum Carried {
     /// Send to the agent.
     Send(ClientToAgent, Vec<Bytes>),
@@ -89,11 +92,14 @@ impl Carrier {
         }
         self.out = out;
         self.shared.backlog_bytes.store(self.machine.backlog_bytes(), Ordering::Relaxed);
-        let settled = self.machine.is_settled();
-        self.shared.set_settled(settled);
-        if rings || settled {
+        rings |= self.shared.set_settled(self.machine.is_settled());
+        if rings {
             self.shared.ring();
         }
+        self.tell();
+    }
+
+    fn tell(&mut self) {
         for listener in std::mem::take(&mut self.told) {
             match listener {
                 Listener::Waker(waker) => waker.wake(),
@@ -151,11 +157,9 @@ impl Carrier {
                 // One more listener of a topic that runs needs its state as well.
                 if queues.len() == 1 { Input::Listen(topic) } else { Input::Refresh(topic) }
             }
-            TopicChange::Refresh(topic) => Input::Refresh(topic),
             TopicChange::Unlisten(topic) => {
                 let Some(queues) = self.topics.get_mut(&topic) else { return };
-                // An ended listener holds its queue no more, so this is the only one who does.
-                queues.retain(|queue| Arc::strong_count(queue) > 1);
+                queues.retain(|queue| !queue.is_ended());
                 if !queues.is_empty() {
                     return;
                 }
@@ -261,11 +265,34 @@ impl Carrier {
 }
 
 impl Drop for Carrier {
+    /// Whoever holds a handle must not wait for somebody who is gone. The machine is not asked: this may be
+    /// because it panicked.
     fn drop(&mut self) {
-        // Whoever holds a handle must not wait for somebody who is gone.
-        let why = "the thread that carried the session's messages has ended".to_owned();
-        self.step(0, [Input::Failed(why)], &mut Vec::new());
-        // What came between the last round and the end of the intake is answered too.
-        self.step(0, [], &mut Vec::new());
+        let end = self.machine.over().cloned();
+        let end = end.unwrap_or_else(|| SessionEnd::Failed("whoever carried its messages is gone".to_owned()));
+        self.over(&end);
+        // Nothing gets in from here on.
+        let taken = self.shared.take();
+        let batches = taken.packs.into_iter().map(|(pack, batch)| (pack.key, Target::Batch(batch, pack.count)));
+        let arrays = taken.arrays.into_iter().map(|(pack, cell)| (pack.key, Target::Array(cell, pack.count)));
+        self.targets.extend(batches.chain(arrays));
+        self.replies.extend(taken.calls.into_iter().map(|(key, _, cell)| (key, cell)));
+        let fault = Done::Failed(Arc::new(TaskFault::SessionEnded(end.clone())));
+        for target in std::mem::take(&mut self.targets).into_values() {
+            match target {
+                Target::Batch(batch, _) => batch.abandon(&fault, &mut self.told),
+                Target::Array(cell, _) => cell.abandon(&fault, &mut self.told),
+            }
+        }
+        for cell in std::mem::take(&mut self.replies).into_values() {
+            cell.set(Err(CallFault::SessionEnded(end.clone())));
+        }
+        for change in taken.topics {
+            if let TopicChange::Listen(_, queue) = change {
+                queue.end();
+            }
+        }
+        self.shared.ring();
+        self.tell();
     }
 }

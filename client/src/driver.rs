@@ -92,6 +92,7 @@ impl Driver {
     fn wait(&self) -> Result<(), TransportError> {
         let now = self.now();
         let left = self.carrier.deadline(now).map(|deadline| Duration::from_micros(deadline.saturating_sub(now)));
+        let left = if self.inputs.is_empty() { left } else { Some(Duration::ZERO) };
         let dealer = if self.unsent.is_empty() {
             Source::readable(&self.dealer)
         } else {

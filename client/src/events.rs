@@ -57,6 +57,10 @@ impl EventQueue {
     pub(crate) fn end(&self) {
         lock(&self.state).ended = true;
     }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        lock(&self.state).ended
+    }
 }
 
 /// What happens in one topic, as it happens: first its state, then update by update. After a gap the state

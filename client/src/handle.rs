@@ -13,7 +13,7 @@ use scalems_protocol::state::Strength;
 
 use crate::batch::{Batch, Listener};
 use crate::error::ClientError;
-use crate::machine::{Call, Done, PackKey, TaskFault};
+use crate::machine::{Done, PackKey, TaskFault};
 use crate::pending::Pending;
 use crate::result::TaskResult;
 use crate::session::cancel_tasks;
@@ -165,8 +165,9 @@ pub fn as_completed(handles: &[TaskHandle]) -> AsCompleted {
     for (at, handle) in handles.iter().enumerate() {
         let sender = sender.clone();
         handle.on_done(move |_| {
-            // Nobody listens any more: that is their choice.
-            drop(sender.send(at));
+            if sender.send(at).is_err() {
+                tracing::trace!("nobody asks any more which task ended");
+            }
         });
     }
     AsCompleted { ended }

@@ -46,8 +46,6 @@ pub(crate) struct Intake {
 pub(crate) enum TopicChange {
     /// Somebody listens.
     Listen(Topic, Arc<EventQueue>),
-    /// Somebody lost events and needs the state.
-    Refresh(Topic),
     /// Somebody stopped.
     Unlisten(Topic),
 }
@@ -99,6 +97,10 @@ impl TaskData<'_> {
 }
 
 impl Filling {
+    fn new(batch: Arc<Batch>, template: Arc<Template>, after: Vec<Dependency>) -> Self {
+        Self { batch, template, after, data: Vec::new(), ends: Vec::new(), large: None, count: 0 }
+    }
+
     fn takes(&self, template: &Arc<Template>, after: &[Dependency], bytes: usize) -> bool {
         self.large.is_none()
             && self.count < self.batch.capacity()
@@ -131,6 +133,11 @@ impl Intake {
         self.packs.is_empty() && self.arrays.is_empty() && self.calls.is_empty()
     }
 
+    /// Bytes of tasks that have gathered.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether the session's thread has to be woken for what was put in.
     pub(crate) fn must_wake(&mut self) -> bool {
         !std::mem::replace(&mut self.woken, true)
@@ -150,25 +157,14 @@ impl Intake {
         let large = bytes > limits::INLINE_BYTES;
         let open = self.packs.iter_mut().rev().take(OPEN_BATCHES);
         let joined = open.filter(|_| !large).find(|filling| filling.takes(template, after, bytes));
-        let filling = match joined {
-            Some(filling) => filling,
-            None => {
-                let alone = large || template.uid.is_some();
-                let key = self.new_pack();
-                let capacity = if alone { 1 } else { self.capacity.clamp(FIRST_CAPACITY, limits::BATCH_TASKS as u32) };
-                // Those that come while this one is still here are many: they get more room.
-                self.capacity = (2 * capacity).min(limits::BATCH_TASKS as u32);
-                self.packs.push(Filling {
-                    batch: Batch::new(key, capacity, Arc::clone(shared)),
-                    template: Arc::clone(template),
-                    after: after.to_vec(),
-                    data: Vec::new(),
-                    ends: Vec::new(),
-                    large: None,
-                    count: 0,
-                });
-                self.packs.last_mut().expect("it was pushed just now")
-            }
+        let filling = if let Some(filling) = joined {
+            filling
+        } else {
+            let alone = large || template.uid.is_some();
+            let capacity = if alone { 1 } else { self.next_capacity() };
+            let batch = Batch::new(self.new_pack(), capacity, Arc::clone(shared));
+            self.packs.push(Filling::new(batch, Arc::clone(template), after.to_vec()));
+            self.packs.last_mut().expect("it was pushed just now")
         };
         let place = filling.count;
         filling.count += 1;
@@ -179,6 +175,14 @@ impl Intake {
             filling.ends.push(filling.data.len() as u32);
         }
         Ok((Arc::clone(&filling.batch), place))
+    }
+
+    /// Places of the next batch. Those that come while it is still here are many: the one after gets more.
+    fn next_capacity(&mut self) -> u32 {
+        let most = limits::BATCH_TASKS as u32;
+        let capacity = self.capacity.clamp(FIRST_CAPACITY, most);
+        self.capacity = (2 * capacity).min(most);
+        capacity
     }
 
     /// Puts an array in.
@@ -199,9 +203,9 @@ impl Intake {
             return Err(ClientError::Over(end.clone()));
         }
         self.last_call += 1;
-        let cell = Arc::new(ReplyCell::default());
-        self.calls.push((CallKey(self.last_call), call, Arc::clone(&cell)));
-        Ok(cell)
+        let reply = Arc::new(ReplyCell::default());
+        self.calls.push((CallKey(self.last_call), call, Arc::clone(&reply)));
+        Ok(reply)
     }
 
     pub(crate) fn topic(&mut self, change: TopicChange) {

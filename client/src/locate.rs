@@ -108,7 +108,7 @@ impl Located {
         let file = ConnectionFile::read(&path)?;
         match file.role {
             Role::Client | Role::Observer => Ok(Self { path, file }),
-            found => Err(LocateError::WrongRole { file: path, found, wanted: Role::Client }),
+            found @ Role::Worker => Err(LocateError::WrongRole { file: path, found, wanted: Role::Client }),
         }
     }
 

@@ -158,8 +158,14 @@ impl Shared {
         lock(&self.intake).is_empty() && self.settled.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_settled(&self, settled: bool) {
-        self.settled.store(settled, Ordering::Release);
+    /// Returns whether it was otherwise before.
+    pub(crate) fn set_settled(&self, settled: bool) -> bool {
+        self.settled.swap(settled, Ordering::AcqRel) != settled
+    }
+
+    /// Bytes of tasks that wait in this process.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        lock(&self.intake).bytes() + self.backlog_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add_unclaimed(&self, results: UnclaimedResults) {

@@ -48,12 +48,12 @@ class Client:
     def close(self):
         self.context.destroy(linger=0)
 
-    def connect(self):
+    def connect(self, routing_id=None):
         """Opens the connection, anew if there is one."""
         if self.socket:
             self.socket.close()
         self.inbox.clear()
-        self.socket = self.file.open(self.context, zmq.DEALER, self.file.requests, self.transport, self.keys)
+        self.socket = self.file.open(self.context, zmq.DEALER, self.file.requests, self.transport, self.keys, routing_id)
 
     # Sending
 
@@ -216,6 +216,29 @@ class Client:
             if event["topic"] == topic and fits(event):
                 return event
         raise Trouble(f"no such event of {topic} within {seconds} s")
+
+    def reaches(self, submission, state, seconds=wire.PATIENCE):
+        """Follows a submission until all of its tasks are in a state."""
+        topic = f"submission/{submission}"
+        self.subscribe(topic)
+        self.event(topic, lambda event: event["body"] == "open")
+        snapshot = self.ask({"snapshot": topic})
+        seq, tasks = snapshot["seq"], snapshot["state"]["tasks"]
+        while set(counts(tasks["counts"])) != {state}:
+            event = self.event(topic, lambda event: event["seq"] > seq, seconds)
+            seq, tasks = event["seq"], event["body"]["tasks"]
+        self.events.unsubscribe(topic)
+
+
+def refused(code, act):
+    """`act` has to be refused with this code."""
+    try:
+        found = act()
+    except Refused as refusal:
+        wire.same(refusal.code, code, "code of the refusal")
+        wire.expect(refusal.message["refusal"]["message"], "a refusal without a message")
+        return refusal
+    raise Trouble(f"not refused {code}: {found!r}")
 
 
 def picked(submission, index=None):

@@ -113,9 +113,11 @@ class ConnectionFile:
         """The transports that can be used from here."""
         return [kind for kind in ("ipc", "tcp") if self.requests.get(kind) and (kind == "tcp" or self.here)]
 
-    def open(self, context, kind, addresses, transport, keys=None):
+    def open(self, context, kind, addresses, transport, keys=None, routing_id=None):
         """A connected socket; `keys` are others than the file's."""
         opened = context.socket(kind)
+        if routing_id:
+            opened.routing_id = routing_id
         opened.linger = 0
         opened.maxmsgsize = (64 << 20) + (64 << 10)
         opened.sndhwm = opened.rcvhwm = 0

@@ -1,6 +1,6 @@
 //! An agent that says what a test tells it to.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,6 @@ pub(crate) struct FakeAgent {
     router: Router,
     beats: Subscriber,
     _zap: Zap,
-    pub(crate) directory: PathBuf,
     worker: Option<PeerId>,
     number: u64,
     pub(crate) beat_ms: u64,
@@ -73,12 +72,10 @@ impl FakeAgent {
             curve: None,
         };
         file.write(&private).unwrap();
-        let directory = directory.to_owned();
         Self {
             router,
             beats,
             _zap: zap,
-            directory,
             worker: None,
             number: 0,
             beat_ms: 60_000,
@@ -328,5 +325,8 @@ pub(crate) fn leave(mut agent: FakeAgent, worker: Worker) {
 /// A directory that only we can enter, as a pilot's is. It goes with the test.
 pub(crate) fn directory() -> tempfile::TempDir {
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    tempfile::Builder::new().permissions(permissions).tempdir().unwrap()
+    tempfile::Builder::new()
+        .permissions(permissions)
+        .tempdir()
+        .unwrap()
 }

@@ -110,7 +110,14 @@ fn files_and_placeholders_lead_where_they_say() {
         stdin: Stdin::File("in-%{INDEX}".into()),
         stdout: Some("out-%{TASK}.%{ATTEMPT}".into()),
         stderr: Some("out-%{TASK}.%{ATTEMPT}".into()),
-        ..shell("cat; echo '%{CWD}' '%%{INDEX}' >&2")
+        ..argv([
+            "/bin/sh",
+            "-c",
+            "cat; echo $1 $2 >&2",
+            "sh",
+            "%{CWD}",
+            "%%{INDEX}",
+        ])
     };
     let (group, result) = agent.run(5, &program);
     assert_eq!(group.ending, Ending::Done, "{group:?}");

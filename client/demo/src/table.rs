@@ -53,8 +53,8 @@ pub fn table(stages: &[&Profile]) -> String {
         kelvin,
         &format!("{:.1}", crate::model::TEMPERATURE_K),
     );
-    let time = stages.iter().map(|p| format!("{:.2}", p.simulated_ns / 1000.0));
-    line(&mut text, "simulated time (μs)", time, "");
+    let time = stages.iter().map(|p| duration(p.simulated_ns));
+    line(&mut text, "simulated time", time, "");
     text
 }
 
@@ -64,6 +64,15 @@ pub(crate) fn heading(last: u32) -> String {
         "generation 1".to_owned()
     } else {
         format!("generations 1–{last}")
+    }
+}
+
+/// A simulated time in the unit that suits it.
+pub(crate) fn duration(ns: f64) -> String {
+    if ns < 1000.0 {
+        format!("{ns:.1} ns")
+    } else {
+        format!("{:.2} μs", ns / 1000.0)
     }
 }
 

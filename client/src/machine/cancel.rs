@@ -109,13 +109,11 @@ impl Machine {
     }
 
     pub(super) fn cancel_done(&mut self, done: CancelDone, out: &mut Vec<Output>) {
-        let (call, chosen) = match self.requests.get(done.request) {
-            Some(Request::Cancel { call, chosen, .. }) => (*call, *chosen),
-            _ => {
-                self.counters.strays += 1;
-                return;
-            }
+        let Some(Request::Cancel { call, chosen, .. }) = self.requests.get(done.request) else {
+            self.counters.strays += 1;
+            return;
         };
+        let (call, chosen) = (*call, *chosen);
         self.requests.answer(done.request);
         if chosen.is_none() {
             return reply(call, Ok(Answered::Canceled(done)), out);

@@ -33,13 +33,11 @@ impl Machine {
 
     pub(super) fn accepted(&mut self, accepted: Accepted, out: &mut Vec<Output>) {
         let Accepted { request, submission, count, note } = accepted;
-        let held = match self.requests.get(request) {
-            Some(Request::Submit(Submission { held, .. })) => *held,
-            _ => {
-                self.counters.strays += 1;
-                return;
-            }
+        let Some(Request::Submit(Submission { held, .. })) = self.requests.get(request) else {
+            self.counters.strays += 1;
+            return;
         };
+        let held = *held;
         self.requests.answer(request);
         if let Some(call) = held {
             return reply(call, Ok(Answered::Accepted { submission, count, note }), out);

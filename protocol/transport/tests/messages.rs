@@ -1,5 +1,7 @@
 //! Messages of all shapes, and peers that break the rules.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! Events and beats.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod common;
 
 use std::time::Instant;

@@ -16,7 +16,7 @@ mod windows;
 use crate::error::DemoError;
 use crate::profile::Profile;
 use crate::replica::WINDOWS;
-use crate::table::heading;
+use crate::table::{duration, heading};
 use font::Fonts;
 use label::Face;
 use scene::{Anchor, GREY, INK, Scene, Text};
@@ -118,10 +118,10 @@ fn header(scene: &mut Scene, profile: &Profile) {
     let title = format!("Free energy of a double well from {WINDOWS} umbrella windows");
     scene.text(Text::new(PANEL.0, 32.0, 18.0, title).face(Face::Bold).ink(INK));
     let subtitle = format!(
-        "{} of {WINDOWS} replicas, {:.2} μs of Langevin dynamics at {:.0} K in all, joined by WHAM. \
+        "{} of {WINDOWS} replicas, {} of Langevin dynamics at {:.0} K in all, joined by WHAM. \
          RMS error: {:.3} *k*_{{B}}*T*.",
         heading(profile.generations).replacen('g', "G", 1),
-        profile.simulated_ns / 1000.0,
+        duration(profile.simulated_ns),
         crate::model::TEMPERATURE_K,
         profile.rms_error,
     );

@@ -83,7 +83,11 @@ impl<'a> Timeline<'a> {
         if self.lane < NAMED {
             let middle = 0.5 * (self.frame.down.0 + self.frame.down.1);
             let count = format!("{} workers", self.rows.len());
-            scene.text(Text::new(PANEL.0 - 14.0, middle, NAME_SIZE, count).anchor(Anchor::Middle).upright());
+            scene.text(
+                Text::new(PANEL.0 - 14.0, middle, NAME_SIZE, count)
+                    .anchor(Anchor::Middle)
+                    .upright(),
+            );
         } else {
             self.rows.iter().for_each(|row| self.name(scene, fonts, row));
         }
