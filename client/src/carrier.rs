@@ -11,9 +11,9 @@ use scalems_protocol::event::Topic;
 use crate::array::ArrayCell;
 use crate::batch::{Batch, Listener};
 use crate::events::EventQueue;
-use crate::intake::TopicChange;
+use crate::intake::{TakenItem, TopicChange};
 use crate::machine::{
-    CallFault, CallKey, Config, Done, Input, Machine, Micros, Output, PackKey, SessionEnd, TaskFault, Update,
+    Call, CallFault, CallKey, Config, Done, Input, Machine, Micros, Output, Pack, PackKey, SessionEnd, TaskFault, Update,
 };
 use crate::pending::ReplyCell;
 use crate::result::UnclaimedResults;
@@ -53,6 +53,12 @@ pub struct Carrier {
     topics: BTreeMap<Topic, Vec<Arc<EventQueue>>>,
     out: Vec<Output>,
     told: Vec<Listener>,
+}
+
+/// What the machine is told of something that was taken up.
+enum Kept {
+    Pack(Pack),
+    Call(CallKey, Call),
 }
 
 /// Where the results of a pack go.
@@ -120,17 +126,12 @@ impl Carrier {
 
     fn take_up(&mut self, now: Micros, out: &mut Vec<Output>) {
         let taken = self.shared.take();
-        for (pack, batch) in taken.packs {
-            self.targets.insert(pack.key, Target::Batch(batch, pack.count));
-            self.machine.handle(now, Input::Submit(pack), out);
-        }
-        for (pack, cell) in taken.arrays {
-            self.targets.insert(pack.key, Target::Array(cell, pack.count));
-            self.machine.handle(now, Input::Submit(pack), out);
-        }
-        for (key, call, cell) in taken.calls {
-            self.replies.insert(key, cell);
-            self.machine.handle(now, Input::Call(key, call), out);
+        for item in taken.items {
+            let input = match self.keep(item) {
+                Kept::Pack(pack) => Input::Submit(pack),
+                Kept::Call(key, call) => Input::Call(key, call),
+            };
+            self.machine.handle(now, input, out);
         }
         for change in taken.topics {
             self.topic(now, change, out);
@@ -140,6 +141,24 @@ impl Carrier {
         }
         if let Some(reason) = taken.goodbye {
             self.machine.handle(now, Input::Goodbye { reason }, out);
+        }
+    }
+
+    /// Keeps what is waited for, and gives what the machine is told.
+    fn keep(&mut self, item: TakenItem) -> Kept {
+        match item {
+            TakenItem::Tasks(pack, batch) => {
+                self.targets.insert(pack.key, Target::Batch(batch, pack.count));
+                Kept::Pack(pack)
+            }
+            TakenItem::Array(pack, cell) => {
+                self.targets.insert(pack.key, Target::Array(cell, pack.count));
+                Kept::Pack(pack)
+            }
+            TakenItem::Call(key, call, cell) => {
+                self.replies.insert(key, cell);
+                Kept::Call(key, call)
+            }
         }
     }
 
@@ -273,10 +292,9 @@ impl Drop for Carrier {
         self.over(&end);
         // Nothing gets in from here on.
         let taken = self.shared.take();
-        let batches = taken.packs.into_iter().map(|(pack, batch)| (pack.key, Target::Batch(batch, pack.count)));
-        let arrays = taken.arrays.into_iter().map(|(pack, cell)| (pack.key, Target::Array(cell, pack.count)));
-        self.targets.extend(batches.chain(arrays));
-        self.replies.extend(taken.calls.into_iter().map(|(key, _, cell)| (key, cell)));
+        for item in taken.items {
+            self.keep(item);
+        }
         let fault = Done::Failed(Arc::new(TaskFault::SessionEnded(end.clone())));
         for target in std::mem::take(&mut self.targets).into_values() {
             match target {

@@ -29,9 +29,7 @@ const TASK_BYTES: u64 = 32;
 /// What has gathered since the last round.
 #[derive(Default)]
 pub(crate) struct Intake {
-    packs: Vec<Filling>,
-    arrays: Vec<(Pack, Arc<ArrayCell>)>,
-    calls: Vec<(CallKey, Call, Arc<ReplyCell>)>,
+    items: Vec<Item>,
     topics: Vec<TopicChange>,
     goodbye: Option<String>,
     over: Option<SessionEnd>,
@@ -40,6 +38,20 @@ pub(crate) struct Intake {
     capacity: u32,
     bytes: u64,
     woken: bool,
+}
+
+/// One thing that was put in; their order is kept.
+enum Item {
+    Tasks(Filling),
+    Array(Pack, Arc<ArrayCell>),
+    Call(CallKey, Call, Arc<ReplyCell>),
+}
+
+/// One thing that is taken up.
+pub(crate) enum TakenItem {
+    Tasks(Pack, Arc<Batch>),
+    Array(Pack, Arc<ArrayCell>),
+    Call(CallKey, Call, Arc<ReplyCell>),
 }
 
 /// A change in what is listened to.
@@ -64,9 +76,7 @@ struct Filling {
 /// What a round takes up.
 #[derive(Default)]
 pub(crate) struct Taken {
-    pub(crate) packs: Vec<(Pack, Arc<Batch>)>,
-    pub(crate) arrays: Vec<(Pack, Arc<ArrayCell>)>,
-    pub(crate) calls: Vec<(CallKey, Call, Arc<ReplyCell>)>,
+    pub(crate) items: Vec<TakenItem>,
     pub(crate) topics: Vec<TopicChange>,
     pub(crate) released: Vec<PackKey>,
     pub(crate) goodbye: Option<String>,
@@ -130,7 +140,7 @@ impl Filling {
 
 impl Intake {
     pub(crate) fn is_empty(&self) -> bool {
-        self.packs.is_empty() && self.arrays.is_empty() && self.calls.is_empty()
+        self.items.is_empty()
     }
 
     /// Bytes of tasks that have gathered.
@@ -155,16 +165,22 @@ impl Intake {
         self.check(shared, bytes)?;
         self.bytes += bytes as u64 + TASK_BYTES;
         let large = bytes > limits::INLINE_BYTES;
-        let open = self.packs.iter_mut().rev().take(OPEN_BATCHES);
-        let joined = open.filter(|_| !large).find(|filling| filling.takes(template, after, bytes));
+        // What was put in before a call stays before it, and what comes after it does not join that.
+        let open = self.items.iter_mut().rev().take(OPEN_BATCHES).map_while(|item| match item {
+            Item::Tasks(filling) => Some(Some(filling)),
+            Item::Array(..) => Some(None),
+            Item::Call(..) => None,
+        });
+        let joined = open.flatten().filter(|_| !large).find(|filling| filling.takes(template, after, bytes));
         let filling = if let Some(filling) = joined {
             filling
         } else {
             let alone = large || template.uid.is_some();
             let capacity = if alone { 1 } else { self.next_capacity() };
             let batch = Batch::new(self.new_pack(), capacity, Arc::clone(shared));
-            self.packs.push(Filling::new(batch, Arc::clone(template), after.to_vec()));
-            self.packs.last_mut().expect("it was pushed just now")
+            self.items.push(Item::Tasks(Filling::new(batch, Arc::clone(template), after.to_vec())));
+            let Some(Item::Tasks(filling)) = self.items.last_mut() else { unreachable!("it was pushed just now") };
+            filling
         };
         let place = filling.count;
         filling.count += 1;
@@ -193,7 +209,7 @@ impl Intake {
     ) -> Result<Arc<ArrayCell>, ClientError> {
         self.check(shared, 0)?;
         let (pack, cell) = make(self.new_pack());
-        self.arrays.push((pack, Arc::clone(&cell)));
+        self.items.push(Item::Array(pack, Arc::clone(&cell)));
         Ok(cell)
     }
 
@@ -204,7 +220,7 @@ impl Intake {
         }
         self.last_call += 1;
         let reply = Arc::new(ReplyCell::default());
-        self.calls.push((CallKey(self.last_call), call, Arc::clone(&reply)));
+        self.items.push(Item::Call(CallKey(self.last_call), call, Arc::clone(&reply)));
         Ok(reply)
     }
 
@@ -251,20 +267,21 @@ impl Shared {
             return Taken { released, ..Taken::default() };
         }
         self.set_settled(false);
-        let packs = std::mem::take(&mut intake.packs);
-        if let Some(last) = packs.last() {
+        let items = std::mem::take(&mut intake.items);
+        if let Some(Item::Tasks(last)) = items.last() {
             let used = last.count.next_power_of_two();
             intake.capacity = if last.count == last.batch.capacity() { 2 * used } else { used };
         }
-        let taken = Taken {
-            packs: Vec::with_capacity(packs.len()),
-            arrays: std::mem::take(&mut intake.arrays),
-            calls: std::mem::take(&mut intake.calls),
-            topics: std::mem::take(&mut intake.topics),
-            released,
-            goodbye: intake.goodbye.take(),
-        };
+        let (topics, goodbye) = (std::mem::take(&mut intake.topics), intake.goodbye.take());
         drop(intake);
-        Taken { packs: packs.into_iter().map(Filling::into_pack).collect(), ..taken }
+        let items = items.into_iter().map(|item| match item {
+            Item::Tasks(filling) => {
+                let (pack, batch) = filling.into_pack();
+                TakenItem::Tasks(pack, batch)
+            }
+            Item::Array(pack, cell) => TakenItem::Array(pack, cell),
+            Item::Call(key, call, cell) => TakenItem::Call(key, call, cell),
+        });
+        Taken { items: items.collect(), topics, released, goodbye }
     }
 }

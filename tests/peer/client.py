@@ -43,10 +43,13 @@ class Client:
         return self
 
     def __exit__(self, *_):
+        # An unnamed session ends with its client, so nothing of a check is left for the next one.
+        if self.resume and self.socket.poll(0, zmq.POLLOUT):
+            self.say("goodbye", reason="the check is over")
         self.close()
 
     def close(self):
-        self.context.destroy(linger=0)
+        self.context.destroy(linger=1000)
 
     def connect(self, routing_id=None):
         """Opens the connection, anew if there is one."""
@@ -62,7 +65,7 @@ class Client:
             raise Trouble("the agent cannot be reached")
         self.socket.send_multipart([header, *blobs], copy=False)
 
-    def say(self, kind, *blobs, **fields):
+    def say(self, kind, /, *blobs, **fields):
         self.send(wire.pack(kind, **fields), *blobs)
 
     # Receiving

@@ -3,6 +3,8 @@
 import time
 import traceback
 
+import wire
+
 
 class Skip(Exception):
     """A check that cannot be made here, and why."""
@@ -20,7 +22,7 @@ def run(checks):
             outcome, why = "skip", str(skipped)
         except Exception as error:  # whatever a check meets is its failure, and the next one still runs
             outcome, why = "FAIL", f"{type(error).__name__}: {error}"
-            if not type(error).__name__ == "Trouble":
+            if not isinstance(error, wire.Trouble):
                 why += "\n" + traceback.format_exc()
         counts[outcome] += 1
         print(f"{outcome:4} {name} ({time.monotonic() - begun:.2f} s){': ' + why if why else ''}", flush=True)

@@ -239,8 +239,10 @@ def messages_to_clients_are_within_limits(pilot):
         client.hello()
         request = client.next_request
         items = [bytes([97 + number % 26]) * 4_000 for number in range(400)]
-        number = client.batch("peer.fail", items, streaming=True)["submission"]
+        client.batch("peer.fail", items, streaming=True)
         client.until(lambda: len(client.pushed(request)) == 400, "400 results with long errors")
+        number = client.batch("peer.fail", items)["submission"]
+        client.wait(number)
         same(len(client.results(number)), 400, "the same, asked for")
         rows = [row for page in client.pages("tasks", picked(number)) for row in page["rows"]]
         same(sum(len(wire.offsets(row["run"])) for row in rows), 400, "the same, listed")

@@ -24,7 +24,7 @@ class Trouble(Exception):
     """Something is not as the specification says."""
 
 
-def pack(kind, **fields):
+def pack(kind, /, **fields):
     """A header of this type."""
     return msgpack.packb({"v": VERSION, "type": kind, **fields})
 

@@ -142,7 +142,7 @@ class Worker:
 
     # Messages
 
-    def send(self, kind, *blobs, **fields):
+    def send(self, kind, /, *blobs, **fields):
         self.socket.send_multipart([wire.pack(kind, **fields), *blobs])
 
     def take(self, message, blobs):
@@ -252,7 +252,7 @@ class Worker:
     def report(self):
         """Numbers all news, and takes it over into the hash."""
         while self.started or self.returned or self.finished:
-            keys = sorted(self.finished)[:512]
+            keys = self.next_results()
             blobs, groups = self.groups(keys)
             runs = [[run_of(key) for key in some[:1024]] for some in (self.started, self.returned)]
             self.sent += 1
@@ -263,6 +263,17 @@ class Worker:
                 self.leases.pop(key, None)
                 self.counted.pop(key, None)
             del self.started[:1024], self.returned[:1024]
+
+    def next_results(self):
+        """As many results as a report has room for: their errors lie in the header, which has its limits."""
+        keys, room = [], wire.HEADER_BYTES // 2
+        for key in sorted(self.finished)[:512]:
+            error = self.finished[key].error or {"message": ""}
+            room -= 512 + len(error["message"].encode())
+            if room < 0:
+                break
+            keys.append(key)
+        return keys
 
     def groups(self, keys):
         """Results as groups: neighbours that ended well become one with a column."""

@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What the tests of the whole system are made of.
+//!
+//! [`sim`] runs the production machines of clients, agent and workers in one thread, under a seed that
+//! decides all that happens to them.
+
+pub mod sim;

@@ -2,7 +2,9 @@
 
 mod args;
 mod commands;
+mod demo;
 mod exit;
+mod print;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,12 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Pilot(command) => commands::pilot::run(context, command),
         Command::Worker(command) => commands::worker::run(context, command),
+        Command::Submit(args) => commands::submit::run(context, &args),
+        Command::Task(command) => commands::task::run(context, &command),
+        Command::Wait(args) => commands::wait::run(context, &args),
+        Command::Logs(args) => commands::logs::run(context, &args),
+        Command::Bench(_) => anyhow::bail!("not here yet"),
+        Command::Demo(args) => demo::run(&args),
         Command::DemoReplica(args) => {
             let summary = scalems_demo::run_replica(&args)?;
             println!("{summary}");
@@ -57,6 +65,5 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
             }
             Ok(Exit::Well)
         }
-        _ => anyhow::bail!("not here yet"),
     }
 }

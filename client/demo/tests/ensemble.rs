@@ -1,5 +1,7 @@
 //! The whole ensemble in small: two generations of all windows, their analysis and the picture.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
 use std::fs;
 use std::path::Path;
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use scalems_protocol::client::{Durable, ClientToAgent};
+use bytes::{BufMut, BytesMut};
+use scalems_protocol::client::Durable;
 use scalems_protocol::error::{Code, Refusal, TaskError};
 use scalems_protocol::group::Data;
 use scalems_protocol::task::{After, Template};
@@ -149,8 +149,8 @@ impl Machine {
                 }
             };
             let sent = match entry.pack.shape {
-                Shape::Array { first, step } => self.send_array(now, key, (first, step), after, out),
-                Shape::Batch => self.window.held_until(now).is_none() && self.send_batch(lane, key, after, out),
+                Shape::Array { first, step } => self.send_array(now, key, (first, step), after),
+                Shape::Batch => self.window.held_until(now).is_none() && self.send_batch(lane, key, after),
             };
             if !sent {
                 break;
@@ -166,7 +166,6 @@ impl Machine {
         key: PackKey,
         (first, step): (u32, u32),
         after: Vec<After>,
-        out: &mut Vec<Output>,
     ) -> bool {
         let entry = self.packs.get(key).expect("what is queued is known");
         let (count, data) = (entry.pack.count, entry.pack.data.clone());
@@ -180,18 +179,18 @@ impl Machine {
         let segments = vec![Segment { pack: key, lo: 0, count, at: 0 }];
         let bytes = data.bytes.len() as u64;
         let submission = Submission { template, count, first, step, data, held: None };
-        self.send_submission(submission, segments, bytes, windowed, out);
+        self.send_submission(submission, segments, bytes, windowed);
         true
     }
 
     /// Sends the first batch of a queue, if there is room for one that is worth it.
-    fn send_batch(&mut self, lane: Lane, first: PackKey, after: Vec<After>, out: &mut Vec<Output>) -> bool {
+    fn send_batch(&mut self, lane: Lane, first: PackKey, after: Vec<After>) -> bool {
         let Some(batch) = self.gather(lane, first) else { return false };
         let data = assemble(&self.packs, &batch);
         let template = with_after(&self.packs.get(first).expect("it was gathered").pack.template, after);
         let count = batch.count;
         let submission = Submission { template, count, first: 0, step: 1, data, held: None };
-        self.send_submission(submission, batch.segments, batch.bytes, true, out);
+        self.send_submission(submission, batch.segments, batch.bytes, true);
         true
     }
 
@@ -201,7 +200,6 @@ impl Machine {
         segments: Vec<Segment>,
         bytes: u64,
         windowed: bool,
-        out: &mut Vec<Output>,
     ) {
         let request = self.requests.next();
         for segment in &segments {
@@ -210,8 +208,7 @@ impl Machine {
             self.packs.sent(pack, part);
         }
         self.window.open(request, segments, submission.count, bytes, windowed);
-        let (message, blobs): (ClientToAgent, Vec<Bytes>) = self.requests.push(Request::Submit(submission));
-        out.push(Output::Send(message, blobs));
+        self.outbox.push(self.requests.push(Request::Submit(submission)));
     }
 
     /// Gathers individual tasks with the template and the dependencies of the first pack of a queue, as many

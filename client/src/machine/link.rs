@@ -21,8 +21,6 @@ pub(super) struct Link {
     /// Since when there is no attachment.
     away_since: Micros,
     heard: Micros,
-    /// Whether there was a welcome that nothing has been sent after.
-    news: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +40,6 @@ impl Link {
             first_hellos: 0,
             away_since: now,
             heard: now,
-            news: false,
         }
     }
 
@@ -89,11 +86,6 @@ impl Link {
         self.known.as_ref().map(|known| known.session)
     }
 
-    /// Whether the agent has to be sent what it may not have. Tells it once.
-    pub(super) fn take_news(&mut self) -> bool {
-        std::mem::take(&mut self.news)
-    }
-
     fn patience(&self, config: &Config) -> Micros {
         if self.known.is_some() { config.give_up_us } else { config.connect_us }
     }
@@ -118,6 +110,12 @@ impl Link {
 }
 
 impl Machine {
+    /// The attachment cannot be relied on. Once there is a welcome everything is said again.
+    pub(super) fn greet(&mut self, now: Micros) {
+        self.link.greet(now);
+        self.outbox.clear();
+    }
+
     /// Hello, if it is due.
     pub(super) fn hello(&mut self, now: Micros) -> Option<ClientToAgent> {
         let link = &mut self.link;
@@ -171,9 +169,9 @@ impl Machine {
             return;
         }
         self.link.attached = true;
-        self.link.news = true;
         self.link.away_since = now;
         self.counters.attached += 1;
+        self.send_again();
         let (tasks, bytes) = welcome.window;
         self.window.bound(tasks.min(self.config.window_tasks), bytes.min(self.config.window_bytes));
         out.push(Output::Attached(Attached {
@@ -192,7 +190,7 @@ impl Machine {
         if refusal.code == Code::HelloFirst {
             // The agent does not know this connection: it saw a break that was not seen here. What it refused
             // is sent again after its welcome.
-            return self.link.greet(now);
+            return self.greet(now);
         }
         if let Some(request) = request {
             return self.request_refused(now, request, refusal, out);

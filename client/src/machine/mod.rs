@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scalems_protocol::client::{Acknowledge, AgentToClient, Goodbye};
+use scalems_protocol::client::{Acknowledge, AgentToClient, ClientToAgent, Goodbye};
 
 use asks::{Asker, Asks};
 use backlog::Queues;
@@ -69,6 +69,8 @@ pub struct Machine {
     requests: Requests,
     /// Requests that have no number yet.
     unnumbered: VecDeque<Request>,
+    /// What the next flush sends. Everything in it is kept elsewhere until it is answered.
+    outbox: Vec<(ClientToAgent, Vec<Bytes>)>,
     jobs: BTreeMap<CallKey, Job>,
     /// Whether something happened that jobs wait for.
     jobs_stirred: bool,
@@ -109,6 +111,7 @@ impl Machine {
             window,
             requests: Requests::default(),
             unnumbered: VecDeque::new(),
+            outbox: Vec::new(),
             jobs: BTreeMap::new(),
             jobs_stirred: false,
             asks: Asks::default(),
@@ -127,8 +130,14 @@ impl Machine {
             Input::Release(pack) => self.packs.release(pack),
             Input::Call(key, call) => self.call(now, key, call, out),
             _ if self.over.is_some() => {}
-            Input::Connected => self.link.connected(now),
-            Input::Disconnected => self.link.disconnected(now),
+            Input::Connected => {
+                self.link.connected(now);
+                self.outbox.clear();
+            }
+            Input::Disconnected => {
+                self.link.disconnected(now);
+                self.outbox.clear();
+            }
             Input::Message(message, blobs) => self.message(now, message, blobs, out),
             Input::Event(event) => {
                 if let Some(topic) = self.topics.event(event, out) {
@@ -165,15 +174,9 @@ impl Machine {
         if !self.link.is_attached() || self.over.is_some() {
             return;
         }
-        if self.link.take_news() {
-            self.send_again(out);
-        }
-        while self.requests.has_room() {
-            let Some(request) = self.unnumbered.pop_front() else { break };
-            let (message, blobs) = self.requests.push(request);
-            out.push(Output::Send(message, blobs));
-        }
+        self.send_calls();
         self.send_packs(now, out);
+        out.extend(self.outbox.drain(..).map(|(message, blobs)| Output::Send(message, blobs)));
         self.asks.send(now, out);
         // After the requests: what depends on a task that has just ended is not sent as depending on it, and
         // what was sent before is at the agent before it learns that it need not remember the task.
@@ -267,18 +270,38 @@ impl Machine {
         match call {
             Call::Held { template, count, first, step, data } => {
                 let submission = Submission { template, count, first, step, data, held: Some(key) };
-                self.unnumbered.push_back(Request::Submit(submission));
+                self.request(now, Request::Submit(submission), out);
             }
             Call::Cancel { select, strength, reason } => {
-                self.unnumbered.push_back(Request::Cancel { select, strength, reason, call: key, chosen: None });
+                self.request(now, Request::Cancel { select, strength, reason, call: key, chosen: None }, out);
             }
             Call::CancelTasks { tasks, strength, reason } => {
                 self.jobs.insert(key, Job::new(tasks, strength, reason));
                 self.jobs_stirred = true;
             }
-            Call::Forget { select } => self.unnumbered.push_back(Request::Forget { select, call: key }),
+            Call::Forget { select } => self.request(now, Request::Forget { select, call: key }, out),
             Call::Ask { question, timeout_us } => self.asks.ask(now, key, question, timeout_us),
             Call::Stop { worker, drain_ms, timeout_us } => self.asks.stop(now, key, worker, drain_ms, timeout_us),
+        }
+    }
+
+    /// Takes a request in after what was handed in before it, as far as that can go now: who cancels
+    /// everything means the tasks that were submitted just before.
+    fn request(&mut self, now: Micros, request: Request, out: &mut Vec<Output>) {
+        if self.link.is_attached() {
+            self.send_packs(now, out);
+        }
+        self.unnumbered.push_back(request);
+        if self.link.is_attached() {
+            self.send_calls();
+        }
+    }
+
+    /// Numbers what was asked for, as far as the agent keeps answers.
+    fn send_calls(&mut self) {
+        while self.requests.has_room() {
+            let Some(request) = self.unnumbered.pop_front() else { break };
+            self.outbox.push(self.requests.push(request));
         }
     }
 
@@ -314,9 +337,10 @@ impl Machine {
         }
     }
 
-    /// Sends everything again that the agent may not have.
-    fn send_again(&mut self, out: &mut Vec<Output>) {
-        out.extend(self.requests.again().map(|(message, blobs)| Output::Send(message, blobs)));
+    /// Says everything again that the agent may not have.
+    fn send_again(&mut self) {
+        self.outbox.clear();
+        self.outbox.extend(self.requests.again());
         self.asks.again();
     }
 
@@ -331,6 +355,7 @@ impl Machine {
         }
         self.packs.stirred.clear();
         self.queues.clear();
+        self.outbox.clear();
         self.window.clear();
         let fault = || Err(CallFault::SessionEnded(end.clone()));
         let requests: Vec<Request> = self.requests.drain().chain(self.unnumbered.drain(..)).collect();

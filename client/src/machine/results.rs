@@ -125,7 +125,7 @@ impl Machine {
         if results.delivery > self.taken + 1 {
             // One is missing: hello names the last one, and those after it are sent again.
             self.counters.strays += 1;
-            return self.link.greet(now);
+            return self.greet(now);
         }
         self.taken = results.delivery;
         self.jobs_stirred = true;

@@ -11,7 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Context;
 use crate::args::{WorkerCommand, WorkerStartArgs};
+use super::connect;
 use crate::exit::Exit;
+use crate::print;
 
 /// The first signal lets running tasks end for so long.
 const SIGNAL_DRAIN: Duration = Duration::from_secs(10);
@@ -19,8 +21,53 @@ const SIGNAL_DRAIN: Duration = Duration::from_secs(10);
 pub(crate) fn run(context: &Context, command: WorkerCommand) -> anyhow::Result<Exit> {
     match command {
         WorkerCommand::Start(args) => start(context, &args),
-        _ => anyhow::bail!("not here yet"),
+        WorkerCommand::List => list(context),
+        WorkerCommand::Info { worker } => info(context, worker),
+        WorkerCommand::Stop { worker, drain } => {
+            connect(context)?.stop(Some(worker), drain)?;
+            Ok(Exit::Well)
+        }
     }
+}
+
+fn list(context: &Context) -> anyhow::Result<Exit> {
+    let rows = connect(context)?.ask_workers()?;
+    let head = ["worker", "name", "host", "process", "state", "resources", "ahead", "running", "ended"];
+    print::rows(context.output, &head, &rows, |row| {
+        vec![
+            row.worker.to_string(),
+            row.name.clone(),
+            row.host.clone(),
+            row.pid.to_string(),
+            row.state.clone(),
+            print::resources(&row.resources),
+            row.leases.0.to_string(),
+            row.leases.1.to_string(),
+            row.ended.to_string(),
+        ]
+    })?;
+    Ok(Exit::Well)
+}
+
+fn info(context: &Context, number: u64) -> anyhow::Result<Exit> {
+    let rows = connect(context)?.ask_workers()?;
+    let Some(row) = rows.into_iter().find(|row| row.worker == number) else {
+        anyhow::bail!("the pilot has no worker {number}; `scalems worker list` shows them");
+    };
+    let lines = [
+        ("worker", row.worker.to_string()),
+        ("name", row.name.clone()),
+        ("host", row.host.clone()),
+        ("process", row.pid.to_string()),
+        ("state", row.state.clone()),
+        ("resources", print::resources(&row.resources)),
+        ("leases", format!("{} ahead, {} running", row.leases.0, row.leases.1)),
+        ("ended", format!("{} tasks", row.ended)),
+        ("heard", format!("{} ago", print::time(row.silent_ms))),
+        ("beats", format!("{} equal, {} different", row.beats.0, row.beats.1)),
+    ];
+    print::one(context.output, &row, &lines)?;
+    Ok(Exit::Well)
 }
 
 fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {

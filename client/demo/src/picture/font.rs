@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn the_font_has_every_letter_that_the_picture_uses() {
         let fonts = Fonts::bundled();
-        for c in "−±–μγ‑·×…ÅΔ".chars().filter(|c| *c != '‑') {
+        for c in "−±–μ·×…".chars() {
             for face in [Face::Regular, Face::Bold] {
                 assert!(fonts.face(face).glyph_index(c).is_some(), "{c:?}");
             }

@@ -1,0 +1,159 @@
+//! `scalems submit`.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use scalems_client::protocol::program::{EXECUTABLE, Program, SHELL, Stdin};
+use scalems_client::protocol::select::Selector;
+use scalems_client::protocol::task::{Needs, Policy, Template};
+use scalems_client::{Indices, Task};
+
+use super::{connect, wait};
+use crate::Context;
+use crate::args::{Output, SubmitArgs};
+use crate::exit::Exit;
+use crate::print;
+
+/// Without a time limit of its own a wait lasts as long as one may; it is renewed.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+/// What may come in by `--stdin -`: it travels with each task.
+const STDIN_BYTES: u64 = 64 << 20;
+
+pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> {
+    let task = task(args)?;
+    let (first, count, step) = args.array.unwrap_or((0, 1, 1));
+    let session = connect(context)?;
+    let held = session.submit_held(&task, Indices { first, step, count })?;
+    if let Some(note) = &held.note {
+        eprintln!("scalems: {note}");
+    }
+    match context.output {
+        Output::Human if args.wait => {}
+        Output::Human => {
+            let tasks = if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
+            let number = held.submission;
+            print::out(&format!("submission {number}: {tasks}; `scalems wait {number}` waits, `scalems logs {number}` shows\n"))?;
+        }
+        Output::Quiet => print::out(&format!("{}\n", held.submission))?,
+        Output::Json | Output::Jsonl => {
+            print::out(&format!("{}\n", serde_json::json!({"submission": held.submission, "count": count})))?;
+        }
+    }
+    if !args.wait {
+        return Ok(Exit::Well);
+    }
+    let select = Selector::submission(held.submission);
+    let ended = wait::until_ended(&session, &select, args.timeout.unwrap_or(LONGEST), context.output)?;
+    if matches!(ended, Exit::Well | Exit::Failed) && context.output == Output::Human {
+        super::logs::print(&session, &select, false)?;
+        super::logs::print(&session, &select, true)?;
+        wait::explain_failures(&session, &select)?;
+    }
+    Ok(ended)
+}
+
+fn task(args: &SubmitArgs) -> anyhow::Result<Task> {
+    let mut labels = std::collections::BTreeMap::new();
+    for label in &args.label {
+        let (key, value) = label.split_once('=').with_context(|| format!("{label:?} is no label: write KEY=VALUE"))?;
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    if args.shell && args.command.len() != 1 {
+        bail!("--shell takes one argument, the command line; quote it");
+    }
+    for text in &args.command {
+        check_placeholders(text)?;
+    }
+    let template = Template {
+        mode: if args.shell { SHELL } else { EXECUTABLE }.into(),
+        needs: Needs {
+            ranks: 1,
+            cores_per_rank: args.cores,
+            gpus_per_rank: args.gpus,
+            mem_per_rank: args.memory,
+            named: std::collections::BTreeMap::new(),
+        },
+        policy: Policy {
+            priority: args.priority,
+            retries: args.retries,
+            backoff_ms: ms(args.backoff),
+            time_limit_ms: args.time_limit.map_or(0, ms),
+            deadline_ms: args.deadline.map_or(0, ms),
+            ..Policy::default()
+        },
+        after: args.after.clone(),
+        name: args.name.clone(),
+        labels,
+        ..Template::default()
+    };
+    let program = program(args)?;
+    let data = rmp_serde::to_vec_named(&program).context("encode the program")?;
+    Ok(Task::from_template(template).data(data))
+}
+
+fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
+    let here = std::env::current_dir().context("find out which directory this is")?;
+    let absolute = |path: &Path| here.join(path).display().to_string();
+    let mut env = std::collections::BTreeMap::new();
+    for variable in &args.env {
+        let (name, value) = match variable.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => {
+                let value = std::env::var(variable).with_context(|| format!("--env {variable}: it is not set here"))?;
+                (variable.as_str(), value)
+            }
+        };
+        env.insert(name.to_owned(), value);
+    }
+    let stdin = match args.stdin.as_deref() {
+        None => Stdin::Null,
+        Some("-") => {
+            let mut data = Vec::new();
+            std::io::stdin().take(STDIN_BYTES + 1).read_to_end(&mut data).context("read standard input")?;
+            anyhow::ensure!(data.len() as u64 <= STDIN_BYTES, "more than 64 MiB came in: use a file");
+            Stdin::Data(data.into())
+        }
+        Some(file) => Stdin::File(absolute(Path::new(file))),
+    };
+    let cwd = match &args.cwd {
+        _ if args.own_dir => None,
+        Some(dir) => Some(absolute(dir)),
+        None => Some(here.display().to_string()),
+    };
+    Ok(Program {
+        argv: args.command.clone(),
+        env,
+        cwd,
+        stdin,
+        stdout: args.stdout.clone(),
+        stderr: args.stderr.clone(),
+    })
+}
+
+/// Refuses a placeholder that nothing fills before anything is submitted.
+fn check_placeholders(text: &str) -> anyhow::Result<()> {
+    const KNOWN: [&str; 5] = ["INDEX", "TASK", "SUBMISSION", "ATTEMPT", "CWD"];
+    let mut rest = text;
+    while let Some(at) = rest.find("%{") {
+        let escaped = rest[..at].ends_with('%');
+        rest = &rest[at + 2..];
+        if escaped {
+            continue;
+        }
+        let name = rest.split_once('}').map(|(name, _)| name);
+        if !name.is_some_and(|name| KNOWN.contains(&name)) {
+            let shown = name.map_or_else(|| "%{".to_owned(), |name| format!("%{{{name}}}"));
+            bail!(
+                "{shown} in {text:?} is no placeholder [wrong_placeholder]: there are {}; write %%{{ for the text itself",
+                KNOWN.map(|name| format!("%{{{name}}}")).join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

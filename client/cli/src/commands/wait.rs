@@ -1,0 +1,118 @@
+//! `scalems wait`, and waiting with a bar.
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use scalems_client::protocol::client::{Counts, Page};
+use scalems_client::protocol::error::Code;
+use scalems_client::protocol::select::Selector;
+use scalems_client::protocol::state::TaskState;
+use scalems_client::{ClientError, Session};
+
+use super::connect;
+use super::submit::LONGEST;
+use crate::Context;
+use crate::args::{Output, WaitArgs};
+use crate::exit::Exit;
+use crate::print;
+
+/// One wait at the agent: the bar moves at least this often.
+const LOOK: Duration = Duration::from_millis(500);
+/// How many failures are explained.
+const FAILURES: usize = 5;
+
+pub(crate) fn run(context: &Context, args: &WaitArgs) -> anyhow::Result<Exit> {
+    let session = connect(context)?;
+    let exit = until_ended(&session, &args.select, args.timeout.unwrap_or(LONGEST), context.output)?;
+    if exit == Exit::Failed && context.output == Output::Human {
+        explain_failures(&session, &args.select)?;
+    }
+    Ok(exit)
+}
+
+/// Waits until all selected tasks have ended, with a bar if there is a terminal to draw it on.
+pub(crate) fn until_ended(
+    session: &Session,
+    select: &Selector,
+    timeout: Duration,
+    output: Output,
+) -> anyhow::Result<Exit> {
+    let until = Instant::now() + timeout;
+    let bar = output == Output::Human && std::io::stderr().is_terminal();
+    let bar = if bar { bar_for(counts(session, select)?.total()) } else { ProgressBar::hidden() };
+    let counts = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // Without a bar to move there is nothing to look at in between.
+        let step = if bar.is_hidden() { left } else { left.min(LOOK) };
+        match session.ask_wait(select.clone(), step) {
+            Ok(counts) => break counts,
+            Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::TimedOut => {}
+            Err(ClientError::TimedOut { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() >= until {
+            bar.abandon();
+            eprintln!("scalems: not all have ended within {timeout:?}; they go on");
+            return Ok(Exit::TimedOut);
+        }
+        let now = counts(session, select)?;
+        bar.set_position(now.finished());
+        bar.set_message(summary(&now));
+    };
+    bar.finish_and_clear();
+    match output {
+        Output::Human => eprintln!("{}", summary(&counts)),
+        Output::Json | Output::Jsonl => print::out(&format!("{}\n", serde_json::to_string(&counts)?))?,
+        Output::Quiet => {}
+    }
+    Ok(if counts.failed + counts.canceled > 0 { Exit::Failed } else { Exit::Well })
+}
+
+fn bar_for(total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:40}] {pos}/{len} {msg}")
+        .expect("invariant: the template is right");
+    ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style.progress_chars("=> "))
+}
+
+/// The selected tasks by state.
+fn counts(session: &Session, select: &Selector) -> Result<Counts, ClientError> {
+    let mut counts = Counts::default();
+    let mut after = None;
+    loop {
+        let listing = session.ask_tasks(Page { select: select.clone(), after, rows: 0 })?;
+        for row in listing.rows {
+            *counts.of(row.state) += u64::from(row.run.count());
+        }
+        after = listing.next;
+        if after.is_none() {
+            return Ok(counts);
+        }
+    }
+}
+
+fn summary(counts: &Counts) -> String {
+    let parts = [
+        (counts.done, "done"),
+        (counts.failed, "failed"),
+        (counts.canceled, "canceled"),
+        (counts.running, "running"),
+        (counts.leased + counts.ready, "to run"),
+        (counts.waiting, "waiting"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Says why the first of the failed tasks failed.
+pub(crate) fn explain_failures(session: &Session, select: &Selector) -> anyhow::Result<()> {
+    let listing = session.ask_tasks(Page { select: select.clone(), after: None, rows: 0 })?;
+    let bad = listing.rows.iter().filter(|row| matches!(row.state, TaskState::Failed | TaskState::Canceled));
+    for row in bad.take(FAILURES) {
+        let why = row.error.as_ref().map_or_else(|| row.state.name().to_owned(), ToString::to_string);
+        let index = row.indices.0 + row.indices.1 * row.run.lo;
+        let more = if row.run.count() > 1 { format!(" and {} more", row.run.count() - 1) } else { String::new() };
+        eprintln!("task {}.{index}{more}: {}", row.run.submission, print::safe(&why));
+    }
+    Ok(())
+}

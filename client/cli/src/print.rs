@@ -1,0 +1,130 @@
+//! Printing: tables for people, JSON for programs. What tasks and users wrote never reaches the terminal
+//! unescaped.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::args::Output;
+
+/// Prints rows: a table for people, JSON for programs, the first column for scripts.
+pub(crate) fn rows<T: Serialize>(
+    output: Output,
+    head: &[&str],
+    rows: &[T],
+    cells: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
+    match output {
+        Output::Human => out(&table(head, &rows.iter().map(&cells).collect::<Vec<_>>())),
+        Output::Json => out(&format!("{}\n", serde_json::to_string_pretty(rows)?)),
+        Output::Jsonl => {
+            for row in rows {
+                out(&format!("{}\n", serde_json::to_string(row)?))?;
+            }
+            Ok(())
+        }
+        Output::Quiet => {
+            for row in rows {
+                out(&format!("{}\n", cells(row).first().map_or("", String::as_str)))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Prints one thing: lines for people, JSON for programs.
+pub(crate) fn one<T: Serialize>(output: Output, value: &T, lines: &[(&str, String)]) -> anyhow::Result<()> {
+    match output {
+        Output::Human => {
+            let wide = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+            let mut text = String::new();
+            for (name, value) in lines {
+                writeln!(text, "{name:wide$}  {}", safe(value))?;
+            }
+            out(&text)
+        }
+        Output::Json => out(&format!("{}\n", serde_json::to_string_pretty(value)?)),
+        Output::Jsonl => out(&format!("{}\n", serde_json::to_string(value)?)),
+        Output::Quiet => out(&format!("{}\n", lines.first().map_or("", |(_, value)| value))),
+    }
+}
+
+/// Writes to standard output. A reader that has gone, such as `head`, ends the program quietly.
+pub(crate) fn out(text: &str) -> anyhow::Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// As [`out`], for what is not text.
+pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
+}
+
+/// A table whose columns are as wide as they have to be.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| safe(cell)).collect()).collect();
+    let wide = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([head.get(column).map_or(0, |head| head.len())]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(wide).collect();
+    let mut text = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells = cells.zip(&widths).map(|(cell, wide)| format!("{cell:<wide$}", wide = *wide));
+        let joined = cells.collect::<Vec<_>>().join("  ");
+        text.push_str(joined.trim_end());
+        text.push('\n');
+    };
+    line(&mut head.iter().copied());
+    for row in &rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+    text
+}
+
+/// Escapes what could move the cursor or change colours.
+pub(crate) fn safe(text: &str) -> String {
+    if text.chars().all(|c| !c.is_control()) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// A time in the shortest fitting unit.
+pub(crate) fn time(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", ms as f64 / 1_000.0),
+        60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms / 1_000 % 60),
+        _ => format!("{}h{:02}m", ms / 3_600_000, ms / 60_000 % 60),
+    }
+}
+
+/// Resources by kind: kind, total, in use.
+pub(crate) fn resources(resources: &[(String, u64, u64)]) -> String {
+    let parts = resources.iter().map(|(kind, total, used)| match kind.as_str() {
+        "memory" => format!("memory {used}/{total} MiB"),
+        kind => format!("{kind} {used}/{total}"),
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_unescaped() {
+        assert_eq!(safe("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(safe("größe"), "größe");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_have_to_be() {
+        let rows = [vec!["1".to_owned(), "done".to_owned()], vec!["10".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&["id", "state"], &rows), "id  state\n1   done\n10  x\n");
+    }
+}

@@ -1,0 +1,284 @@
+//! What happened at the agent, and whether it was as promised: the contract of `docs/guarantees.md`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use scalems_core::{Action, Input};
+use scalems_protocol::client::{
+    Accepted, AgentToClient, ClientToAgent, NamedClientToAgent as Named, Results, Submit,
+};
+use scalems_protocol::group::{Data, ResultGroup};
+use scalems_protocol::task::After;
+use scalems_protocol::worker::{AgentToWorker, Lease, WorkerToAgent};
+use scalems_protocol::{Code, Ending, Origin, TaskState, limits};
+
+use super::programs;
+
+/// One task: submission and offset.
+pub type Task = (u64, u32);
+
+/// A submission as the agent was asked for it.
+#[derive(Debug)]
+pub struct Known {
+    /// The request.
+    pub submit: Submit,
+    /// Its data.
+    pub data: Data,
+    /// The number that it was given, once that is seen.
+    pub number: Option<u64>,
+}
+
+/// What has happened.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Submissions by where they came from.
+    pub known: BTreeMap<(u64, u64), Known>,
+    /// Where submissions came from.
+    pub numbers: BTreeMap<u64, (u64, u64)>,
+    /// The seats of connections.
+    pub seats: BTreeMap<u32, u64>,
+    /// The highest attempt that each task was leased under.
+    leased: BTreeMap<Task, u32>,
+    /// Attempts whose failure was reported.
+    failed: BTreeMap<Task, BTreeSet<u32>>,
+    /// Attempts that were started anywhere.
+    started: BTreeSet<(u64, u32, u32)>,
+    /// How tasks ended, as clients were told.
+    told: BTreeMap<Task, (Ending, u32)>,
+    /// Tasks as they were last seen in the agent: state and attempt.
+    pub seen: BTreeMap<u64, Vec<(TaskState, u32)>>,
+    /// Submissions that somebody asked to be forgotten.
+    forgotten: BTreeSet<u64>,
+    /// Bytes of deliveries that are not acknowledged, by seat.
+    unacknowledged: BTreeMap<u64, VecDeque<(u64, u64)>>,
+    /// Submissions with dependencies that were leased in this round, and the offsets.
+    pub dependent: Vec<(u64, u32, u32)>,
+    /// What was not as promised.
+    pub violations: Vec<String>,
+}
+
+impl History {
+    /// Notes something that must not be.
+    pub fn violation(&mut self, what: String) {
+        if self.violations.len() < 8 {
+            self.violations.push(what);
+        }
+    }
+
+    /// The submission that a number stands for.
+    pub fn submission(&self, number: u64) -> Option<&Known> {
+        self.known.get(self.numbers.get(&number)?)
+    }
+
+    /// Something is about to be handed to the agent.
+    pub fn input(&mut self, input: &Input) {
+        match input {
+            Input::Client { peer, message: ClientToAgent::Named(message), blobs, .. } => {
+                let Some(seat) = self.seats.get(&peer.0).copied() else { return };
+                match message {
+                    Named::Submit(submit) => self.submitted(seat, submit, blobs),
+                    Named::Acknowledge(ack) => self.acknowledged(seat, ack.delivery),
+                    Named::Forget(forget) => {
+                        self.forgotten.extend(forget.select.picks.iter().flat_map(|pick| pick.first..=pick.last));
+                    }
+                    _ => {}
+                }
+            }
+            Input::Worker { message: WorkerToAgent::Report(report), .. } => {
+                for group in report.results.iter().filter(|group| group.ending == Ending::Failed) {
+                    for offset in group.run.lo..group.run.hi {
+                        self.failed.entry((group.run.submission, offset)).or_default().insert(group.run.attempt);
+                    }
+                }
+            }
+            Input::ClientGone(peer) => {
+                self.seats.remove(&peer.0);
+            }
+            _ => {}
+        }
+    }
+
+    fn submitted(&mut self, seat: u64, submit: &Submit, blobs: &[Bytes]) {
+        let data = Data { bytes: blobs.first().cloned().unwrap_or_default(), ends: submit.ends.clone() };
+        let known = Known { submit: submit.clone(), data, number: None };
+        if let Some(before) = self.known.insert((seat, submit.request), known) {
+            let now = &self.known[&(seat, submit.request)];
+            let same = Submit { low_water: 0, ..before.submit.clone() } == Submit { low_water: 0, ..submit.clone() };
+            if !same || before.data != now.data {
+                self.violation(format!("request {} of seat {seat} came again with other content", submit.request));
+            }
+            self.known.insert((seat, submit.request), before);
+        }
+    }
+
+    fn acknowledged(&mut self, seat: u64, delivery: u64) {
+        if let Some(kept) = self.unacknowledged.get_mut(&seat) {
+            kept.retain(|(number, _)| *number > delivery);
+        }
+    }
+
+    /// The agent did something.
+    pub fn action(&mut self, action: &Action) {
+        match action {
+            Action::ToClient { peer, message, blobs } => match message {
+                AgentToClient::ClientWelcome(welcome) => {
+                    self.seats.retain(|_, seat| *seat != welcome.session);
+                    self.seats.insert(peer.0, welcome.session);
+                    self.acknowledged(welcome.session, welcome.delivery_next - 1);
+                }
+                AgentToClient::Detached(_) => {
+                    self.seats.remove(&peer.0);
+                }
+                AgentToClient::Accepted(accepted) => self.accepted(peer.0, accepted),
+                AgentToClient::Results(results) => self.results(peer.0, results, blobs),
+                _ => {}
+            },
+            Action::ToWorker { message: AgentToWorker::Lease(lease), .. } => self.lease(lease),
+            _ => {}
+        }
+    }
+
+    fn accepted(&mut self, peer: u32, accepted: &Accepted) {
+        let Some(seat) = self.seats.get(&peer).copied() else { return };
+        self.numbered(Origin { session: seat, request: accepted.request }, accepted.submission);
+        let count = self.known.get(&(seat, accepted.request)).map(|known| known.submit.count);
+        if count != Some(accepted.count) {
+            self.violation(format!("{accepted:?}, but {count:?} tasks were asked for"));
+        }
+    }
+
+    fn numbered(&mut self, origin: Origin, number: u64) {
+        let key = (origin.session, origin.request);
+        let before = *self.numbers.entry(number).or_insert(key);
+        let Some(known) = self.known.get_mut(&key) else {
+            return self.violation(format!("submission {number} is of {origin:?}, which asked for nothing"));
+        };
+        let same = *known.number.get_or_insert(number);
+        if before != key || same != number {
+            self.violation(format!("{origin:?} is submission {same} and {number}, which is of {before:?}"));
+        }
+    }
+
+    fn lease(&mut self, lease: &Lease) {
+        for group in &lease.groups {
+            let run = group.run;
+            self.numbered(group.origin, run.submission);
+            for offset in run.lo..run.hi {
+                let before = self.leased.insert((run.submission, offset), run.attempt).unwrap_or(0);
+                if before >= run.attempt {
+                    let Self { violations, .. } = self;
+                    violations.push(format!("task {}.{offset}: attempt {} after {before}", run.submission, run.attempt));
+                }
+                if self.told.contains_key(&(run.submission, offset)) {
+                    self.violation(format!("task {}.{offset} is leased after its end", run.submission));
+                }
+            }
+            if self.submission(run.submission).is_some_and(|known| !known.submit.task.after.is_empty()) {
+                self.dependent.push((run.submission, run.lo, run.hi));
+            }
+        }
+    }
+
+    fn results(&mut self, peer: u32, results: &Results, blobs: &[Bytes]) {
+        for group in &results.groups {
+            self.result(group, blobs);
+        }
+        let Some(seat) = self.seats.get(&peer).copied() else { return };
+        let kept = self.unacknowledged.entry(seat).or_default();
+        if kept.back().is_none_or(|(last, _)| *last < results.delivery) {
+            kept.push_back((results.delivery, blobs.iter().map(|blob| blob.len() as u64).sum()));
+            let bytes: u64 = kept.iter().map(|(_, bytes)| *bytes).sum();
+            if bytes > limits::WINDOW_BYTES + limits::BLOB_BYTES as u64 {
+                self.violation(format!("{bytes} bytes of results are not acknowledged by seat {seat}"));
+            }
+        }
+    }
+
+    /// A group of results, as a client gets it.
+    pub fn result(&mut self, group: &ResultGroup, blobs: &[Bytes]) {
+        let run = group.run;
+        let Ok(data) = group.place.clone().take(run.count(), blobs) else {
+            return self.violation(format!("results that cannot be read: {group:?}"));
+        };
+        for (at, offset) in (run.lo..run.hi).enumerate() {
+            let task = (run.submission, offset);
+            let name = format!("task {}.{offset}", run.submission);
+            let first = *self.told.entry(task).or_insert((group.ending, run.attempt));
+            if first != (group.ending, run.attempt) {
+                self.violation(format!("{name} ended {first:?} and {:?}", (group.ending, run.attempt)));
+            }
+            if self.leased.get(&task).copied().unwrap_or(0) < run.attempt {
+                self.violation(format!("{name} has a result of attempt {}, which was never made", run.attempt));
+            }
+            let Some(known) = self.submission(run.submission) else {
+                self.violation(format!("{name} has a result and was not submitted"));
+                continue;
+            };
+            let policy = &known.submit.task.policy;
+            let problem = match (group.ending, group.error.as_ref().map(|error| error.code)) {
+                (Ending::Done, _) => {
+                    let has = data.of(at);
+                    let wants = programs::value(&known.submit.task.mode, &known.data.of(offset as usize), run.attempt);
+                    (has != wants).then(|| format!("the value {has:?}, which should be {wants:?}"))
+                }
+                (Ending::Failed, Some(Code::ExitCode | Code::Signal | Code::TaskFailed)) => {
+                    let failures = self.failed.get(&task).map_or(0, BTreeSet::len) as u64;
+                    (failures <= u64::from(policy.retries))
+                        .then(|| format!("failed after {failures} attempts with {} retries", policy.retries))
+                }
+                (Ending::Failed, Some(Code::CrashLimit)) => {
+                    let (attempts, limit) = (run.attempt, policy.crash_limit);
+                    (attempts < limit).then(|| format!("ended by its crash limit of {limit} in attempt {attempts}"))
+                }
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                self.violation(format!("{name}: {problem}"));
+            }
+        }
+    }
+
+    /// A worker starts a task.
+    pub fn start(&mut self, (submission, offset): Task, attempt: u32, data: &Bytes) {
+        if !self.started.insert((submission, offset, attempt)) {
+            self.violation(format!("task {submission}.{offset}: attempt {attempt} runs twice"));
+        }
+        let wants = self.submission(submission).map(|known| known.data.of(offset as usize));
+        if wants.as_ref() != Some(data) {
+            self.violation(format!("task {submission}.{offset} runs with {data:?}, which should be {wants:?}"));
+        }
+    }
+
+    /// Takes in the tasks as the agent has them, and compares with how they were.
+    pub fn inspected(&mut self, tasks: BTreeMap<u64, Vec<(TaskState, u32)>>) {
+        let before = std::mem::take(&mut self.seen);
+        for (number, old) in &before {
+            let Some(new) = tasks.get(number) else {
+                if !self.forgotten.contains(number) {
+                    self.violation(format!("submission {number} is gone, and nobody asked for it"));
+                }
+                continue;
+            };
+            for (offset, (was, is)) in old.iter().zip(new).enumerate() {
+                if was.0.is_final() && was != is {
+                    self.violation(format!("task {number}.{offset} ended {was:?} and is {is:?}"));
+                }
+            }
+        }
+        for (number, offset, ending, attempt) in
+            self.told.iter().map(|((number, offset), (ending, attempt))| (*number, *offset, *ending, *attempt)).collect::<Vec<_>>()
+        {
+            let is = tasks.get(&number).and_then(|tasks| tasks.get(offset as usize));
+            if is.is_some_and(|is| *is != (TaskState::from(ending), attempt)) {
+                self.violation(format!("task {number}.{offset} was told to be {ending:?} of {attempt} and is {is:?}"));
+            }
+        }
+        self.seen = tasks;
+    }
+
+    /// Where the submission that a dependency names came from.
+    pub fn target(&self, of: u64, after: &After) -> Option<u64> {
+        let (seat, _) = self.numbers.get(&of)?;
+        after.submission.or_else(|| self.known.get(&(*seat, after.request?))?.number)
+    }
+}

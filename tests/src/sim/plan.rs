@@ -1,0 +1,148 @@
+//! What a seed decides at the outset: how large the world is, and what may happen to it.
+
+use std::fmt;
+
+use super::random::Random;
+
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A connection breaks, with all that is on its way in both directions.
+    Cut,
+    /// A worker's process ends without a word; another one begins later.
+    KillWorker,
+    /// A client's process ends without a word; another one opens the session later.
+    KillClient,
+    /// A worker's process stands still for a time.
+    PauseWorker,
+    /// A client's process stands still for a time.
+    PauseClient,
+    /// The agent's process stands still for a time.
+    PauseAgent,
+    /// What goes over a connection takes long for a time.
+    Delay,
+    /// Beats and events are lost and overtake each other.
+    LossyBeats,
+    /// A part of a lease vanishes on its way, which nothing but the state hash can tell.
+    LostLease,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Cut,
+        Self::KillWorker,
+        Self::KillClient,
+        Self::PauseWorker,
+        Self::PauseClient,
+        Self::PauseAgent,
+        Self::Delay,
+        Self::LossyBeats,
+        Self::LostLease,
+    ];
+}
+
+/// Something that is wrong on purpose, to see that the checker finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// One delivery of results is never sent.
+    DropResults,
+    /// A result comes a second time, in a delivery of its own.
+    RepeatResults,
+    /// The values of two tasks are exchanged on the way from a worker.
+    SwapValues,
+    /// A result of one attempt is taken for that of another.
+    WrongAttempt,
+    /// An answer to a request is never sent.
+    DropAccepted,
+    /// A lease goes out a second time under the same attempt, to another worker.
+    LeaseTwice,
+}
+
+/// A world to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Decides all that is random.
+    pub seed: u64,
+    /// Workers.
+    pub workers: usize,
+    /// Clients.
+    pub clients: usize,
+    /// What all clients together ask for.
+    pub operations: u64,
+    /// Until when something may go wrong, milliseconds.
+    pub trouble_ms: u64,
+    /// How often something does.
+    pub incidents: u64,
+    /// What may go wrong.
+    pub faults: Vec<Fault>,
+    /// Whether the agent has a journal.
+    pub journal: bool,
+    /// Whether every message goes through its bytes.
+    pub wire: bool,
+    /// What is wrong on purpose.
+    pub sabotage: Option<Sabotage>,
+}
+
+impl Plan {
+    /// The world of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed, 1);
+        let faults = match seed % 8 {
+            // Some worlds are quiet, to see that nothing is taken for trouble that is none.
+            0 => Vec::new(),
+            1 => Fault::ALL.to_vec(),
+            _ => Fault::ALL.into_iter().filter(|_| random.percent(45)).collect(),
+        };
+        Self {
+            seed,
+            workers: random.within(1, 5) as usize,
+            clients: random.within(1, 4) as usize,
+            operations: random.within(10, 70),
+            trouble_ms: random.within(10, 90) * 1_000,
+            incidents: random.within(3, 40),
+            faults,
+            journal: random.percent(40),
+            wire: seed % 4 == 1,
+            sabotage: None,
+        }
+    }
+
+    /// Plans that are a little smaller, the smallest steps last.
+    pub fn smaller(&self) -> Vec<Self> {
+        let mut plans = Vec::new();
+        for fault in &self.faults {
+            let faults = self.faults.iter().copied().filter(|other| other != fault).collect();
+            plans.push(Self { faults, ..self.clone() });
+        }
+        if self.journal {
+            plans.push(Self { journal: false, ..self.clone() });
+        }
+        if self.wire {
+            plans.push(Self { wire: false, ..self.clone() });
+        }
+        for (workers, clients) in [(1, 1), (self.workers.div_ceil(2), self.clients.div_ceil(2)), (self.workers, 1)] {
+            plans.push(Self { workers, clients, ..self.clone() });
+        }
+        for part in [2, 4, 8] {
+            plans.push(Self { operations: self.operations - self.operations / part, ..self.clone() });
+            plans.push(Self { incidents: self.incidents - self.incidents / part, ..self.clone() });
+        }
+        plans.push(Self { operations: self.operations.saturating_sub(1), ..self.clone() });
+        plans.push(Self { incidents: self.incidents.saturating_sub(1), ..self.clone() });
+        plans.retain(|plan| plan != self);
+        plans
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, workers, clients, operations, trouble_ms, incidents, faults, journal, wire, sabotage } = self;
+        write!(
+            out,
+            "seed {seed}: {workers} workers, {clients} clients, {operations} operations, {incidents} incidents of \
+             {faults:?} in {trouble_ms} ms, journal {journal}, wire {wire}"
+        )?;
+        sabotage.map_or(Ok(()), |sabotage| write!(out, ", sabotage {sabotage:?}"))
+    }
+}

@@ -1,0 +1,185 @@
+//! A worker's process: the production machine, and a shell whose programs only take their time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use scalems_core::Micros;
+use scalems_core::leaseholder::{Input, Leaseholder, Outcome, Output, Settings, StopOrder, TaskLease};
+use scalems_protocol::Ending;
+use scalems_protocol::state::Strength;
+use scalems_protocol::worker::{Beat, WorkerToAgent};
+
+use super::history::History;
+use super::programs::{self, Behaviour};
+use super::random::Random;
+
+/// A worker, over all of its processes.
+#[derive(Debug)]
+pub struct SimWorker {
+    index: usize,
+    cores: u32,
+    /// The machine, while a process lives.
+    machine: Option<Leaseholder>,
+    /// Counts processes.
+    pub process: u32,
+    /// Its connection.
+    pub link: Option<u32>,
+    /// Whether its transport has told it so.
+    pub told: bool,
+    /// What came in since the last round.
+    pub inbox: VecDeque<Input>,
+    running: BTreeMap<u64, TaskLease>,
+    random: Random,
+    /// Whether it ended in order.
+    pub ended: bool,
+}
+
+/// What a round of a worker leads to.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send to the agent.
+    Send(WorkerToAgent, Vec<Bytes>),
+    /// Publish.
+    Publish(Beat),
+    /// Tell the machine at that time that a program runs.
+    Started(Micros, u64),
+    /// Tell the machine at that time that a program has ended.
+    Ended(Micros, u64, bool),
+    /// The process ends.
+    End,
+}
+
+impl SimWorker {
+    /// A worker without a process.
+    pub fn new(seed: u64, index: usize) -> Self {
+        let mut random = Random::new(seed, 100 + index as u64);
+        let cores = random.within(1, 9) as u32;
+        // At least one can serve everything.
+        let cores = if index == 0 { 8 } else { cores };
+        Self {
+            index,
+            cores,
+            machine: None,
+            process: 0,
+            link: None,
+            told: false,
+            inbox: VecDeque::new(),
+            running: BTreeMap::new(),
+            random,
+            ended: false,
+        }
+    }
+
+    /// A new process.
+    pub fn begin(&mut self, now: Micros) {
+        self.process += 1;
+        let settings = Settings {
+            name: format!("w{}", self.index),
+            host: "h".into(),
+            pid: self.process,
+            software: "sim".into(),
+            cpus: (0..self.cores).collect(),
+            gpus: Vec::new(),
+            memory_mib: 1_000,
+            named: Vec::new(),
+            modes: vec![programs::MODE.into()],
+            join_ms: 120_000,
+        };
+        self.machine = Some(Leaseholder::new(settings, now));
+        self.ended = false;
+    }
+
+    /// The process is no more, and its programs with it.
+    pub fn die(&mut self) {
+        self.machine = None;
+        self.inbox.clear();
+        self.running.clear();
+        self.link = None;
+        self.told = false;
+    }
+
+    /// Whether a process lives.
+    pub fn lives(&self) -> bool {
+        self.machine.is_some()
+    }
+
+    /// When a round is due though nothing happens.
+    pub fn deadline(&self) -> Option<Micros> {
+        self.machine.as_ref()?.deadline()
+    }
+
+    /// A program of this process has ended by itself or by being stopped, unless it did so before.
+    pub fn program_ended(&mut self, key: u64, stopped: bool) {
+        let Some(lease) = self.running.remove(&key) else { return };
+        let (ending, value, error) = if stopped {
+            (Ending::Failed, Bytes::new(), None)
+        } else {
+            programs::outcome(&lease.data, lease.attempt)
+        };
+        let ran_us = programs::read(&lease.data).map_or(0, |(_, milliseconds)| milliseconds * 1_000);
+        let outcome = Outcome { ending, value, exit_code: None, ran_us, error, stopped };
+        self.inbox.push_back(Input::Ended { key, outcome });
+    }
+
+    /// Takes in what came, and says what follows.
+    pub fn round(&mut self, now: Micros, history: &mut History) -> Vec<Effect> {
+        let Some(machine) = &mut self.machine else { return Vec::new() };
+        let mut out = Vec::new();
+        for input in std::mem::take(&mut self.inbox) {
+            machine.handle(now, input, &mut out);
+        }
+        machine.flush(now, &mut out);
+        if machine.deadline().is_some_and(|at| at <= now) {
+            history.violation(format!("worker {} has something due after a flush", self.index));
+        }
+        let mut effects = Vec::new();
+        for output in out {
+            match output {
+                Output::Send(message, blobs) => effects.push(Effect::Send(message, blobs)),
+                Output::PublishBeat(beat) => effects.push(Effect::Publish(beat)),
+                Output::Start(lease) => self.start(now, lease, history, &mut effects),
+                Output::Stop(order) => self.stop(now, &order, &mut effects),
+                Output::Note(note) => {
+                    use scalems_core::leaseholder::Note;
+                    if matches!(note, Note::WrongLease(_) | Note::UnknownKey(_)) {
+                        history.violation(format!("worker {}: {note}", self.index));
+                    }
+                }
+                Output::End(_) => effects.push(Effect::End),
+            }
+        }
+        effects
+    }
+
+    fn start(&mut self, now: Micros, lease: TaskLease, history: &mut History, effects: &mut Vec<Effect>) {
+        history.start((lease.task.submission, lease.offset), lease.attempt, &lease.data);
+        let mut taken: Vec<u32> = self.running.values().flat_map(|lease| lease.cpus.clone()).collect();
+        taken.extend(&lease.cpus);
+        let wants = lease.template.needs.ranks * lease.template.needs.cores_per_rank;
+        let (count, all) = (taken.len(), lease.cpus.len() as u32);
+        taken.sort_unstable();
+        taken.dedup();
+        if taken.len() != count || taken.iter().any(|cpu| *cpu >= self.cores) || all != wants {
+            history.violation(format!("worker {} gives {:?} of {} to {}", self.index, lease.cpus, self.cores, lease.task));
+        }
+        let Some((_, milliseconds)) = programs::read(&lease.data) else {
+            history.violation(format!("{} has data of no program", lease.task));
+            return;
+        };
+        let runs = now + self.random.within(100, 5_000);
+        // What is over at once is not always said to have started.
+        if milliseconds > 20 || self.random.percent(50) {
+            effects.push(Effect::Started(runs, lease.key));
+        }
+        effects.push(Effect::Ended(runs + milliseconds * 1_000, lease.key, false));
+        self.running.insert(lease.key, lease);
+    }
+
+    fn stop(&mut self, now: Micros, order: &StopOrder, effects: &mut Vec<Effect>) {
+        let Some(lease) = self.running.get(&order.key) else { return };
+        let stubborn = programs::read(&lease.data).is_some_and(|(behaviour, _)| behaviour == Behaviour::Stubborn);
+        if order.strength == Strength::Kill || !stubborn {
+            effects.push(Effect::Ended(now + self.random.within(100, 20_000), order.key, true));
+        }
+    }
+}
