@@ -22,6 +22,9 @@ use scalems_agent::executor::{Config, Executor, Exit, Method, ProgramEvent, Prog
 const LOOP: &str = "--posix-spawn-loop";
 const PROGRAM: &str = "/bin/true";
 
+/// A name and what it measures.
+type Run<'a> = (&'a str, Box<dyn Fn() -> Measured + 'a>);
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, or| {
@@ -40,7 +43,6 @@ fn main() {
     };
     let pinned = |number: u64| vec![number as usize % cores];
     let free = |_| Vec::new();
-    type Run<'a> = (&'a str, Box<dyn Fn() -> Measured + 'a>);
     let runs: Vec<Run<'_>> = vec![
         (
             "posix_spawn + waitpid, 2 processes",
@@ -101,7 +103,7 @@ struct Measured {
 fn measure(programs: u64, run: impl FnOnce()) -> Measured {
     let (start, before) = (Instant::now(), own_cpu());
     run();
-    let cpu = (own_cpu() - before).as_secs_f64() * 1e6 / programs as f64;
+    let cpu = own_cpu().saturating_sub(before).as_secs_f64() * 1e6 / programs as f64;
     Measured {
         rate: programs as f64 / start.elapsed().as_secs_f64(),
         cpu,
@@ -176,7 +178,7 @@ fn executor(config: Config, programs: u64, at_once: u64, cpus: impl Fn(u64) -> V
         let mut spec = ProgramSpec::new([PROGRAM]);
         spec.cwd = Some("/tmp".into());
         spec.cpus = cpus(number);
-        spec.time_limit = Some(Duration::from_secs(3600));
+        spec.time_limit = Some(Duration::from_hours(1));
         executor.start_program(number, spec).expect("a new key");
     };
     measure(programs, || {

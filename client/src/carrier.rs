@@ -155,8 +155,8 @@ impl Carrier {
                 self.targets.insert(pack.key, Target::Array(cell, pack.count));
                 Kept::Pack(pack)
             }
-            TakenItem::Call(key, call, cell) => {
-                self.replies.insert(key, cell);
+            TakenItem::Call(key, call, reply) => {
+                self.replies.insert(key, reply);
                 Kept::Call(key, call)
             }
         }

@@ -123,6 +123,8 @@ impl Driver {
                 }
                 ConnectionEvent::Closed => {
                     if std::mem::take(&mut self.connected) {
+                        // What a connection brought comes before its end, such as the agent's last word.
+                        while self.receive()? {}
                         self.unsent.clear();
                         self.inputs.push(Input::Disconnected);
                     }
@@ -141,11 +143,16 @@ impl Driver {
         Ok(())
     }
 
-    fn receive(&mut self) -> Result<(), TransportError> {
+    /// Takes in what has come, up to a round's share. Returns whether there may be more of the agent's.
+    fn receive(&mut self) -> Result<bool, TransportError> {
+        let mut more = true;
         for _ in 0..ROUND {
             let message = match self.dealer.recv() {
                 Ok(Some(message)) => message,
-                Ok(None) => break,
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
                 Err(error @ TransportError::TooManyFrames { .. }) => {
                     tracing::warn!(%error, "dropped a message of the agent");
                     continue;
@@ -158,7 +165,7 @@ impl Driver {
                 Err(error) => tracing::warn!(%error, "dropped a message of the agent that cannot be read"),
             }
         }
-        let Some(subscriber) = &mut self.subscriber else { return Ok(()) };
+        let Some(subscriber) = &mut self.subscriber else { return Ok(more) };
         for _ in 0..ROUND {
             let Some(message) = subscriber.recv()? else { break };
             let [event] = &message.blobs[..] else {
@@ -170,7 +177,7 @@ impl Driver {
                 Err(error) => tracing::warn!(%error, "dropped an event that cannot be read"),
             }
         }
-        Ok(())
+        Ok(more)
     }
 
     /// Subscribes and unsubscribes as was asked; the socket for it is opened when it is first needed.

@@ -107,8 +107,11 @@ impl TaskData<'_> {
 }
 
 impl Filling {
-    fn new(batch: Arc<Batch>, template: Arc<Template>, after: Vec<Dependency>) -> Self {
-        Self { batch, template, after, data: Vec::new(), ends: Vec::new(), large: None, count: 0 }
+    /// Tasks that have perhaps `bytes` bytes each.
+    fn new(batch: Arc<Batch>, template: Arc<Template>, after: Vec<Dependency>, bytes: usize) -> Self {
+        let count = batch.capacity() as usize;
+        let data = Vec::with_capacity((count * bytes).min(limits::MESSAGE_BYTES));
+        Self { batch, template, after, data, ends: Vec::with_capacity(count), large: None, count: 0 }
     }
 
     fn takes(&self, template: &Arc<Template>, after: &[Dependency], bytes: usize) -> bool {
@@ -178,7 +181,8 @@ impl Intake {
             let alone = large || template.uid.is_some();
             let capacity = if alone { 1 } else { self.next_capacity() };
             let batch = Batch::new(self.new_pack(), capacity, Arc::clone(shared));
-            self.items.push(Item::Tasks(Filling::new(batch, Arc::clone(template), after.to_vec())));
+            let reserved = if large { 0 } else { bytes };
+            self.items.push(Item::Tasks(Filling::new(batch, Arc::clone(template), after.to_vec(), reserved)));
             let Some(Item::Tasks(filling)) = self.items.last_mut() else { unreachable!("it was pushed just now") };
             filling
         };
@@ -280,7 +284,7 @@ impl Shared {
                 TakenItem::Tasks(pack, batch)
             }
             Item::Array(pack, cell) => TakenItem::Array(pack, cell),
-            Item::Call(key, call, cell) => TakenItem::Call(key, call, cell),
+            Item::Call(key, call, reply) => TakenItem::Call(key, call, reply),
         });
         Taken { items: items.collect(), topics, released, goodbye }
     }

@@ -1,9 +1,9 @@
 """A client written from docs/spec/1-bus.md, 2-client.md and 4-events.md alone.
 
-    with Client(directory) as client:
-        client.hello()
-        accepted = client.envelope("scalems.echo", b"hello")
-        print(client.values(accepted["submission"]))
+with Client(directory) as client:
+    client.hello()
+    accepted = client.envelope("scalems.echo", b"hello")
+    print(client.values(accepted["submission"]))
 """
 
 import secrets
@@ -56,7 +56,9 @@ class Client:
         if self.socket:
             self.socket.close()
         self.inbox.clear()
-        self.socket = self.file.open(self.context, zmq.DEALER, self.file.requests, self.transport, self.keys, routing_id)
+        self.socket = self.file.open(
+            self.context, zmq.DEALER, self.file.requests, self.transport, self.keys, routing_id
+        )
 
     # Sending
 
@@ -132,7 +134,11 @@ class Client:
 
     def submit(self, mode, data=None, **fields):
         """Submits one task or an array; what is no field of `submit` goes into the template."""
-        own = {key: fields.pop(key) for key in ("count", "first", "step", "ends", "streaming", "number", "low_water") if key in fields}
+        own = {
+            key: fields.pop(key)
+            for key in ("count", "first", "step", "ends", "streaming", "number", "low_water")
+            if key in fields
+        }
         blobs = [] if data is None else [data]
         return self.request("submit", "accepted", *blobs, task={"mode": mode, **fields}, **own)
 

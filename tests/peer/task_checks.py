@@ -1,6 +1,7 @@
-"""Tasks, results and events as a client sees them in a live pilot (docs/spec/2-client.md, 4-events.md, 5-task-states.md)."""
+"""Tasks, results and events as a client sees them in a live pilot (docs/spec: 2-client, 4-events, 5-task-states)."""
 
 import msgpack
+
 import wire
 from client import Refused, counts, picked, refused, session_name
 from report import Skip

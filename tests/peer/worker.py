@@ -1,4 +1,4 @@
-"""A worker written from docs/spec/1-bus.md and 3-worker.md alone: `worker.py CONNECTION_DIR` serves until it is stopped.
+"""A worker written from docs/spec/1-bus.md and 3-worker.md alone: `worker.py CONNECTION_DIR` serves until stopped.
 
 It serves `peer.upper` (its data in capitals), `peer.sleep` (a msgpack number of seconds), `peer.hold` (never starts),
 `peer.fail` (fails for good with its data as message) and `peer.flaky` (fails until its third attempt).
@@ -67,7 +67,7 @@ class Worker:
         self.welcomed = False
 
     def close(self):
-        self.context.destroy(linger=0)
+        self.context.destroy(linger=1000)
 
     # Joining
 

@@ -1,7 +1,7 @@
 //! What goes into the core and what comes out: read this first.
 
 use bytes::Bytes;
-use scalems_protocol::client::{AgentToClient, ClientToAgent};
+use scalems_protocol::client::{AgentToClient, ClientToAgent, Refused};
 use scalems_protocol::event::{Event, Topic};
 use scalems_protocol::worker::{AgentToWorker, Beat, WorkerToAgent};
 use scalems_protocol::{PilotId, Role};
@@ -58,6 +58,13 @@ pub enum Input {
         message: ClientToAgent,
         /// The data frames.
         blobs: Vec<Bytes>,
+    },
+    /// A client said something that could not be decoded.
+    Undecoded {
+        /// Who.
+        peer: Peer,
+        /// The answer, with the request's number if that could be read.
+        refused: Refused,
     },
     /// A worker said something. The shell lets only the worker role come this way.
     Worker {

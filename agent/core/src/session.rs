@@ -167,12 +167,14 @@ impl Outbox {
         }
         let mut gather = Gather::default();
         let mut groups = Vec::new();
-        let (mut values, mut bytes) = (0, 0);
+        let (mut values, mut words, mut bytes) = (0, 0, 0);
         while let Some(next) = self.pending.front() {
             values += next.data.ends.len();
+            words += error_bytes(next.group.error.as_ref());
             let full = gather.bytes() + next.data.bytes.len() > limits::MESSAGE_BYTES
                 || groups.len() == limits::GROUPS
-                || values > 4 * limits::BATCH_TASKS;
+                || values > 4 * limits::BATCH_TASKS
+                || words > limits::HEADER_BYTES / 4;
             if full && !groups.is_empty() {
                 break;
             }
@@ -202,6 +204,29 @@ impl Outbox {
     /// What was sent and not acknowledged, to be sent again.
     pub fn again(&self) -> impl Iterator<Item = (Results, Vec<Bytes>)> + '_ {
         self.unacknowledged.iter().map(|(results, blobs, _)| (results.clone(), blobs.clone()))
+    }
+}
+
+/// The bytes of text that an error takes in a header.
+pub fn error_bytes(error: Option<&scalems_protocol::TaskError>) -> usize {
+    error.map_or(0, |error| {
+        let more = [&error.class, &error.trace].into_iter().flatten().map(String::len).sum::<usize>();
+        error.message.len() + more
+    })
+}
+
+/// The numbers that an answer to a message has to bear: the request's, or the read's.
+pub fn numbers(message: &ClientToAgent) -> (Option<u64>, Option<u64>) {
+    use scalems_protocol::client::NamedClientToAgent as Named;
+    let ClientToAgent::Named(named) = message else { return (None, None) };
+    match named {
+        Named::Submit(submit) => (Some(submit.request), None),
+        Named::Cancel(cancel) => (Some(cancel.request), None),
+        Named::Forget(forget) => (Some(forget.request), None),
+        Named::Ask(ask) => (None, Some(ask.id)),
+        Named::Stop(stop) => (None, Some(stop.id)),
+        Named::Version(version) => (None, Some(version.id)),
+        Named::ClientHello(_) | Named::Acknowledge(_) | Named::Goodbye(_) => (None, None),
     }
 }
 

@@ -171,11 +171,7 @@ impl Bus {
                         Ok((message, blobs)) => {
                             self.input(Input::Client { peer, role: received.role, message, blobs });
                         }
-                        Err(refused) => {
-                            self.core.count("malformed", 1);
-                            let message = refused.into();
-                            self.actions.push(Action::ToClient { peer, message, blobs: Vec::new() });
-                        }
+                        Err(refused) => self.input(Input::Undecoded { peer, refused }),
                     }
                 }
                 Incoming::Refused { peer, refusal } => {

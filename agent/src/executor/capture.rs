@@ -203,7 +203,9 @@ mod tests {
 
     fn tail_of(cap: usize, chunks: &[&[u8]]) -> Vec<u8> {
         let mut tail = Tail::new(cap);
-        chunks.iter().for_each(|chunk| tail.push(chunk));
+        for chunk in chunks {
+            tail.push(chunk);
+        }
         tail.into_bytes()
     }
 

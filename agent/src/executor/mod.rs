@@ -12,7 +12,8 @@
 //! ```
 //!
 //! What is promised:
-//! - Every program that was accepted gets exactly one `Ended`, whatever becomes of it.
+//! - Every program that was accepted gets exactly one `Ended`, whatever becomes of it; of those that even SIGKILL
+//!   does not end in time, [`Executor::shutdown`] names the keys.
 //! - A program finds the arguments, environment, directory, limits and CPUs that it was given, three descriptors
 //!   (and one more by wish), default signal handling, and a process group of its own.
 //! - When its main process ends, the rest of it is killed: its group, its descendants, and daemons that bear its
@@ -27,7 +28,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::SigSet;
 
 mod capture;
@@ -146,7 +146,7 @@ impl Executor {
     /// `wake` is called when events wait where none did.
     pub fn start(config: Config, wake: Wake) -> Result<Self, ExecutorError> {
         let setup = |what| move |source| ExecutorError::Setup { what, source };
-        take_standard_descriptors().map_err(setup("open /dev/null"))?;
+        sys::take_standard_descriptors().map_err(setup("open /dev/null"))?;
         become_subreaper().map_err(setup("adopt orphaned processes"))?;
         let cores = thread::available_parallelism().map_or(2, usize::from);
         let threads = config.threads.unwrap_or(cores.clamp(2, 4)).clamp(1, MAX_THREADS);
@@ -238,7 +238,8 @@ impl Executor {
         self.shared.events.drain(into);
     }
 
-    /// Kills every program and ends the threads, at the latest at `deadline` and two seconds. The events stay to be drained.
+    /// Kills every program and ends the threads. Programs get until `deadline` to be gone, the threads two seconds
+    /// more. The events stay to be drained.
     pub fn shutdown(&self, deadline: Instant) -> Result<(), ExecutorError> {
         let mut open = self.shared.open();
         if !open.closed {
@@ -255,7 +256,16 @@ impl Executor {
         self.shared.sweeper.send(Sweep::Stop { until });
         open = self.wait_for_threads(open, 0, until + Duration::from_millis(500));
         let keys: Vec<u64> = open.spawner_of.keys().copied().collect();
+        let ended = if open.threads == 0 {
+            std::mem::take(&mut open.handles)
+        } else {
+            Vec::new()
+        };
         drop(open);
+        // They have said that they end; a panic in one would have ended the process.
+        for handle in ended {
+            handle.join().expect("invariant: a thread that panics aborts");
+        }
         if keys.is_empty() {
             Ok(())
         } else {
@@ -312,20 +322,6 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
-/// Descriptors 0 to 2 must be open, or a program's pipes could get these numbers and lose them again in the
-/// child. Rust sees to it in its own binaries; in a library of somebody else's process nobody does.
-fn take_standard_descriptors() -> io::Result<()> {
-    for standard in [0, 1, 2] {
-        // SAFETY: the number is only asked about, not used as an owner.
-        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(standard) };
-        if fcntl(fd, FcntlArg::F_GETFD).is_err() {
-            // The lowest free number is this one. It stays open for the life of the process.
-            std::mem::forget(File::options().read(true).write(true).open("/dev/null")?);
-        }
-    }
-    Ok(())
-}
-
 /// Runs one of the executor's threads. A panic in one would leave programs without an owner, so it ends the
 /// worker, whose death is known how to be dealt with.
 fn run_thread(name: String, shared: &Arc<Shared>, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -349,5 +345,7 @@ fn run_thread(name: String, shared: &Arc<Shared>, body: impl FnOnce() + Send + '
             .expect("invariant: a full set is valid");
         body();
     };
-    thread::Builder::new().name(name).spawn(body).map(drop)
+    let handle = thread::Builder::new().name(name).spawn(body)?;
+    shared.open().handles.push(handle);
+    Ok(())
 }

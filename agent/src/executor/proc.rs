@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_does_not_confuse() {
-        let line = b"7 (a) R 1 (x) S 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 2222 23\n";
+        let line = b"7 (a) R 1 (x) S 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 2222 23\n";
         let expected = Stat {
             pid: 7,
             parent: 3,

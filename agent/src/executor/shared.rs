@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use super::inbox::Inbox;
 use super::kin::Kin;
@@ -38,8 +39,10 @@ pub(super) struct Open {
     pub(super) turn: usize,
     /// No more programs are taken.
     pub(super) closed: bool,
-    /// Spawner threads that run.
+    /// Threads that run, the sweeper among them.
     pub(super) threads: usize,
+    /// All that were started.
+    pub(super) handles: Vec<JoinHandle<()>>,
 }
 
 impl Shared {

@@ -91,11 +91,16 @@ impl Surveyor {
 
     pub(super) fn survey(&mut self, kin: &Kin, now: Instant) -> Result<Survey, Errno> {
         let adopted: HashSet<i32> = kin.adopted().unwrap_or_default().into_iter().collect();
-        let roll = kin.roll();
+        let before = kin.roll();
         let mut below: HashMap<i32, Vec<Stat>> = HashMap::new();
+        let mut listed = HashSet::new();
         for stat in self.proc.all()? {
+            listed.insert(stat.pid);
             below.entry(stat.parent).or_default().push(stat);
         }
+        // A main process that was listed may have been made, or reaped, while the list was.
+        let mut roll = kin.roll();
+        roll.leaders.extend(before.leaders);
         let Survey {
             mut members,
             mut unsettled,
@@ -140,6 +145,14 @@ impl Surveyor {
                 });
                 seen.insert(stat.pid, Seen::of(stat, owner));
             }
+        }
+        // A list of processes is not of one moment: the parent of these was gone when its turn came.
+        let strayed = below
+            .into_iter()
+            .filter(|(parent, _)| *parent != 0 && !listed.contains(parent));
+        for stat in strayed.flat_map(|(_, stats)| stats) {
+            unsettled.insert(stat.pid);
+            seen.extend(self.seen.remove(&stat.pid).map(|before| (stat.pid, before)));
         }
         self.seen = seen;
         kin.publish(known);

@@ -53,7 +53,8 @@ struct Job {
     killed: HashSet<i32>,
     alive: u32,
     usage: Usage,
-    /// Processes of unknown family that were there when it ended; set by its first round.
+    had_alive: bool,
+    /// Processes of unknown family that it may have made; set by its first round.
     doubts: Option<HashSet<i32>>,
 }
 
@@ -134,9 +135,11 @@ impl Sweeper {
         self.unfinished |= !survey.unsettled.is_empty();
         for job in self.jobs.values_mut().filter(|job| job.awaited.is_some()) {
             match &mut job.doubts {
-                Some(doubts) => doubts.retain(|pid| survey.unsettled.contains(pid)),
-                first @ None => *first = Some(survey.unsettled.clone()),
+                Some(doubts) if !job.had_alive => doubts.retain(|pid| survey.unsettled.contains(pid)),
+                // What lived until the last round may have made them before it was killed.
+                doubts => *doubts = Some(survey.unsettled.clone()),
             }
+            job.had_alive = job.alive > 0;
         }
         let shared = &self.shared;
         self.jobs.retain(|key, job| {

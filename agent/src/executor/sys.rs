@@ -1,12 +1,14 @@
 //! Safe faces for the few kernel calls that `nix` has none for.
 
+use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{UsageWho, getrusage};
 
 /// What a process and the descendants it waited for have used.
@@ -141,6 +143,20 @@ fn leading_number(name: &[u8]) -> Option<i32> {
         digits += 1;
     }
     (digits > 0).then_some(number)
+}
+
+/// Descriptors 0 to 2 must be open, or a program's pipes could get these numbers and lose them again in the
+/// child. Rust sees to it in its own binaries; in a library of somebody else's process nobody does.
+pub(super) fn take_standard_descriptors() -> io::Result<()> {
+    for standard in [0, 1, 2] {
+        // SAFETY: the number is only asked about, not used as an owner.
+        let fd = unsafe { BorrowedFd::borrow_raw(standard) };
+        if fcntl(fd, FcntlArg::F_GETFD).is_err() {
+            // The lowest free number is this one. It stays open for the life of the process.
+            std::mem::forget(File::options().read(true).write(true).open("/dev/null")?);
+        }
+    }
+    Ok(())
 }
 
 /// Numbers in memory that forked children see too, and change for everybody.

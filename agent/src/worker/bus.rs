@@ -72,9 +72,10 @@ impl Bus {
     pub(super) fn run(&mut self) -> Result<EndReason, WorkerError> {
         loop {
             self.wait()?;
+            // What a connection brought comes before its end.
+            self.messages()?;
             self.connections()?;
             self.reach.look(Instant::now())?;
-            self.messages()?;
             self.programs();
             if let Some(drain) = self.stop.take() {
                 self.input(Input::Stop {

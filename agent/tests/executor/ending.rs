@@ -99,7 +99,7 @@ fn a_time_limit_ends_it() {
 #[test]
 fn a_time_limit_not_reached_does_nothing() {
     let mut spec = shell("exit 4");
-    spec.time_limit = Some(Duration::from_secs(3600));
+    spec.time_limit = Some(Duration::from_hours(1));
     let outcome = Rig::new().run(spec);
     assert_eq!((outcome.exit, outcome.stopped_by), (Exit::Exited(4), None));
 }

@@ -33,7 +33,7 @@ fn its_arguments_are_exactly_those_given() {
     let odd = ["", " ", "a b", "$HOME", "*", "'\"", "\n", "-n", "ümläut"];
     let mut spec = ProgramSpec::new(["printf", "<%s>"].into_iter().chain(odd));
     spec.env.push(("PATH".into(), "/usr/bin:/bin".into()));
-    let expected: String = odd.iter().map(|word| format!("<{word}>")).collect();
+    let expected: String = odd.iter().flat_map(|word| ["<", word, ">"]).collect();
     assert_eq!(text(&Rig::new().run(spec)), expected);
 }
 
@@ -138,7 +138,7 @@ fn grep(status: &str) -> String {
     status
         .lines()
         .filter(|line| line.contains("Cpus_allowed_list"))
-        .map(|line| format!("{line}\n"))
+        .flat_map(|line| [line, "\n"])
         .collect()
 }
 

@@ -157,7 +157,7 @@ fn without_descriptors_a_start_is_refused_and_later_works() {
         for key in keys {
             match rig.ended(key).exit {
                 Exit::NotStarted(error @ StartError::TooManyFiles) => {
-                    transient += i32::from(error.is_transient())
+                    transient += i32::from(error.is_transient());
                 }
                 Exit::NotStarted(StartError::StoppedBefore { .. }) | Exit::Signaled(libc::SIGKILL) => {}
                 other => panic!("{other:?}"),

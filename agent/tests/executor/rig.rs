@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use scalems_agent::executor::{Config, Executor, Exit, ProgramEvent, ProgramOutcome, ProgramSpec};
+use scalems_agent::executor::{
+    Captured, Config, Executor, Exit, Leftovers, ProgramEvent, ProgramOutcome, ProgramSpec,
+};
 
 /// No wait in these tests is longer.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// An executor and the events that it has reported.
 pub(crate) struct Rig {
@@ -130,14 +132,14 @@ impl Rig {
 fn nothing() -> ProgramOutcome {
     ProgramOutcome {
         exit: Exit::StatusLost,
-        stdout: Default::default(),
-        stderr: Default::default(),
+        stdout: Captured::default(),
+        stderr: Captured::default(),
         cpu_seconds: 0.0,
         peak_rss_bytes: 0,
         peak_rss_exact: false,
         wall_seconds: 0.0,
         stopped_by: None,
-        leftovers: Default::default(),
+        leftovers: Leftovers::default(),
     }
 }
 

@@ -317,6 +317,7 @@ pub(crate) fn joined() -> (tempfile::TempDir, FakeAgent, Worker) {
 
 /// Ends a worker that has nothing to do.
 pub(crate) fn leave(mut agent: FakeAgent, worker: Worker) {
+    agent.say(Recorded { recorded: u64::MAX });
     worker.stopper.stop(Duration::ZERO);
     while !matches!(agent.hear(), (WorkerToAgent::WorkerGoodbye(_), _)) {}
     assert_eq!(worker.ended().unwrap(), EndReason::Asked);

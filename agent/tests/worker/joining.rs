@@ -116,7 +116,12 @@ fn a_worker_comes_back_to_a_restarted_agent_with_all_that_it_has() {
 
 #[test]
 fn a_worker_finds_an_agent_that_moved() {
-    let (directory, agent, worker) = joined();
+    let (directory, mut agent, worker) = joined();
+    agent.say(Ping {});
+    assert!(
+        matches!(agent.hear(), (WorkerToAgent::Pong(_), _)),
+        "it has heard the welcome"
+    );
     drop(agent);
     let mut agent = FakeAgent::start_in(directory.path(), "elsewhere");
     assert!(agent.welcome().resume.is_some());

@@ -69,12 +69,10 @@ pub(crate) struct DemoArgs {
     /// Where to put results; made if it is not there.
     #[arg(long, default_value = "scalems-demo", value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Replicas.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=1024))]
-    pub(crate) replicas: u32,
     /// Steps of each replica; fewer give a rougher picture.
-    #[arg(long, value_name = "N")]
-    pub(crate) steps: Option<u64>,
+    #[arg(long, value_name = "N", default_value_t = scalems_demo::DEFAULT_STEPS,
+        value_parser = clap::value_parser!(u64).range(scalems_demo::STEPS_MIN..=scalems_demo::STEPS_MAX))]
+    pub(crate) steps: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -366,6 +364,12 @@ pub(crate) enum Workload {
     Idle,
     /// Each of them.
     All,
+    /// A part of what is measured beside them.
+    #[value(hide = true)]
+    RawHead,
+    /// The other part.
+    #[value(hide = true)]
+    RawWorker,
 }
 
 #[derive(Debug, Args)]
@@ -373,7 +377,7 @@ pub(crate) enum Workload {
 pub(crate) struct BenchArgs {
     /// What to measure.
     pub(crate) workload: Workload,
-    /// How many tasks.
+    /// How many tasks; for startup how many starts, for idle how many seconds.
     #[arg(short = 'n', value_name = "N")]
     pub(crate) count: Option<u64>,
     /// By which way.
@@ -382,6 +386,9 @@ pub(crate) struct BenchArgs {
     /// With which journal; there is none yet.
     #[arg(long, default_value = "none", value_parser = ["none"])]
     pub(crate) journal: String,
+    /// Where the parts meet.
+    #[arg(long, hide = true)]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// By which way a benchmark talks.

@@ -1,6 +1,7 @@
 //! The scalems command.
 
 mod args;
+mod bench;
 mod commands;
 mod demo;
 mod exit;
@@ -46,7 +47,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Task(command) => commands::task::run(context, &command),
         Command::Wait(args) => commands::wait::run(context, &args),
         Command::Logs(args) => commands::logs::run(context, &args),
-        Command::Bench(_) => anyhow::bail!("not here yet"),
+        Command::Bench(args) => bench::run(context, &args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoReplica(args) => {
             let summary = scalems_demo::run_replica(&args)?;

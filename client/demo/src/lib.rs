@@ -1,10 +1,11 @@
 //! The ensemble that `scalems demo` runs: real, small, and right or wrong by a known answer.
 //!
-//! A particle with two coordinates moves on a surface with two wells, 9 kT apart by a barrier that plain
-//! sampling does not cross in the time there is. [`WINDOWS`] replicas, each a process of its own, hold it
-//! along the slow coordinate with harmonic restraints (umbrella sampling); a second generation goes on from
-//! the restart files of the first. [`analyse`] unites the windows (WHAM) into a free energy with error bars,
-//! whose exact value is known ([`model::free_energy`]); [`table`] and [`Picture`] show how well that went.
+//! A particle with two coordinates moves on a surface with two wells behind a barrier of 9 kT. Left alone it would
+//! leave the deeper well once in some 70 ns (Kramers' estimate), nearly three times what a replica has. So
+//! [`WINDOWS`] replicas, each a process of its own, hold it along the slow coordinate with harmonic restraints
+//! (umbrella sampling); a second generation goes on from the restart files of the first. [`analyse`] unites the
+//! windows (WHAM) into a free energy with error bars, whose exact value is known ([`model::free_energy`]);
+//! [`table`] and [`Picture`] show how well that went.
 //!
 //! Nothing here knows of pilots: who starts the replicas, where and how often, is the caller's business.
 //! A replica is deterministic and publishes its files by rename, so one that is killed may be run again.

@@ -81,6 +81,8 @@ pub struct Machine {
     /// The last delivery that the agent was told to be taken in.
     acknowledged: u64,
     counters: Counters,
+    /// Since when the agent has something to say.
+    awaited_since: Option<Micros>,
     over: Option<SessionEnd>,
 }
 
@@ -119,6 +121,7 @@ impl Machine {
             taken: 0,
             acknowledged: 0,
             counters: Counters::default(),
+            awaited_since: None,
             over: None,
         }
     }
@@ -161,6 +164,7 @@ impl Machine {
             Input::Tick => self.timers(now, out),
         }
         self.settle(out);
+        self.note_awaited(now);
     }
 
     /// Ends a round: sends what has gathered, as far as there is a connection and room.
@@ -171,9 +175,13 @@ impl Machine {
         }
         // Withdrawing what was not sent needs no connection.
         self.run_jobs(out);
-        if !self.link.is_attached() || self.over.is_some() {
-            return;
+        if self.link.is_attached() && self.over.is_none() {
+            self.send_all(now, out);
         }
+        self.note_awaited(now);
+    }
+
+    fn send_all(&mut self, now: Micros, out: &mut Vec<Output>) {
         self.send_calls();
         self.send_packs(now, out);
         out.extend(self.outbox.drain(..).map(|(message, blobs)| Output::Send(message, blobs)));
@@ -192,8 +200,7 @@ impl Machine {
             return None;
         }
         let link = self.link.deadline(&self.config);
-        let probe = (self.link.is_attached() && self.awaits()).then(|| self.link.heard() + self.config.probe_us);
-        let probe = probe.filter(|_| !self.asks.is_probing());
+        let probe = self.probe_at().filter(|_| !self.asks.is_probing());
         let hold = self.window.held_until(now).filter(|_| self.packs.backlog_bytes > 0);
         [link, probe, self.asks.deadline(), hold].into_iter().flatten().min()
     }
@@ -234,6 +241,17 @@ impl Machine {
         self.counters
     }
 
+    /// When an agent that has something to say has been silent for too long. The time before it had does not
+    /// count.
+    fn probe_at(&self) -> Option<Micros> {
+        let since = self.awaited_since.filter(|_| self.link.is_attached())?;
+        Some(since.max(self.link.heard()) + self.config.probe_us)
+    }
+
+    fn note_awaited(&mut self, now: Micros) {
+        self.awaited_since = self.awaits().then(|| self.awaited_since.unwrap_or(now));
+    }
+
     /// Whether the agent has something to say yet.
     fn awaits(&self) -> bool {
         !self.window.is_empty() || !self.requests.is_empty() || self.asks.is_awaited()
@@ -257,8 +275,7 @@ impl Machine {
                 Asker::Probe => return self.end(SessionEnd::Lost { after_us }, out),
             }
         }
-        let silent = now >= self.link.heard() + self.config.probe_us;
-        if silent && self.link.is_attached() && self.awaits() && !self.asks.is_probing() {
+        if self.probe_at().is_some_and(|at| now >= at) && !self.asks.is_probing() {
             self.asks.probe(now, self.config.give_up_us);
         }
     }

@@ -134,7 +134,7 @@ impl World {
             let each = each && array && matches!(self.shapes[on], Shape::Array { .. });
             let target = self.packs[on].len() as u32;
             count = if each { target } else { count };
-            let offsets = (!each && count % 2 == 0).then_some((target / 2, target));
+            let offsets = (!each && count.is_multiple_of(2)).then_some((target / 2, target));
             dependencies.push(Dependency { on: PackKey(on as u64), offsets, when, each });
         }
         self.packs.push(vec![0; count as usize]);

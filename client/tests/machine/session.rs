@@ -207,6 +207,15 @@ fn a_silent_agent_is_asked_and_then_given_up() {
 }
 
 #[test]
+fn a_time_without_anything_to_say_is_no_silence() {
+    let mut script = Script::attached(config());
+    script.now = 100_000_000;
+    let out = script.step(Input::Submit(bare(1, 1)));
+    assert_eq!(sent(&out), ["submit"]);
+    assert_eq!(script.machine.deadline(script.now), Some(130_000_000));
+}
+
+#[test]
 fn an_agent_that_stays_away_is_given_up() {
     let mut script = Script::attached(Config { give_up_us: 50, ..config() });
     script.step(Input::Submit(bare(1, 1)));

@@ -352,6 +352,17 @@ fn canceling_by_selector_is_the_agents_business() {
 }
 
 #[test]
+fn what_is_asked_for_comes_after_what_was_submitted_before() {
+    let cancel = || Call::Cancel { select: Selector::all(), strength: Strength::Kill, reason: String::new() };
+    let mut script = attached();
+    let inputs = || [Input::Submit(bare(1, 2)), call(1, cancel()), Input::Submit(bare(2, 3))];
+    assert_eq!(sent(&script.steps(inputs())), ["submit", "cancel", "submit"]);
+    // As it was said it is said again.
+    script.step(Input::Connected);
+    assert_eq!(sent(&script.step(said(welcome(0, 1)))), ["submit", "cancel", "submit"]);
+}
+
+#[test]
 fn so_many_requests_may_be_open() {
     let mut script = attached();
     let requests = (0..limits::OPEN_REQUESTS + 10).map(|key| call(key, Call::Forget { select: Selector::all() }));

@@ -92,7 +92,7 @@ impl Fake {
                 let held = std::mem::take(&mut fake.held);
                 let withdrawn = held.iter().map(|(_, lo, hi)| u64::from(hi - lo)).sum();
                 for (request, lo, hi) in held {
-                    fake.end(request, lo, hi, Ending::Canceled, Data::default());
+                    fake.end(request, lo, hi, Ending::Canceled, &Data::default());
                 }
                 CancelDone { request: cancel.request, withdrawn, ..CancelDone::default() }.into()
             }),
@@ -113,7 +113,7 @@ impl Fake {
     /// Ends what is held well.
     pub(crate) fn release(&mut self) -> Vec<Said> {
         for (request, lo, hi) in std::mem::take(&mut self.held) {
-            self.end(request, lo, hi, Ending::Done, Data::default());
+            self.end(request, lo, hi, Ending::Done, &Data::default());
         }
         std::mem::take(&mut self.out)
     }
@@ -146,15 +146,15 @@ impl Fake {
                 self.kept.insert(request, (submit.clone(), blobs.to_vec()));
             }
             "hold" => self.held.push((request, 0, count)),
-            "scalems.fail" => self.end(request, 0, count, Ending::Failed, Data::default()),
-            "scalems.noop" => self.end(request, 0, count, Ending::Done, Data::default()),
-            _ => self.end(request, 0, count, Ending::Done, data),
+            "scalems.fail" => self.end(request, 0, count, Ending::Failed, &Data::default()),
+            "scalems.noop" => self.end(request, 0, count, Ending::Done, &Data::default()),
+            _ => self.end(request, 0, count, Ending::Done, &data),
         }
         let note = (submit.task.mode == "hold").then(|| "waiting_for_worker: none".to_owned());
         Accepted { request, submission: 100 + request, count, note }.into()
     }
 
-    fn end(&mut self, request: u64, lo: u32, hi: u32, ending: Ending, data: Data) {
+    fn end(&mut self, request: u64, lo: u32, hi: u32, ending: Ending, data: &Data) {
         let mut gather = Gather::default();
         let error = (ending != Ending::Done).then(|| TaskError::new(Code::TaskFailed, "it is so"));
         let group = ResultGroup {
@@ -162,7 +162,7 @@ impl Fake {
             origin: Origin { session: SESSION, request },
             incarnation: 1,
             ending,
-            place: gather.add(&data),
+            place: gather.add(data),
             exit_code: None,
             ran_us: 3 * u64::from(hi - lo),
             error,

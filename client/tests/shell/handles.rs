@@ -139,15 +139,15 @@ impl Wake for Counter {
 fn handles_are_futures() {
     let mut bench = Bench::new();
     let mut handle = bench.session.submit(hold()).unwrap();
-    let wakes = Arc::new(Counter(AtomicUsize::new(0)));
-    let waker = Waker::from(Arc::clone(&wakes));
+    let count = Arc::new(Counter(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&count));
     let mut context = Context::from_waker(&waker);
     for _ in 0..3 {
         assert!(Pin::new(&mut handle).poll(&mut context).is_pending());
     }
     bench.run();
     bench.release();
-    assert_eq!(wakes.0.load(Ordering::SeqCst), 1, "the same waker is kept once");
+    assert_eq!(count.0.load(Ordering::SeqCst), 1, "the same waker is kept once");
     let Poll::Ready(Ok(result)) = Pin::new(&mut handle).poll(&mut context) else { panic!() };
     assert!(result.is_done());
 }
@@ -262,6 +262,26 @@ fn when_the_session_is_over_everything_has_an_end() {
         assert!(matches!(session.forget(Selector::all()), Err(ClientError::Over(_))));
         assert!(matches!(session.wait_accepted(None), Err(ClientError::Over(_))));
     }
+}
+
+#[test]
+fn a_cancel_means_what_was_submitted_before_it() {
+    let mut bench = Bench::new();
+    let before = bench.session.submit(hold()).unwrap();
+    let (session, answer) = (bench.session.clone(), Arc::new(Mutex::new(None)));
+    let cell = Arc::clone(&answer);
+    let asked = std::thread::spawn(move || {
+        *cell.lock().unwrap() = Some(session.cancel(Selector::all(), Strength::Kill, "").unwrap().withdrawn);
+    });
+    while !asked.is_finished() {
+        bench.run();
+        std::thread::yield_now();
+    }
+    let after = bench.session.submit(hold()).unwrap();
+    bench.run();
+    assert_eq!(*answer.lock().unwrap(), Some(1));
+    assert_eq!(now(&before).unwrap().ending, Ending::Canceled);
+    assert!(!after.is_done());
 }
 
 #[test]

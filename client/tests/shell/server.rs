@@ -149,7 +149,7 @@ impl Sockets {
         while stopped.is_none() {
             let sources =
                 [Source::readable(&self.router), Source::readable(&self.publisher), Source::wake(&self.wake)];
-            poll(sources, Some(Duration::from_secs(60))).unwrap();
+            poll(sources, Some(Duration::from_mins(1))).unwrap();
             self.wake.reset();
             let orders: Vec<Order> = self.orders.try_iter().collect();
             for order in orders {

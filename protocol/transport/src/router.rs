@@ -18,7 +18,7 @@ use crate::options::Use;
 use crate::poll::{Pollable, sealed::HasSocket};
 use crate::raw::Frame;
 use crate::socket::Socket;
-use crate::zap::{Connection, TcpPermit, Zap};
+use crate::zap::{self, TcpPermit, Zap};
 
 /// Peers of which the connection is remembered, far more than an agent has. Over it all are forgotten, which
 /// costs no more than the certainty that none of them chose its id itself.
@@ -86,11 +86,17 @@ pub enum Incoming {
     },
 }
 
+/// The connection that an id was first used by.
+struct Known {
+    user_id: Box<[u8]>,
+    role: Role,
+}
+
 /// A ROUTER: it knows its peers apart, and sending to one that left is an error.
 pub struct Router {
     socket: Socket,
-    /// By which connection each peer's id was first used.
-    connections: HashMap<PeerId, Connection>,
+    /// Whose each routing id is that was used.
+    known: HashMap<PeerId, Known>,
     refused: u64,
 }
 
@@ -100,7 +106,7 @@ impl Router {
         let socket = Socket::open(context, Use::Router)?;
         Ok(Self {
             socket,
-            connections: HashMap::new(),
+            known: HashMap::new(),
             refused: 0,
         })
     }
@@ -154,33 +160,38 @@ impl Router {
 
     /// Who sent the message that begins with this routing id.
     ///
-    /// A peer can choose its routing id, also one that libzmq gave to a peer that left. So the role is asked of
-    /// the connection with every message, and an id that comes by another connection than before is refused.
+    /// A peer can choose its routing id, also one that libzmq gave to a peer that left. So the connection is
+    /// asked of each message: its user id bears a number that no other has.
     fn sender(&mut self, id: &Frame) -> Result<(PeerId, Role), (Option<PeerId>, Refusal)> {
-        // `Identity` is what the peer said its routing id is. It ends at the first zero byte, so one that looks
-        // like libzmq's own seems empty.
-        let chosen = id
-            .property(c"Identity")
-            .is_some_and(|identity| !identity.is_empty());
-        let peer = PeerId::from_routing_id(id.bytes()).filter(|_| !chosen);
-        let peer = peer.ok_or((None, Refusal::OwnRoutingId))?;
+        let peer = PeerId::from_routing_id(id.bytes()).ok_or((None, Refusal::OwnRoutingId))?;
         // libzmq lets the authentication's word for `User-Id` stand over one that the peer says.
-        let user = id.property(c"User-Id").and_then(Connection::from_user_id);
-        let (role, connection) = user.ok_or((Some(peer), Refusal::NoRole))?;
-        if self.connections.len() >= REMEMBERED && !self.connections.contains_key(&peer) {
-            self.connections.clear();
+        let user_id = id.property(c"User-Id").ok_or((Some(peer), Refusal::NoRole))?;
+        match self.known.get(&peer) {
+            Some(known) if *known.user_id == *user_id => return Ok((peer, known.role)),
+            Some(_) => return Err((None, Refusal::OwnRoutingId)),
+            None => {}
         }
-        if *self.connections.entry(peer).or_insert(connection) == connection {
-            Ok((peer, role))
-        } else {
-            Err((None, Refusal::OwnRoutingId))
+        // What the peer said its routing id is. It ends at the first zero byte, so one that looks like
+        // libzmq's own seems empty, and passes here if nobody had it before.
+        if id
+            .property(c"Identity")
+            .is_some_and(|identity| !identity.is_empty())
+        {
+            return Err((None, Refusal::OwnRoutingId));
         }
+        let role = zap::role_of(user_id).ok_or((Some(peer), Refusal::NoRole))?;
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        let user_id = user_id.into();
+        self.known.insert(peer, Known { user_id, role });
+        Ok((peer, role))
     }
 
     /// Forgets a peer that is gone, which frees some bytes. Until then nobody else can use its id; without it
     /// all are forgotten when there are too many.
     pub fn forget(&mut self, peer: PeerId) {
-        self.connections.remove(&peer);
+        self.known.remove(&peer);
     }
 
     fn refuse(&mut self, peer: Option<PeerId>, refusal: Refusal) -> Incoming {

@@ -142,7 +142,7 @@ impl SimClient {
         }
         machine.flush(now, &mut out);
         if machine.deadline(now).is_some_and(|at| at <= now) {
-            history.violation(format!("client {} has something due after a flush", self.index));
+            history.violation(format!("client {} has something due after a flush at {now}: {:?} {machine:?}", self.index, machine.deadline(now)));
         }
         if machine.counters().repeated_results > 0 {
             history.violation(format!("client {} was sent a result twice", self.index));

@@ -29,9 +29,10 @@ impl Agent {
         blobs: Vec<Bytes>,
         out: &mut Vec<Action>,
     ) {
+        let (request, id) = session::numbers(&message);
         if role != Role::Client && session::changes(&message) || role == Role::Worker {
             let refusal = Refusal::new(Code::NotAllowed, format!("the {} role may not do this", role.name()));
-            return self.refuse(peer, None, None, refusal, out);
+            return self.refuse(peer, request, id, refusal, out);
         }
         match message {
             ClientToAgent::Named(Named::ClientHello(hello)) => return self.client_hello(peer, role, &hello, out),
@@ -44,7 +45,7 @@ impl Agent {
         }
         let Some(seat) = self.clients.get(&peer).copied() else {
             let refusal = Refusal::new(Code::HelloFirst, "say hello first: this agent does not know this connection");
-            return self.refuse(peer, None, None, refusal, out);
+            return self.refuse(peer, request, id, refusal, out);
         };
         match message {
             ClientToAgent::Envelope(envelope) => self.envelope(peer, seat, *envelope, blobs, out),
@@ -76,6 +77,17 @@ impl Agent {
                 Named::Goodbye(_) => self.goodbye(peer, seat, out),
                 Named::ClientHello(_) | Named::Version(_) => unreachable!("answered above"),
             },
+        }
+    }
+
+    /// The shell could not decode a message. If it had the next request's number, that is used up.
+    pub(super) fn undecoded(&mut self, peer: Peer, refused: Refused, out: &mut Vec<Action>) {
+        self.count("malformed", 1);
+        let Some((seat, request)) = self.clients.get(&peer).copied().zip(refused.request) else {
+            return out.push(Action::ToClient { peer, message: refused.into(), blobs: Vec::new() });
+        };
+        if self.new_request(peer, seat, request, 0, out) {
+            self.answer(peer, seat, request, refused.into());
         }
     }
 

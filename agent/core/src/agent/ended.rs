@@ -179,6 +179,8 @@ impl Agent {
             let dependents =
                 if over { std::mem::take(&mut submission.dependents) } else { submission.dependents.clone() };
             let bad = submission.counts.failed + submission.counts.canceled > 0;
+            // The last look is at all of it: what ended in this round by other ranges has no look of its own.
+            let (lo, hi) = if over { (0, submission.count()) } else { (lo, hi) };
             let count = submission.count();
             for dependent in dependents {
                 let Some(waiting) = self.tasks.get(dependent) else { continue };

@@ -23,7 +23,7 @@ use scalems_protocol::task::{CORES, GPUS, MEMORY};
 use crate::interface::{Action, Config, Input, Micros, Peer};
 use crate::queue::Queue;
 use crate::record::Record;
-use crate::resources::Kinds;
+use crate::resources::{Amounts, Kinds};
 use crate::session::{Attachment, Session};
 use crate::task::Tasks;
 use crate::worker::Worker;
@@ -57,6 +57,8 @@ pub struct Agent {
     clients: BTreeMap<Peer, u64>,
     workers: BTreeMap<u32, Worker>,
     worker_peers: BTreeMap<Peer, u32>,
+    /// What workers that ever joined could do, each kind of worker once.
+    seen: Vec<(BTreeMap<String, bool>, Amounts)>,
     /// Numbers of sessions, attachments and holders.
     next_number: u64,
     next_worker: u32,
@@ -116,6 +118,7 @@ impl Agent {
             clients: BTreeMap::new(),
             workers: BTreeMap::new(),
             worker_peers: BTreeMap::new(),
+            seen: Vec::new(),
             next_number: 0,
             next_worker: 0,
             timers: Timers::default(),
@@ -144,6 +147,7 @@ impl Agent {
         self.advance(now);
         match input {
             Input::Client { peer, role, message, blobs } => self.client(peer, role, message, blobs, out),
+            Input::Undecoded { peer, refused } => self.undecoded(peer, refused, out),
             Input::Worker { peer, message, blobs } => self.worker(peer, message, &blobs, out),
             Input::Beat(beat) => self.beat(&beat, out),
             Input::ClientGone(peer) => self.client_gone(peer),
@@ -169,12 +173,12 @@ impl Agent {
         }
         self.release_held(out);
         self.send_leases(out);
-        self.send_recorded(out);
         self.deliver(out);
         self.answer_waits(out);
         self.forget_oldest(out);
         self.publish(out);
         self.advance_stop(out);
+        self.send_recorded(out);
     }
 
     /// When `flush` has to be called next even if nothing comes in.

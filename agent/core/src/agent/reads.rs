@@ -13,6 +13,7 @@ use super::Agent;
 use crate::interface::{Action, Micros, Peer};
 use crate::record::share;
 use crate::resources::Amounts;
+use crate::session::error_bytes;
 use crate::task::{Slot, Standing, Submission};
 use crate::worker::{Standing as WorkerStanding, Worker};
 
@@ -148,12 +149,14 @@ impl Agent {
         let after = page.after.unwrap_or((0, 0));
         let most = rows(page.rows);
         let mut listed: Vec<TaskRow> = Vec::new();
+        let mut words = 0;
         for (number, lo, hi) in selected {
             let lo = if number == after.0 { lo.max(after.1) } else { lo };
             let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else { continue };
             for stretch in submission.slots.stretches(lo, hi) {
                 for row in self.task_rows(submission, stretch.lo, stretch.hi, stretch.value) {
-                    if listed.len() == most {
+                    words += error_bytes(row.error.as_ref());
+                    if listed.len() == most || (words > limits::HEADER_BYTES / 4 && !listed.is_empty()) {
                         let next = Some((number, row.run.lo));
                         return Ok(Reply::Tasks(Listing { rows: listed, next }));
                     }
@@ -194,7 +197,7 @@ impl Agent {
         let mut gather = Gather::default();
         let mut groups: Vec<ResultGroup> = Vec::new();
         let mut next = None;
-        let mut values = 0;
+        let (mut values, mut words) = (0, 0);
         'all: for (number, lo, hi) in selected {
             let lo = if number == after.0 { lo.max(after.1) } else { lo };
             let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else { continue };
@@ -206,9 +209,11 @@ impl Agent {
                 }
                 let data = ended.data.part((from - ended.run.lo) as usize, (to - ended.run.lo) as usize);
                 values += data.ends.len();
+                words += error_bytes(ended.error.as_ref());
                 let full = gather.bytes() + data.bytes.len() > limits::MESSAGE_BYTES
                     || groups.len() == most
-                    || values > 4 * limits::BATCH_TASKS;
+                    || values > 4 * limits::BATCH_TASKS
+                    || words > limits::HEADER_BYTES / 4;
                 if full && !groups.is_empty() {
                     next = Some((number, from));
                     break 'all;

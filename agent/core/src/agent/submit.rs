@@ -1,5 +1,6 @@
 //! Submissions: what is checked at the edge, and how tasks become ready.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -198,36 +199,36 @@ impl Agent {
             .collect()
     }
 
-    /// Refuses what no worker could ever serve; says so when it is only not served yet.
+    /// Refuses what no worker that was ever seen could serve; says so when it is only not served now.
     fn servable(&self, task: &Template, needs: &Amounts) -> Result<Option<String>, Refusal> {
+        let none = Amounts::default();
+        let could = |modes: &BTreeMap<String, bool>, has: &Amounts| {
+            modes.contains_key(&task.mode) && has.short_of(&none, needs).is_none()
+        };
         let living = || self.workers.values().filter(|worker| worker.lives());
-        let serves = living().any(|worker| worker.modes.contains_key(&task.mode));
-        let fits = living().any(|worker| {
-            worker.modes.contains_key(&task.mode) && worker.capacity.short_of(&Amounts::default(), needs).is_none()
-        });
-        if fits {
+        if living().any(|worker| could(&worker.modes, &worker.capacity)) {
             return Ok(None);
         }
-        let (code, problem) = if serves {
-            let most = living()
-                .filter(|worker| worker.modes.contains_key(&task.mode))
-                .filter_map(|worker| {
-                    let kind = worker.capacity.short_of(&Amounts::default(), needs)?;
-                    let (has, wants) = (worker.capacity.get(kind), needs.get(kind));
-                    Some((has, format!("{wants} {} (worker {} has {has})", self.kinds.name(kind), worker.name)))
-                })
-                .max()
-                .map_or_else(String::new, |(_, text)| text);
-            (Code::ImpossibleNeeds, format!("no worker has what one task needs: {most}"))
+        let serving = self.seen.iter().filter(|(modes, _)| modes.contains_key(&task.mode));
+        let most = serving.filter_map(|(_, has)| {
+            let kind = has.short_of(&none, needs)?;
+            Some((has.get(kind), kind))
+        });
+        let (code, problem) = if let Some((has, kind)) = most.max() {
+            let (name, wants) = (self.kinds.name(kind), needs.get(kind));
+            (Code::ImpossibleNeeds, format!("one task needs {wants} {name} and no worker has more than {has}"))
+        } else if self.seen.iter().any(|(modes, has)| could(modes, has)) {
+            (Code::UnknownMode, format!("the worker that served mode {:?} has gone", task.mode))
+        } else if self.seen.is_empty() {
+            (Code::UnknownMode, "no worker has joined yet".to_owned())
         } else {
-            let modes = self.modes().join(", ");
-            let known = if modes.is_empty() { "no worker has joined yet".to_owned() } else { format!("known: {modes}") };
-            (Code::UnknownMode, format!("no worker serves mode {:?}; {known}", task.mode))
+            let known: BTreeSet<&String> = self.seen.iter().flat_map(|(modes, _)| modes.keys()).collect();
+            let known = known.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            (Code::UnknownMode, format!("no worker serves mode {:?}; they serve {known}", task.mode))
         };
-        let joined = living().count() as u32;
-        let may_come =
-            self.config.open_to_workers || self.next_worker == 0 || joined < self.config.expected_workers;
-        if may_come {
+        let expected = (self.next_worker) < self.config.expected_workers;
+        let seen = self.seen.iter().any(|(modes, has)| could(modes, has));
+        if expected || (self.config.open_to_workers && (seen || self.seen.is_empty())) {
             return Ok(Some(format!("waiting_for_worker: {problem}; the task waits for a worker that can")));
         }
         Err(Refusal::new(code, problem))

@@ -351,7 +351,12 @@ impl Agent {
     pub(super) fn tell_recorded(&mut self, number: u32, report: u64) {
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.durable = worker.durable.max(report);
-            if worker.durable - worker.recorded >= RECORDED_EVERY || worker.unrecorded_bytes >= RECORDED_BYTES {
+            // One that drains waits for this alone before it says goodbye.
+            let drains = worker.standing == Standing::Draining;
+            if drains
+                || worker.durable - worker.recorded >= RECORDED_EVERY
+                || worker.unrecorded_bytes >= RECORDED_BYTES
+            {
                 self.outgoing_recorded.insert(number);
             }
         }

@@ -128,7 +128,13 @@ impl Leaseholder {
                 self.reason,
                 Some(EndReason::Orphaned | EndReason::NotWelcomed | EndReason::Refused(_))
             );
-            if self.outbox.is_empty() || now >= until || (alone && !self.link.is_welcomed()) {
+            // While a hello is under way the agent takes the worker in, and is owed a goodbye.
+            let done = match self.link.stage {
+                Stage::Welcomed => self.outbox.is_empty(),
+                Stage::Greeted { .. } => alone,
+                Stage::Offline => alone || self.outbox.is_empty(),
+            };
+            if done || now >= until {
                 self.end(out);
             }
         }

@@ -44,7 +44,7 @@ impl Spawner {
         match (phase, stop) {
             (Some(Phase::Running), Stop::Request) => self.ask(place, StoppedBy::Request { reason }),
             (Some(Phase::Running | Phase::Asked), Stop::Kill) => {
-                self.doom(place, Some(StoppedBy::Kill { reason }))
+                self.doom(place, Some(StoppedBy::Kill { reason }));
             }
             _ => {}
         }

@@ -123,8 +123,29 @@ fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
             Err(error) => return Err(error.into()),
         }
     }
+    if !released(&file, until.saturating_duration_since(Instant::now()))? {
+        eprintln!("scalems: the agent of pilot {name} has said goodbye and its process has not ended yet");
+        return Ok(Exit::TimedOut);
+    }
     if context.output == crate::args::Output::Human {
         print::out(&format!("pilot {name} has ended\n"))?;
     }
     Ok(Exit::Well)
+}
+
+/// Waits until the pilot's process has let go of its name, which it holds to its end. A pilot on another
+/// host, whose lock cannot be waited for here, counts as gone.
+fn released(file: &std::path::Path, within: Duration) -> anyhow::Result<bool> {
+    let Ok(lock) = std::fs::File::open(file.with_file_name("lock")) else { return Ok(true) };
+    let (told, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let locked = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockShared);
+        // Nobody listens any more once the time was over.
+        let _told = told.send(locked.map(drop).map_err(|(_, errno)| errno));
+    });
+    match hear.recv_timeout(within) {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(errno)) => Err(errno).context("wait for the pilot's lock"),
+        Err(_) => Ok(false),
+    }
 }

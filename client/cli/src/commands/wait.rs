@@ -112,7 +112,9 @@ pub(crate) fn explain_failures(session: &Session, select: &Selector) -> anyhow::
         let why = row.error.as_ref().map_or_else(|| row.state.name().to_owned(), ToString::to_string);
         let index = row.indices.0 + row.indices.1 * row.run.lo;
         let more = if row.run.count() > 1 { format!(" and {} more", row.run.count() - 1) } else { String::new() };
-        eprintln!("task {}.{index}{more}: {}", row.run.submission, print::safe(&why));
+        let task = format!("task {}.{index}", row.run.submission);
+        let why = why.strip_prefix(&format!("{task}: ")).unwrap_or(&why);
+        eprintln!("{task}{more}: {}", print::safe(why));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Authentication: the ZAP handler (ZeroMQ RFC 27) that decides who comes in, and as what.
 
-mod connection;
 mod self_test;
 mod table;
+mod user_id;
 
 use std::io;
 use std::process;
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use scalems_protocol::Role;
 
-pub(crate) use connection::Connection;
-use connection::UserId;
 pub use self_test::SelfTestError;
 use table::{Request, Table};
+use user_id::UserId;
+pub(crate) use user_id::role_of;
 
 use crate::context::Context;
 use crate::error::{Errno, TransportError};
@@ -148,21 +148,17 @@ fn serve(socket: &mut zmq::Socket, stop: &WakeReceiver, table: &Mutex<Table>) ->
         }
         if request.readable {
             connections += 1;
-            answer(socket, table, Connection(connections))?;
+            answer(socket, table, connections)?;
         }
     }
 }
 
-fn answer(
-    socket: &mut zmq::Socket,
-    table: &Mutex<Table>,
-    connection: Connection,
-) -> Result<(), TransportError> {
+fn answer(socket: &mut zmq::Socket, table: &Mutex<Table>, number: u64) -> Result<(), TransportError> {
     let Some(frames) = request(socket).map_err(TransportError::Receive)? else {
         return Ok(());
     };
     let frames: Vec<_> = frames.iter().map(Frame::bytes).collect();
-    let number = frames.get(1).copied().unwrap_or_default();
+    let request_id = frames.get(1).copied().unwrap_or_default();
     let user = match *frames.as_slice() {
         [
             VERSION,
@@ -182,10 +178,17 @@ fn answer(
         }
         _ => None,
     };
-    let user = user.map(|user| UserId { user, connection }.to_string());
+    let user = user.map(|user| UserId { user, number }.to_string());
     let reply: [&[u8]; 6] = match &user {
-        Some(user) => [VERSION, number, b"200", b"OK", user.as_bytes(), b""],
-        None => [VERSION, number, b"400", b"no entry with this key here", b"", b""],
+        Some(user) => [VERSION, request_id, b"200", b"OK", user.as_bytes(), b""],
+        None => [
+            VERSION,
+            request_id,
+            b"400",
+            b"no entry with this key here",
+            b"",
+            b"",
+        ],
     };
     for (at, part) in reply.iter().enumerate() {
         let sent = Frame::copy(part).send(socket, at + 1 < reply.len());

@@ -14,6 +14,9 @@ use crate::resources::Amounts;
 use crate::task::Slot;
 use crate::worker::{Belief, Standing, Worker};
 
+/// Kinds of workers that are remembered for what they could do.
+const SEEN: usize = 256;
+
 impl Agent {
     pub(super) fn worker_hello(&mut self, peer: Peer, hello: &WorkerHello, out: &mut Vec<Action>) {
         match self.check_hello(hello) {
@@ -99,6 +102,11 @@ impl Agent {
         // Reports of the connection before are not recorded by their old numbers any more.
         self.held.retain(|(_, held)| !matches!(held, super::super::Held::Recorded { worker, .. } if *worker == number));
         let (sum, drop) = self.put_right(number, &hello.held, Some(&hello.modes), out);
+        let worker = &self.workers[&number];
+        let could = (worker.modes.clone(), worker.capacity.clone());
+        if !self.seen.contains(&could) && self.seen.len() < SEEN {
+            self.seen.push(could);
+        }
         let worker = self.workers.get_mut(&number).expect("it was found or made");
         worker.belief = Belief::begin(sum);
         let welcome = WorkerWelcome {

@@ -115,6 +115,15 @@ fn without_a_connection_results_are_waited_with_for_a_time() {
 }
 
 #[test]
+fn an_agent_that_is_about_to_answer_is_told_goodbye() {
+    let mut rig = Rig::alone(1);
+    rig.round([Input::Connected]);
+    assert!(rig.round([Input::Stop { drain_ms: 0 }]).is_empty());
+    let out = rig.say(welcome(1, Vec::new()));
+    assert!(goodbye(&out) && end(&out) == Some(&EndReason::Asked));
+}
+
+#[test]
 fn an_orphan_kills_and_ends() {
     let mut rig = busy();
     rig.round([Input::Disconnected]);

@@ -1,0 +1,69 @@
+//! What is wrong on purpose. The checker has to find it, or it would find nothing else either.
+
+use scalems_core::Action;
+use scalems_protocol::client::AgentToClient;
+use scalems_protocol::worker::{AgentToWorker, WorkerToAgent};
+
+use super::plan::Sabotage;
+use super::world::World;
+
+/// Which of the actions of a kind is tampered with.
+const WHICH: u64 = 3;
+
+impl World {
+    fn is_the_one(&mut self) -> bool {
+        self.gone_by += 1;
+        self.gone_by == WHICH
+    }
+
+    /// What becomes of an action of the agent.
+    pub(super) fn sabotaged(&mut self, mut action: Action) -> Vec<Action> {
+        let Some(sabotage) = self.plan.sabotage else { return vec![action] };
+        match (&mut action, sabotage) {
+            (Action::ToClient { message: AgentToClient::Results(_), .. }, Sabotage::DropResults)
+            | (Action::ToClient { message: AgentToClient::Accepted(_), .. }, Sabotage::DropAccepted) => {
+                if self.is_the_one() { Vec::new() } else { vec![action] }
+            }
+            (Action::ToClient { peer, message: AgentToClient::Results(results), blobs }, Sabotage::RepeatResults) => {
+                if !self.is_the_one() {
+                    return vec![action];
+                }
+                let mut again = results.clone();
+                again.delivery += 1;
+                let again = Action::ToClient { peer: *peer, message: again.into(), blobs: blobs.clone() };
+                vec![action, again]
+            }
+            (Action::ToClient { message: AgentToClient::Results(results), .. }, Sabotage::WrongAttempt) => {
+                if self.is_the_one() {
+                    results.groups[0].run.attempt += 1;
+                }
+                vec![action]
+            }
+            (Action::ToWorker { peer, message: AgentToWorker::Lease(lease), blobs }, Sabotage::LeaseTwice) => {
+                if !self.is_the_one() {
+                    return vec![action];
+                }
+                let mut again = lease.clone();
+                again.number += 1;
+                let again = Action::ToWorker { peer: *peer, message: again.into(), blobs: blobs.clone() };
+                vec![action, again]
+            }
+            _ => vec![action],
+        }
+    }
+
+    /// What becomes of a worker's message.
+    pub(super) fn sabotaged_report(&mut self, mut message: WorkerToAgent) -> WorkerToAgent {
+        if self.plan.sabotage == Some(Sabotage::SwapValues)
+            && let WorkerToAgent::Report(report) = &mut message
+        {
+            let with_values = |at: &usize| report.results[*at].place.length > 0 && report.results[*at].run.count() == 1;
+            let all: Vec<usize> = (0..report.results.len()).filter(with_values).collect();
+            if let [first, second, ..] = all[..] {
+                let place = report.results[first].place.clone();
+                report.results[first].place = std::mem::replace(&mut report.results[second].place, place);
+            }
+        }
+        message
+    }
+}

@@ -1,0 +1,118 @@
+//! The contract under a seeded simulator (DESIGN 5 and 6; `docs/guarantees.md` names what each check proves).
+//!
+//! `SCALEMS_SIM_SEEDS=n` runs n seeds instead of as many as fit into the time, `SCALEMS_SIM_SEED=x` runs one
+//! and says what it did.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use scalems_tests::sim::{self, Fault, Outcome, Plan, Sabotage};
+
+/// How long the seeds of one test run may take when nobody says how many.
+const BUDGET: Duration = Duration::from_secs(40);
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// Fails with all that is needed to see it again.
+fn report(plan: &Plan, outcome: &Outcome) -> ! {
+    let again = sim::run(plan);
+    let (smallest, smallest_outcome) = sim::minimise(plan);
+    panic!(
+        "{plan}\n  {:#?}\n  replays exactly: {}\nsmallest that fails: {smallest}\n  {:#?}\n\
+         run it alone with SCALEMS_SIM_SEED={}",
+        outcome.violations,
+        again == *outcome,
+        smallest_outcome.violations,
+        plan.seed
+    )
+}
+
+#[test]
+fn the_contract_holds_under_every_seed() {
+    if let Some(seed) = setting("SCALEMS_SIM_SEED") {
+        let plan = Plan::of(seed);
+        let outcome = sim::run(&plan);
+        println!("{plan}\n{outcome:#?}");
+        if !outcome.violations.is_empty() {
+            report(&plan, &outcome);
+        }
+        return;
+    }
+    let count = setting("SCALEMS_SIM_SEEDS");
+    let (begin, next, stop) = (Instant::now(), AtomicU64::new(1), AtomicBool::new(false));
+    let failed: Mutex<Option<(Plan, Outcome)>> = Mutex::new(None);
+    let totals = Mutex::new((0_u64, 0_u64, 0_u64, 0_u64));
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if count.map_or(begin.elapsed() > BUDGET, |count| seed > count) {
+                        return;
+                    }
+                    let plan = Plan::of(seed);
+                    let outcome = sim::run(&plan);
+                    let mut totals = totals.lock().unwrap();
+                    totals.0 += 1;
+                    totals.1 += outcome.tasks;
+                    totals.2 += outcome.incidents;
+                    totals.3 += outcome.messages;
+                    if !outcome.violations.is_empty() {
+                        stop.store(true, Ordering::Relaxed);
+                        failed.lock().unwrap().get_or_insert((plan, outcome));
+                    }
+                }
+            });
+        }
+    });
+    let (seeds, tasks, incidents, messages) = *totals.lock().unwrap();
+    println!("{seeds} seeds, {tasks} tasks, {incidents} incidents, {messages} messages in {:?}", begin.elapsed());
+    if let Some((plan, outcome)) = failed.into_inner().unwrap() {
+        report(&plan, &outcome);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in [1, 9, 17] {
+        let plan = Plan::of(seed);
+        let first = sim::run(&plan);
+        assert_eq!(sim::run(&plan), first, "{plan}");
+        assert_ne!(sim::run(&Plan::of(seed + 1)).trace, first.trace);
+    }
+}
+
+/// The checker finds what is wrong on purpose, within a few seeds.
+#[test]
+fn what_is_wrong_on_purpose_is_found() {
+    for sabotage in [
+        Sabotage::DropResults,
+        Sabotage::RepeatResults,
+        Sabotage::SwapValues,
+        Sabotage::WrongAttempt,
+        Sabotage::DropAccepted,
+        Sabotage::LeaseTwice,
+    ] {
+        let found = (1..=8).find(|seed| {
+            let plan = Plan { sabotage: Some(sabotage), faults: Vec::new(), ..Plan::of(*seed) };
+            !sim::run(&plan).violations.is_empty()
+        });
+        assert!(found.is_some(), "{sabotage:?} was not found");
+    }
+}
+
+/// A failing plan is made smaller as long as it fails.
+#[test]
+fn the_smallest_plan_that_fails_is_found() {
+    let plan = Plan { sabotage: Some(Sabotage::WrongAttempt), operations: 20, ..Plan::of(1) };
+    assert!(!plan.faults.is_empty() && !sim::run(&plan).violations.is_empty());
+    let (smallest, outcome) = sim::minimise(&plan);
+    assert!(!outcome.violations.is_empty());
+    assert_eq!((smallest.faults, smallest.workers, smallest.clients), (Vec::<Fault>::new(), 1, 1));
+    assert!(smallest.operations < 20);
+}
