@@ -10,7 +10,8 @@ use std::time::Duration;
 use scalems_client::machine::{Config, Input};
 use scalems_client::{Carried, Carrier, Session, Task, TaskHandle};
 use scalems_protocol::client::{
-    Accepted, AgentToClient, ClientToAgent, ClientWelcome, Durable, NamedClientToAgent as Named, Results, Resume,
+    Accepted, AgentToClient, ClientToAgent, ClientWelcome, Durable, NamedClientToAgent as Named, Results,
+    Resume,
 };
 use scalems_protocol::group::{Data, Gather, ResultGroup, Run};
 use scalems_protocol::token::Token;
@@ -37,12 +38,25 @@ impl Stub {
             ClientToAgent::Named(Named::ClientHello(_)) => vec![(welcome(), Vec::new())],
             ClientToAgent::Named(Named::Submit(submit)) => {
                 let (request, count) = (submit.request, submit.count);
-                let accepted = Accepted { request, submission: request, count, note: None };
+                let accepted = Accepted {
+                    request,
+                    submission: request,
+                    count,
+                    note: None,
+                };
                 let mut gather = Gather::default();
                 let ends: Vec<u32> = (1..=count).map(|i| i * VALUE_BYTES).collect();
-                let data = Data { bytes: vec![1; (count * VALUE_BYTES) as usize].into(), ends };
+                let data = Data {
+                    bytes: vec![1; (count * VALUE_BYTES) as usize].into(),
+                    ends,
+                };
                 let group = ResultGroup {
-                    run: Run { submission: request, lo: 0, hi: count, attempt: 1 },
+                    run: Run {
+                        submission: request,
+                        lo: 0,
+                        hi: count,
+                        attempt: 1,
+                    },
                     origin: Origin { session: 1, request },
                     incarnation: 1,
                     ending: Ending::Done,
@@ -52,12 +66,18 @@ impl Stub {
                     error: None,
                 };
                 self.delivered += 1;
-                let results = Results { delivery: self.delivered, durable: Durable::None, groups: vec![group] };
+                let results = Results {
+                    delivery: self.delivered,
+                    durable: Durable::None,
+                    groups: vec![group],
+                };
                 vec![(accepted.into(), Vec::new()), (results.into(), gather.finish())]
             }
             _ => Vec::new(),
         };
-        said.into_iter().map(|(message, blobs): (AgentToClient, _)| (message.encode(), blobs)).collect()
+        said.into_iter()
+            .map(|(message, blobs): (AgentToClient, _)| (message.encode(), blobs))
+            .collect()
     }
 }
 
@@ -67,7 +87,10 @@ fn welcome() -> AgentToClient {
         pilot: PilotId([1; 16]),
         incarnation: 1,
         session: 1,
-        resume: Resume { peer: 1, token: Token::derive(&[1; 32], Role::Client, 1) },
+        resume: Resume {
+            peer: 1,
+            token: Token::derive(&[1; 32], Role::Client, 1),
+        },
         request_high: 0,
         delivery_next: 1,
         window: (limits::WINDOW_TASKS, limits::WINDOW_BYTES),
@@ -100,7 +123,9 @@ fn timed<T>(spent: &mut Duration, what: impl FnOnce() -> T) -> T {
 /// The CPU time that this thread has used.
 fn cpu_time() -> Duration {
     let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
-    nix::time::clock_gettime(clock).expect("every Linux has this clock").into()
+    nix::time::clock_gettime(clock)
+        .expect("every Linux has this clock")
+        .into()
 }
 
 /// What reading the clock twice adds to a measurement.
@@ -122,7 +147,10 @@ fn encode(carried: &mut Vec<Carried>) -> Vec<Frames> {
 
 fn take_in(carrier: &mut Carrier, now: u64, said: Vec<Frames>, out: &mut Vec<Carried>) {
     let decoded = said.into_iter().map(|(header, blobs)| {
-        Input::Message(AgentToClient::decode(&header).expect("the stub writes what can be read"), blobs)
+        Input::Message(
+            AgentToClient::decode(&header).expect("the stub writes what can be read"),
+            blobs,
+        )
     });
     carrier.step(now, decoded.collect::<Vec<_>>(), out);
 }
@@ -134,25 +162,36 @@ fn run(round: usize) -> Spent {
     let mut out = Vec::new();
     let mut now = 0;
     carrier.step(now, [Input::Connected], &mut out);
-    let said: Vec<Frames> = encode(&mut out).iter().flat_map(|(header, _)| stub.answer(header)).collect();
+    let said: Vec<Frames> = encode(&mut out)
+        .iter()
+        .flat_map(|(header, _)| stub.answer(header))
+        .collect();
     take_in(&mut carrier, now, said, &mut out);
     let task = Task::new("scalems.echo").cores(1);
     let mut done = 0;
     while done < TASKS {
         now += 1_000;
         let handles: Vec<TaskHandle> = timed(&mut spent.submit, || {
-            (0..round).map(|_| session.submit_data(&task, &DATA).expect("there is room")).collect()
+            (0..round)
+                .map(|_| session.submit_data(&task, &DATA).expect("there is room"))
+                .collect()
         });
         let messages = timed(&mut spent.send, || {
             carrier.step(now, [], &mut out);
             encode(&mut out)
         });
         spent.batches += messages.len();
-        let said: Vec<Frames> = messages.iter().flat_map(|(header, _)| stub.answer(header)).collect();
+        let said: Vec<Frames> = messages
+            .iter()
+            .flat_map(|(header, _)| stub.answer(header))
+            .collect();
         timed(&mut spent.receive, || take_in(&mut carrier, now, said, &mut out));
         let bytes: usize = timed(&mut spent.read, || {
             let values = handles.iter().map(|handle| {
-                let result = handle.try_result().expect("it has ended").expect("it has a result");
+                let result = handle
+                    .try_result()
+                    .expect("it has ended")
+                    .expect("it has a result");
                 result.value.len()
             });
             values.sum()
@@ -165,7 +204,9 @@ fn run(round: usize) -> Spent {
 }
 
 fn main() {
-    let only = std::env::args().nth(1).map(|round| round.parse().expect("a number of tasks"));
+    let only = std::env::args()
+        .nth(1)
+        .map(|round| round.parse().expect("a number of tasks"));
     for round in only.map_or_else(|| vec![1, 16, 256, ROUND], |round| vec![round]) {
         let tasks = TASKS.div_ceil(round) * round;
         let clock = clock_cost().as_nanos() as f64 / round as f64;

@@ -63,9 +63,22 @@ struct Stretch {
 
 impl ArrayCell {
     pub(crate) fn new(key: PackKey, count: u32, first: u32, step: u32, shared: Arc<Shared>) -> Arc<Self> {
-        let counts = ArrayCounts { unfinished: count, ..ArrayCounts::default() };
-        let state = Mutex::new(State { counts, ..State::default() });
-        Arc::new(Self { key, count, first, step, state, shared })
+        let counts = ArrayCounts {
+            unfinished: count,
+            ..ArrayCounts::default()
+        };
+        let state = Mutex::new(State {
+            counts,
+            ..State::default()
+        });
+        Arc::new(Self {
+            key,
+            count,
+            first,
+            step,
+            state,
+            shared,
+        })
     }
 
     pub(crate) fn name(&self, submission: u64) {
@@ -116,7 +129,9 @@ impl ArrayCell {
         }
         if let Listener::Waker(waker) = &listener {
             // One future polls an array; what it had before is replaced.
-            state.listeners.retain(|other| !matches!(other, Listener::Waker(other) if other.will_wake(waker)));
+            state
+                .listeners
+                .retain(|other| !matches!(other, Listener::Waker(other) if other.will_wake(waker)));
         }
         state.listeners.push(listener);
         None
@@ -146,8 +161,11 @@ impl State {
 
 /// The end of two stretches next to each other as one, if it is the same: both well, without values.
 fn joined(first: &Done, lo: u32, middle: u32, second: &Done, hi: u32) -> Option<Done> {
-    let (Done::Ended { group: a, .. }, Done::Ended { group: b, .. }) = (first, second) else { return None };
-    let plain = |group: &Group| group.ending == Ending::Done && group.data.bytes.is_empty() && group.error.is_none();
+    let (Done::Ended { group: a, .. }, Done::Ended { group: b, .. }) = (first, second) else {
+        return None;
+    };
+    let plain =
+        |group: &Group| group.ending == Ending::Done && group.data.bytes.is_empty() && group.error.is_none();
     let (run_a, run_b) = (a.run?, b.run?);
     let alike = plain(a)
         && plain(b)
@@ -156,14 +174,18 @@ fn joined(first: &Done, lo: u32, middle: u32, second: &Done, hi: u32) -> Option<
     if !alike {
         return None;
     }
-    let share = |group: &Group, run: Run, tasks: u32| group.ran_us / u64::from(run.count().max(1)) * u64::from(tasks);
+    let share =
+        |group: &Group, run: Run, tasks: u32| group.ran_us / u64::from(run.count().max(1)) * u64::from(tasks);
     let group = Group {
         run: Some(Run { lo, hi, ..run_a }),
         data: Data::default(),
         ran_us: share(a, run_a, middle - lo) + share(b, run_b, hi - middle),
         ..Group::clone(a)
     };
-    Some(Done::Ended { group: Arc::new(group), at: 0 })
+    Some(Done::Ended {
+        group: Arc::new(group),
+        at: 0,
+    })
 }
 
 impl Drop for ArrayCell {
@@ -183,7 +205,10 @@ pub struct ArrayHandle {
 impl std::fmt::Debug for ArrayHandle {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = out.debug_struct("ArrayHandle");
-        debug.field("submission", &self.submission()).field("counts", &self.counts()).finish()
+        debug
+            .field("submission", &self.submission())
+            .field("counts", &self.counts())
+            .finish()
     }
 }
 
@@ -265,7 +290,12 @@ impl ArrayHandle {
 
     /// Asks that all of its tasks end. The answer says what was done.
     pub fn cancel(&self, strength: Strength) -> Result<Pending<CancelDone>, ClientError> {
-        cancel_tasks(&self.cell.shared, vec![(self.cell.key, 0, self.cell.count)], strength, "")
+        cancel_tasks(
+            &self.cell.shared,
+            vec![(self.cell.key, 0, self.cell.count)],
+            strength,
+            "",
+        )
     }
 
     /// How many stretches of results are held: what an array costs in memory.

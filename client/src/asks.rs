@@ -8,7 +8,7 @@ use scalems_protocol::client::{
 };
 use scalems_protocol::group::ResultGroup;
 use scalems_protocol::select::Selector;
-use scalems_protocol::{TaskId, WireError};
+use scalems_protocol::{Code, TaskId, WireError};
 
 use crate::error::ClientError;
 use crate::machine::{Answered, Call, Group};
@@ -42,12 +42,21 @@ pub struct HeldResult {
 
 impl Session {
     /// Asks something of the agent, without waiting for the answer.
-    pub fn ask(&self, question: Question, timeout: Duration) -> Result<Pending<(Reply, Vec<Bytes>)>, ClientError> {
+    pub fn ask(
+        &self,
+        question: Question,
+        timeout: Duration,
+    ) -> Result<Pending<(Reply, Vec<Bytes>)>, ClientError> {
         let timeout_us = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
-        pending(self.shared(), Call::Ask { question, timeout_us }, "the question", |answered| match answered {
-            Answered::Reply(reply, blobs) => Some((reply, blobs)),
-            _ => None,
-        })
+        pending(
+            self.shared(),
+            Call::Ask { question, timeout_us },
+            "the question",
+            |answered| match answered {
+                Answered::Reply(reply, blobs) => Some((reply, blobs)),
+                _ => None,
+            },
+        )
     }
 
     fn answer(&self, question: Question, timeout: Duration) -> Result<(Reply, Vec<Bytes>), ClientError> {
@@ -126,31 +135,64 @@ impl Session {
         for group in listing.rows {
             read(group, &blobs, &mut results).map_err(ClientError::Unreadable)?;
         }
-        Ok(ResultsPage { results, next: listing.next })
+        Ok(ResultsPage {
+            results,
+            next: listing.next,
+        })
     }
 
     /// Waits, at the agent, until all selected tasks have ended, and counts them. The time is the caller's
-    /// choice; when it is over the agent refuses with `timed_out`.
+    /// choice; when it is over this is [`ClientError::TimedOut`].
     pub fn ask_wait(&self, select: Selector, timeout: Duration) -> Result<Counts, ClientError> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let question = Question::Wait { select, timeout_ms };
-        match self.answer(question, timeout.saturating_add(WAIT_SLACK))?.0 {
-            Reply::Ended(counts) => Ok(counts),
-            _ => Err(ClientError::WrongAnswer { asked: "wait" }),
+        match self.answer(question, timeout.saturating_add(WAIT_SLACK)) {
+            Ok((Reply::Ended(counts), _)) => Ok(counts),
+            Ok(_) => Err(ClientError::WrongAnswer { asked: "wait" }),
+            Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::TimedOut => {
+                Err(ClientError::TimedOut {
+                    what: "the end of the selected tasks",
+                    waited: timeout,
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 }
 
 fn read(group: ResultGroup, blobs: &[Bytes], results: &mut Vec<HeldResult>) -> Result<(), WireError> {
-    let ResultGroup { run, ending, place, exit_code, ran_us, error, .. } = group;
+    let ResultGroup {
+        run,
+        ending,
+        place,
+        exit_code,
+        ran_us,
+        error,
+        ..
+    } = group;
     run.check()?;
     let data = place.take(run.count(), blobs)?;
     let durable = scalems_protocol::client::Durable::None;
-    let group = Group { run: Some(run), ending, data, exit_code, ran_us, error, durable };
+    let group = Group {
+        run: Some(run),
+        ending,
+        data,
+        exit_code,
+        ran_us,
+        error,
+        durable,
+    };
     for (at, offset) in (run.lo..run.hi).enumerate() {
-        let id = TaskId { submission: run.submission, index: offset };
+        let id = TaskId {
+            submission: run.submission,
+            index: offset,
+        };
         let result = TaskResult::new(Some(id), &group, at as u32);
-        results.push(HeldResult { submission: run.submission, offset, result });
+        results.push(HeldResult {
+            submission: run.submission,
+            offset,
+            result,
+        });
     }
     Ok(())
 }

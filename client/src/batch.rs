@@ -47,7 +47,12 @@ struct Name {
 impl Batch {
     pub(crate) fn new(key: PackKey, capacity: u32, shared: Arc<Shared>) -> Arc<Self> {
         let slots = (0..capacity).map(|_| OnceLock::new()).collect();
-        Arc::new(Self { key, slots, rare: Mutex::new(Rare::default()), shared })
+        Arc::new(Self {
+            key,
+            slots,
+            rare: Mutex::new(Rare::default()),
+            shared,
+        })
     }
 
     pub(crate) fn key(&self) -> PackKey {
@@ -64,14 +69,22 @@ impl Batch {
 
     pub(crate) fn result(&self, place: u32) -> Option<Result<TaskResult, ClientError>> {
         let done = self.slots[place as usize].get()?;
-        let id = matches!(done, Done::Ended { .. }).then(|| self.id(place)).flatten();
+        let id = matches!(done, Done::Ended { .. })
+            .then(|| self.id(place))
+            .flatten();
         Some(TaskResult::from_done(id, done))
     }
 
     pub(crate) fn id(&self, place: u32) -> Option<TaskId> {
         let rare = lock(&self.rare);
-        let name = rare.names.iter().find(|name| name.lo <= place && place < name.hi)?;
-        Some(TaskId { submission: name.submission, index: name.index + name.step * (place - name.lo) })
+        let name = rare
+            .names
+            .iter()
+            .find(|name| name.lo <= place && place < name.hi)?;
+        Some(TaskId {
+            submission: name.submission,
+            index: name.index + name.step * (place - name.lo),
+        })
     }
 
     pub(crate) fn note(&self) -> Option<String> {
@@ -79,7 +92,13 @@ impl Batch {
     }
 
     pub(crate) fn add_name(&self, lo: u32, hi: u32, submission: u64, index: u32, step: u32) {
-        lock(&self.rare).names.push(Name { lo, hi, submission, index, step });
+        lock(&self.rare).names.push(Name {
+            lo,
+            hi,
+            submission,
+            index,
+            step,
+        });
     }
 
     pub(crate) fn add_note(&self, note: String) {
@@ -94,11 +113,16 @@ impl Batch {
         match done {
             Done::Ended { group, at } => {
                 for place in lo..hi {
-                    let done = Done::Ended { group: Arc::clone(group), at: at + (place - lo) };
+                    let done = Done::Ended {
+                        group: Arc::clone(group),
+                        at: at + (place - lo),
+                    };
                     self.set(place, done);
                 }
             }
-            Done::Failed(fault) => (lo..hi).for_each(|place| self.set(place, Done::Failed(Arc::clone(fault)))),
+            Done::Failed(fault) => {
+                (lo..hi).for_each(|place| self.set(place, Done::Failed(Arc::clone(fault))))
+            }
         }
         // After the results are there: whoever asks to be told looks again with the lock held.
         let mut rare = lock(&self.rare);

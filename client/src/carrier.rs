@@ -13,7 +13,8 @@ use crate::batch::{Batch, Listener};
 use crate::events::EventQueue;
 use crate::intake::{TakenItem, TopicChange};
 use crate::machine::{
-    Call, CallFault, CallKey, Config, Done, Input, Machine, Micros, Output, Pack, PackKey, SessionEnd, TaskFault, Update,
+    Call, CallFault, CallKey, Config, Done, Input, Machine, Micros, Output, Pack, PackKey, SessionEnd,
+    TaskFault, Update,
 };
 use crate::pending::ReplyCell;
 use crate::result::UnclaimedResults;
@@ -97,7 +98,9 @@ impl Carrier {
             rings |= self.done(now, output, carried);
         }
         self.out = out;
-        self.shared.backlog_bytes.store(self.machine.backlog_bytes(), Ordering::Relaxed);
+        self.shared
+            .backlog_bytes
+            .store(self.machine.backlog_bytes(), Ordering::Relaxed);
         rings |= self.shared.set_settled(self.machine.is_settled());
         if rings {
             self.shared.ring();
@@ -122,6 +125,11 @@ impl Carrier {
     /// The session's machine, to look at.
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// Whether the agent has let the session in and said that it keeps no journal.
+    pub(crate) fn keeps_no_journal(&self) -> bool {
+        self.shared.attached().is_some_and(|attached| !attached.journal)
     }
 
     fn take_up(&mut self, now: Micros, out: &mut Vec<Output>) {
@@ -174,10 +182,16 @@ impl Carrier {
                 let queues = self.topics.entry(topic.clone()).or_default();
                 queues.push(queue);
                 // One more listener of a topic that runs needs its state as well.
-                if queues.len() == 1 { Input::Listen(topic) } else { Input::Refresh(topic) }
+                if queues.len() == 1 {
+                    Input::Listen(topic)
+                } else {
+                    Input::Refresh(topic)
+                }
             }
             TopicChange::Unlisten(topic) => {
-                let Some(queues) = self.topics.get_mut(&topic) else { return };
+                let Some(queues) = self.topics.get_mut(&topic) else {
+                    return;
+                };
                 queues.retain(|queue| !queue.is_ended());
                 if !queues.is_empty() {
                     return;
@@ -199,7 +213,14 @@ impl Carrier {
                 self.resolve(pack, lo, hi, done);
                 return true;
             }
-            Output::Named { pack, lo, hi, submission, index, step } => match self.targets.get(&pack) {
+            Output::Named {
+                pack,
+                lo,
+                hi,
+                submission,
+                index,
+                step,
+            } => match self.targets.get(&pack) {
                 Some(Target::Batch(batch, _)) => batch.add_name(lo, hi, submission, index, step),
                 Some(Target::Array(cell, _)) => cell.name(submission),
                 None => {}
@@ -210,9 +231,8 @@ impl Carrier {
                 None => {}
             },
             Output::Reply(key, reply) => {
-                if let Some(cell) = self.replies.remove(&key) {
-                    cell.set(*reply);
-                }
+                let waker = self.replies.remove(&key).and_then(|cell| cell.set(*reply));
+                self.told.extend(waker.map(Listener::Waker));
                 return true;
             }
             Output::Attached(attached) => {
@@ -240,7 +260,10 @@ impl Carrier {
     }
 
     fn resolve(&mut self, pack: PackKey, lo: u32, hi: u32, done: Done) {
-        let target = self.targets.get_mut(&pack).expect("what is resolved was submitted and not resolved");
+        let target = self
+            .targets
+            .get_mut(&pack)
+            .expect("what is resolved was submitted and not resolved");
         let left = match target {
             Target::Batch(batch, left) => {
                 batch.end(lo, hi, &done, &mut self.told);
@@ -258,15 +281,26 @@ impl Carrier {
     }
 
     fn update(&mut self, now: Micros, topic: &Topic, update: &Update) {
-        let Some(queues) = self.topics.get(topic) else { return };
+        let Some(queues) = self.topics.get(topic) else {
+            return;
+        };
         let mut behind = false;
         for queue in queues {
-            behind |= queue.push(update.clone());
+            if queue.calls_back() {
+                let (queue, update) = (Arc::clone(queue), update.clone());
+                self.told
+                    .push(Listener::Callback(Box::new(move || queue.call(update))));
+            } else {
+                behind |= queue.push(update.clone());
+            }
         }
         if behind {
             let mut out = Vec::new();
             self.machine.handle(now, Input::Refresh(topic.clone()), &mut out);
-            assert!(out.is_empty(), "asking for a topic's state says nothing before the flush");
+            assert!(
+                out.is_empty(),
+                "asking for a topic's state says nothing before the flush"
+            );
         }
         if matches!(update, Update::Refused(_)) {
             self.topics.remove(topic);
@@ -288,7 +322,8 @@ impl Drop for Carrier {
     /// because it panicked.
     fn drop(&mut self) {
         let end = self.machine.over().cloned();
-        let end = end.unwrap_or_else(|| SessionEnd::Failed("whoever carried its messages is gone".to_owned()));
+        let end =
+            end.unwrap_or_else(|| SessionEnd::Failed("whoever carried its messages is gone".to_owned()));
         self.over(&end);
         // Nothing gets in from here on.
         let taken = self.shared.take();
@@ -303,7 +338,8 @@ impl Drop for Carrier {
             }
         }
         for cell in std::mem::take(&mut self.replies).into_values() {
-            cell.set(Err(CallFault::SessionEnded(end.clone())));
+            let waker = cell.set(Err(CallFault::SessionEnded(end.clone())));
+            self.told.extend(waker.map(Listener::Waker));
         }
         for change in taken.topics {
             if let TopicChange::Listen(_, queue) = change {

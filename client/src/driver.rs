@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use scalems_protocol::client::AgentToClient;
 use scalems_protocol::event::AgentToSubscriber;
 use scalems_protocol::frame::check_blobs;
+use scalems_transport::connection_file::Writer;
 use scalems_transport::{
-    ConnectionEvent, ConnectionFile, Context, CurveClient, Dealer, Endpoint, Message, SendError, Source, Subscriber,
+    ConnectionEvent, ConnectionFile, Context, Dealer, Endpoint, Message, SendError, Source, Subscriber,
     TransportError, WakeReceiver, poll, poll_all,
 };
 
 use crate::carrier::{Carried, Carrier};
-use crate::machine::{Input, Micros};
+use crate::locate::host_name;
+use crate::machine::{Input, Micros, SessionEnd};
 
 /// Messages that are read before what they bring is worked off: more would only lengthen a round.
 const ROUND: usize = 256;
+/// How often it is looked whether the agent's process lives, while there is no connection.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The sockets of a session, and what drives them.
 pub(crate) struct Driver {
@@ -23,7 +27,8 @@ pub(crate) struct Driver {
     context: Context,
     dealer: Dealer,
     subscriber: Option<Subscriber>,
-    events: (Endpoint, Option<CurveClient>),
+    events: Endpoint,
+    file: ConnectionFile,
     wake: WakeReceiver,
     began: Instant,
     inputs: Vec<Input>,
@@ -49,7 +54,8 @@ impl Driver {
             context,
             dealer,
             subscriber: None,
-            events: (events.clone(), file.curve.clone()),
+            events: events.clone(),
+            file: file.clone(),
             wake,
             began,
             inputs: Vec::new(),
@@ -65,7 +71,11 @@ impl Driver {
             if let Err(error) = self.round() {
                 tracing::error!(%error, "a session's sockets failed");
                 let now = self.now();
-                self.carrier.step(now, [Input::Failed(error.to_string())], &mut self.carried);
+                self.carrier.step(
+                    now,
+                    [Input::End(SessionEnd::Failed(error.to_string()))],
+                    &mut self.carried,
+                );
             }
         }
         // Goodbye is the last word; libzmq goes on sending it for a bounded time.
@@ -80,6 +90,7 @@ impl Driver {
         self.wait()?;
         self.wake.reset();
         self.connection()?;
+        self.look();
         self.receive()?;
         let now = self.now();
         let inputs = std::mem::take(&mut self.inputs);
@@ -91,14 +102,25 @@ impl Driver {
 
     fn wait(&self) -> Result<(), TransportError> {
         let now = self.now();
-        let left = self.carrier.deadline(now).map(|deadline| Duration::from_micros(deadline.saturating_sub(now)));
-        let left = if self.inputs.is_empty() { left } else { Some(Duration::ZERO) };
+        let left = self
+            .carrier
+            .deadline(now)
+            .map(|deadline| Duration::from_micros(deadline.saturating_sub(now)));
+        let left = match left {
+            _ if !self.inputs.is_empty() => Some(Duration::ZERO),
+            left if self.connected => left,
+            left => Some(left.map_or(LOOK, |left| left.min(LOOK))),
+        };
         let dealer = if self.unsent.is_empty() {
             Source::readable(&self.dealer)
         } else {
             Source::readable_or_writable(&self.dealer)
         };
-        let common = [Source::connections(&self.dealer), Source::wake(&self.wake), dealer];
+        let common = [
+            Source::connections(&self.dealer),
+            Source::wake(&self.wake),
+            dealer,
+        ];
         match &self.subscriber {
             None => {
                 poll(common, left)?;
@@ -130,8 +152,9 @@ impl Driver {
                     }
                 }
                 ConnectionEvent::Denied { status } => {
-                    let why = format!("the agent does not accept the connection file's key (status {status})");
-                    self.inputs.push(Input::Failed(why));
+                    let why =
+                        format!("the agent does not accept the connection file's key (status {status})");
+                    self.inputs.push(Input::End(SessionEnd::Failed(why)));
                 }
                 ConnectionEvent::Failed => tracing::debug!("a handshake with the agent failed; trying again"),
             }
@@ -144,6 +167,16 @@ impl Driver {
     }
 
     /// Takes in what has come, up to a round's share. Returns whether there may be more of the agent's.
+    /// Without a connection: whether there is anybody to wait for. An agent with a journal may be started
+    /// again; without one its death is the pilot's.
+    fn look(&mut self) {
+        let lost = !self.connected && self.carrier.keeps_no_journal();
+        if lost && self.file.writer(&host_name()) == Writer::Gone {
+            let (pid, host) = (self.file.pid, self.file.host.clone());
+            self.inputs.push(Input::End(SessionEnd::PilotEnded { pid, host }));
+        }
+    }
+
     fn receive(&mut self) -> Result<bool, TransportError> {
         let mut more = true;
         for _ in 0..ROUND {
@@ -165,11 +198,16 @@ impl Driver {
                 Err(error) => tracing::warn!(%error, "dropped a message of the agent that cannot be read"),
             }
         }
-        let Some(subscriber) = &mut self.subscriber else { return Ok(more) };
+        let Some(subscriber) = &mut self.subscriber else {
+            return Ok(more);
+        };
         for _ in 0..ROUND {
             let Some(message) = subscriber.recv()? else { break };
             let [event] = &message.blobs[..] else {
-                tracing::warn!(frames = message.blobs.len(), "dropped an event that has not two frames");
+                tracing::warn!(
+                    frames = message.blobs.len(),
+                    "dropped an event that has not two frames"
+                );
                 continue;
             };
             match AgentToSubscriber::decode(event) {
@@ -187,8 +225,8 @@ impl Driver {
                 Carried::Send(..) => {}
                 Carried::Subscribe(topic) => {
                     if self.subscriber.is_none() {
-                        let (endpoint, curve) = &self.events;
-                        self.subscriber = Some(Subscriber::connect(&self.context, endpoint, curve.as_ref())?);
+                        let curve = self.file.curve.as_ref();
+                        self.subscriber = Some(Subscriber::connect(&self.context, &self.events, curve)?);
                     }
                     if let Some(subscriber) = &mut self.subscriber {
                         subscriber.subscribe(topic.name().as_bytes())?;
@@ -213,7 +251,10 @@ impl Driver {
                         unreachable!("the machine names its messages")
                     }
                 };
-                self.unsent.push_back(Message { header: header.into(), blobs });
+                self.unsent.push_back(Message {
+                    header: header.into(),
+                    blobs,
+                });
             }
         }
         while let Some(message) = self.unsent.pop_front() {
@@ -227,7 +268,8 @@ impl Driver {
                 }
                 Err(error @ (SendError::TooLarge | SendError::Failed(_))) => {
                     tracing::error!(%error, "a message to the agent could not be sent");
-                    self.inputs.push(Input::Failed(format!("cannot send to the agent: {error}")));
+                    let why = format!("cannot send to the agent: {error}");
+                    self.inputs.push(Input::End(SessionEnd::Failed(why)));
                 }
             }
         }

@@ -75,7 +75,9 @@ pub enum ClientError {
         asked: &'static str,
     },
     /// A callback waited for something, which would never come: callbacks run on the thread that brings it.
-    #[error("a callback may not wait: it runs on the thread that brings what it waits for; use another thread")]
+    #[error(
+        "a callback may not wait: it runs on the thread that brings what it waits for; use another thread"
+    )]
     InCallback,
     /// The task names a task of another session as a dependency.
     #[error("the task is to run after one of another session; name that one's submission number instead")]
@@ -109,12 +111,17 @@ pub enum ClientError {
 impl ClientError {
     pub(crate) fn from_task(fault: &TaskFault) -> Self {
         match fault {
-            TaskFault::Refused(refusal) => {
-                Self::Refused { what: "the submission was refused", refusal: refusal.clone() }
-            }
-            TaskFault::BacklogFull { waiting_bytes, limit_bytes } => {
-                Self::BacklogFull { waiting_bytes: *waiting_bytes, limit_bytes: *limit_bytes }
-            }
+            TaskFault::Refused(refusal) => Self::Refused {
+                what: "the submission was refused",
+                refusal: refusal.clone(),
+            },
+            TaskFault::BacklogFull {
+                waiting_bytes,
+                limit_bytes,
+            } => Self::BacklogFull {
+                waiting_bytes: *waiting_bytes,
+                limit_bytes: *limit_bytes,
+            },
             TaskFault::Unreadable(error) => Self::Unreadable(error.clone()),
             TaskFault::SessionEnded(end) => Self::Over(end.clone()),
         }
@@ -123,7 +130,10 @@ impl ClientError {
     pub(crate) fn from_call(fault: CallFault, what: &'static str) -> Self {
         match fault {
             CallFault::Refused(refusal) => Self::Refused { what, refusal },
-            CallFault::TimedOut { after_us } => Self::TimedOut { what, waited: Duration::from_micros(after_us) },
+            CallFault::TimedOut { after_us } => Self::TimedOut {
+                what,
+                waited: Duration::from_micros(after_us),
+            },
             CallFault::SessionEnded(end) => Self::Over(end),
         }
     }

@@ -17,7 +17,10 @@ const KEPT: usize = 4_096;
 /// Where a listener's updates come to lie.
 pub(crate) struct EventQueue {
     state: Mutex<State>,
+    callback: Option<Mutex<Callback>>,
 }
+
+type Callback = Box<dyn FnMut(Update) + Send>;
 
 #[derive(Default)]
 struct State {
@@ -28,8 +31,24 @@ struct State {
 }
 
 impl EventQueue {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::default()) })
+    fn new(callback: Option<Callback>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State::default()),
+            callback: callback.map(Mutex::new),
+        })
+    }
+
+    pub(crate) fn calls_back(&self) -> bool {
+        self.callback.is_some()
+    }
+
+    /// Calls the listener back, if it still listens.
+    pub(crate) fn call(&self, update: Update) {
+        if let Some(callback) = &self.callback
+            && !self.is_ended()
+        {
+            lock(callback)(update);
+        }
     }
 
     /// Adds an update. Returns whether the listener fell behind with it, so that it needs the state anew.
@@ -88,9 +107,13 @@ pub struct Events {
 
 impl Events {
     pub(crate) fn new(topic: Topic, shared: &Arc<Shared>) -> Self {
-        let queue = EventQueue::new();
+        let queue = EventQueue::new(None);
         change(shared, TopicChange::Listen(topic.clone(), Arc::clone(&queue)));
-        Self { topic, queue, shared: Arc::clone(shared) }
+        Self {
+            topic,
+            queue,
+            shared: Arc::clone(shared),
+        }
     }
 
     /// The topic.
@@ -105,12 +128,42 @@ impl Events {
 
     /// The next update, waited for so long. `None` if no more will come: the session is over, or the topic
     /// was refused, which was the last update.
-    pub fn next_within(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Option<Update>, ClientError> {
+    pub fn next_within(
+        &mut self,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Option<Update>, ClientError> {
         self.shared.wait(timeout.into(), "an event", || {
             let mut state = lock(&self.queue.state);
             let next = state.updates.pop_front();
             (next.is_some() || state.ended).then_some(next)
         })
+    }
+}
+
+/// A callback that is called with what happens in one topic. Dropped, it is called no more.
+#[must_use = "dropped, it is called no more"]
+pub struct Listening {
+    topic: Topic,
+    queue: Arc<EventQueue>,
+    shared: Arc<Shared>,
+}
+
+impl Listening {
+    pub(crate) fn new(topic: Topic, shared: &Arc<Shared>, callback: Callback) -> Self {
+        let queue = EventQueue::new(Some(callback));
+        change(shared, TopicChange::Listen(topic.clone(), Arc::clone(&queue)));
+        Self {
+            topic,
+            queue,
+            shared: Arc::clone(shared),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.queue.end();
+        change(&self.shared, TopicChange::Unlisten(self.topic.clone()));
     }
 }
 

@@ -31,7 +31,10 @@ pub struct TaskHandle {
 impl std::fmt::Debug for TaskHandle {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = out.debug_struct("TaskHandle");
-        debug.field("id", &self.id().map(|id| id.to_string())).field("done", &self.is_done()).finish()
+        debug
+            .field("id", &self.id().map(|id| id.to_string()))
+            .field("done", &self.is_done())
+            .finish()
     }
 }
 
@@ -86,7 +89,9 @@ impl TaskHandle {
     /// # }
     /// ```
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> Result<TaskResult, ClientError> {
-        self.batch.shared.wait(timeout.into(), "the task's end", || self.try_result())?
+        self.batch
+            .shared
+            .wait(timeout.into(), "the task's end", || self.try_result())?
     }
 
     /// Calls back with how it ended, at once if it has. The callback runs on the session's thread: it should
@@ -94,14 +99,22 @@ impl TaskHandle {
     pub fn on_done(&self, callback: impl FnOnce(Result<TaskResult, ClientError>) + Send + 'static) {
         let handle = self.clone();
         let callback = move || callback(handle.try_result().expect("it is called once the task is done"));
-        if let Some(Listener::Callback(callback)) = self.batch.listen(self.place, Listener::Callback(Box::new(callback))) {
+        if let Some(Listener::Callback(callback)) = self
+            .batch
+            .listen(self.place, Listener::Callback(Box::new(callback)))
+        {
             run_callback(callback);
         }
     }
 
     /// Asks that the task ends. The answer says what was done; the task's own result comes besides.
     pub fn cancel(&self, strength: Strength) -> Result<Pending<CancelDone>, ClientError> {
-        cancel_tasks(&self.batch.shared, vec![(self.batch.key(), self.place, self.place + 1)], strength, "")
+        cancel_tasks(
+            &self.batch.shared,
+            vec![(self.batch.key(), self.place, self.place + 1)],
+            strength,
+            "",
+        )
     }
 }
 
@@ -128,9 +141,15 @@ pub fn wait_all(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     for handle in handles {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let done = handle.batch.shared.wait(left, "the end of all tasks", || handle.is_done().then_some(()));
+        let done = handle
+            .batch
+            .shared
+            .wait(left, "the end of all tasks", || handle.is_done().then_some(()));
         done.map_err(|error| match error {
-            ClientError::TimedOut { what, .. } => ClientError::TimedOut { what, waited: timeout.unwrap_or_default() },
+            ClientError::TimedOut { what, .. } => ClientError::TimedOut {
+                what,
+                waited: timeout.unwrap_or_default(),
+            },
             other => other,
         })?;
     }
@@ -142,13 +161,22 @@ pub fn wait_all(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
 /// look at all of them each time.
 pub fn wait_any(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) -> Result<usize, ClientError> {
     let Some(first) = handles.first() else {
-        return Err(ClientError::TimedOut { what: "the end of one of no tasks", waited: Duration::ZERO });
+        return Err(ClientError::TimedOut {
+            what: "the end of one of no tasks",
+            waited: Duration::ZERO,
+        });
     };
-    if handles.iter().any(|handle| !Arc::ptr_eq(&handle.batch.shared, &first.batch.shared)) {
+    if handles
+        .iter()
+        .any(|handle| !Arc::ptr_eq(&handle.batch.shared, &first.batch.shared))
+    {
         return Err(ClientError::OtherSession);
     }
     let look = || handles.iter().position(TaskHandle::is_done);
-    first.batch.shared.wait(timeout.into(), "the end of one of the tasks", look)
+    first
+        .batch
+        .shared
+        .wait(timeout.into(), "the end of one of the tasks", look)
 }
 
 /// The tasks in the order in which they end, by their place in `handles`.
@@ -184,9 +212,10 @@ impl AsCompleted {
         match self.ended.recv_timeout(timeout) {
             Ok(at) => Ok(Some(at)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Ok(None),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                Err(ClientError::TimedOut { what: "the end of one of the tasks", waited: timeout })
-            }
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(ClientError::TimedOut {
+                what: "the end of one of the tasks",
+                waited: timeout,
+            }),
         }
     }
 }

@@ -111,7 +111,15 @@ impl Filling {
     fn new(batch: Arc<Batch>, template: Arc<Template>, after: Vec<Dependency>, bytes: usize) -> Self {
         let count = batch.capacity() as usize;
         let data = Vec::with_capacity((count * bytes).min(limits::MESSAGE_BYTES));
-        Self { batch, template, after, data, ends: Vec::with_capacity(count), large: None, count: 0 }
+        Self {
+            batch,
+            template,
+            after,
+            data,
+            ends: Vec::with_capacity(count),
+            large: None,
+            count: 0,
+        }
     }
 
     fn takes(&self, template: &Arc<Template>, after: &[Dependency], bytes: usize) -> bool {
@@ -127,7 +135,10 @@ impl Filling {
         let data = match self.large {
             Some(bytes) => Data::shared(bytes),
             None if self.data.is_empty() => Data::default(),
-            None => Data { bytes: self.data.into(), ends: self.ends },
+            None => Data {
+                bytes: self.data.into(),
+                ends: self.ends,
+            },
         };
         let pack = Pack {
             key: self.batch.key(),
@@ -169,12 +180,20 @@ impl Intake {
         self.bytes += bytes as u64 + TASK_BYTES;
         let large = bytes > limits::INLINE_BYTES;
         // What was put in before a call stays before it, and what comes after it does not join that.
-        let open = self.items.iter_mut().rev().take(OPEN_BATCHES).map_while(|item| match item {
-            Item::Tasks(filling) => Some(Some(filling)),
-            Item::Array(..) => Some(None),
-            Item::Call(..) => None,
-        });
-        let joined = open.flatten().filter(|_| !large).find(|filling| filling.takes(template, after, bytes));
+        let open = self
+            .items
+            .iter_mut()
+            .rev()
+            .take(OPEN_BATCHES)
+            .map_while(|item| match item {
+                Item::Tasks(filling) => Some(Some(filling)),
+                Item::Array(..) => Some(None),
+                Item::Call(..) => None,
+            });
+        let joined = open
+            .flatten()
+            .filter(|_| !large)
+            .find(|filling| filling.takes(template, after, bytes));
         let filling = if let Some(filling) = joined {
             filling
         } else {
@@ -182,8 +201,15 @@ impl Intake {
             let capacity = if alone { 1 } else { self.next_capacity() };
             let batch = Batch::new(self.new_pack(), capacity, Arc::clone(shared));
             let reserved = if large { 0 } else { bytes };
-            self.items.push(Item::Tasks(Filling::new(batch, Arc::clone(template), after.to_vec(), reserved)));
-            let Some(Item::Tasks(filling)) = self.items.last_mut() else { unreachable!("it was pushed just now") };
+            self.items.push(Item::Tasks(Filling::new(
+                batch,
+                Arc::clone(template),
+                after.to_vec(),
+                reserved,
+            )));
+            let Some(Item::Tasks(filling)) = self.items.last_mut() else {
+                unreachable!("it was pushed just now")
+            };
             filling
         };
         let place = filling.count;
@@ -224,7 +250,8 @@ impl Intake {
         }
         self.last_call += 1;
         let reply = Arc::new(ReplyCell::default());
-        self.items.push(Item::Call(CallKey(self.last_call), call, Arc::clone(&reply)));
+        self.items
+            .push(Item::Call(CallKey(self.last_call), call, Arc::clone(&reply)));
         Ok(reply)
     }
 
@@ -248,7 +275,10 @@ impl Intake {
         }
         let waiting_bytes = self.bytes + shared.backlog_bytes.load(Ordering::Relaxed);
         if waiting_bytes > 0 && waiting_bytes + bytes as u64 > shared.backlog_limit {
-            return Err(ClientError::BacklogFull { waiting_bytes, limit_bytes: shared.backlog_limit });
+            return Err(ClientError::BacklogFull {
+                waiting_bytes,
+                limit_bytes: shared.backlog_limit,
+            });
         }
         Ok(())
     }
@@ -268,13 +298,20 @@ impl Shared {
         intake.woken = false;
         intake.bytes = 0;
         if intake.is_empty() && intake.topics.is_empty() && intake.goodbye.is_none() {
-            return Taken { released, ..Taken::default() };
+            return Taken {
+                released,
+                ..Taken::default()
+            };
         }
         self.set_settled(false);
         let items = std::mem::take(&mut intake.items);
         if let Some(Item::Tasks(last)) = items.last() {
             let used = last.count.next_power_of_two();
-            intake.capacity = if last.count == last.batch.capacity() { 2 * used } else { used };
+            intake.capacity = if last.count == last.batch.capacity() {
+                2 * used
+            } else {
+                used
+            };
         }
         let (topics, goodbye) = (std::mem::take(&mut intake.topics), intake.goodbye.take());
         drop(intake);
@@ -286,6 +323,11 @@ impl Shared {
             Item::Array(pack, cell) => TakenItem::Array(pack, cell),
             Item::Call(key, call, reply) => TakenItem::Call(key, call, reply),
         });
-        Taken { items: items.collect(), topics, released, goodbye }
+        Taken {
+            items: items.collect(),
+            topics,
+            released,
+            goodbye,
+        }
     }
 }

@@ -104,11 +104,19 @@ pub struct Located {
 impl Located {
     /// Reads the connection file at `path`, which is the file itself or the directory that has `client.json`.
     pub fn read(path: &Path) -> Result<Self, LocateError> {
-        let path = if path.is_dir() { path.join(ConnectionFile::file_name(Role::Client)) } else { path.to_owned() };
+        let path = if path.is_dir() {
+            path.join(ConnectionFile::file_name(Role::Client))
+        } else {
+            path.to_owned()
+        };
         let file = ConnectionFile::read(&path)?;
         match file.role {
             Role::Client | Role::Observer => Ok(Self { path, file }),
-            found @ Role::Worker => Err(LocateError::WrongRole { file: path, found, wanted: Role::Client }),
+            found @ Role::Worker => Err(LocateError::WrongRole {
+                file: path,
+                found,
+                wanted: Role::Client,
+            }),
         }
     }
 
@@ -116,7 +124,11 @@ impl Located {
     pub(crate) fn check_alive(&self) -> Result<(), LocateError> {
         if self.file.writer(&host_name()) == Writer::Gone {
             let pilot = self.file.pilot.clone();
-            return Err(LocateError::DeadPilot { pilot, file: self.path.clone(), pid: self.file.pid });
+            return Err(LocateError::DeadPilot {
+                pilot,
+                file: self.path.clone(),
+                pid: self.file.pid,
+            });
         }
         Ok(())
     }
@@ -134,7 +146,11 @@ pub fn home() -> Result<PathBuf, LocateError> {
 }
 
 fn home_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, LocateError> {
-    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("SCALEMS_HOME")
         .or_else(|| set("XDG_STATE_HOME").map(|state| state.join("scalems")))
         .or_else(|| set("HOME").map(|home| home.join(".scalems")))
@@ -175,8 +191,15 @@ pub fn find_in(home: &Path, name: Option<&str>) -> Result<Located, LocateError> 
                 Ok(located)
             }
             Ok(_) | Err(LocateError::File(ConnectionFileError::Missing { .. })) => {
-                let names = running(&directory)?.into_iter().map(|located| located.file.pilot).collect();
-                Err(LocateError::UnknownPilot { name: name.to_owned(), directory, names })
+                let names = running(&directory)?
+                    .into_iter()
+                    .map(|located| located.file.pilot)
+                    .collect();
+                Err(LocateError::UnknownPilot {
+                    name: name.to_owned(),
+                    directory,
+                    names,
+                })
             }
             Err(error) => Err(error),
         };
@@ -198,7 +221,10 @@ pub fn list_in(home: &Path) -> Result<Vec<Located>, LocateError> {
 }
 
 fn running(directory: &Path) -> Result<Vec<Located>, LocateError> {
-    let failed = |source| LocateError::Directory { directory: directory.to_owned(), source };
+    let failed = |source| LocateError::Directory {
+        directory: directory.to_owned(),
+        source,
+    };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -206,7 +232,10 @@ fn running(directory: &Path) -> Result<Vec<Located>, LocateError> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(failed)?.path().join(ConnectionFile::file_name(Role::Client));
+        let path = entry
+            .map_err(failed)?
+            .path()
+            .join(ConnectionFile::file_name(Role::Client));
         if !path.exists() {
             continue;
         }
@@ -253,13 +282,23 @@ mod tests {
     fn the_directory_comes_from_the_environment() {
         let from = |set: &[(&str, &str)]| {
             let set: Vec<(String, String)> = set.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
-            home_from(|name| set.iter().find(|(key, _)| key == name).map(|(_, value)| value.into()))
+            home_from(|name| {
+                set.iter()
+                    .find(|(key, _)| key == name)
+                    .map(|(_, value)| value.into())
+            })
         };
         assert_eq!(from(&[("HOME", "/h")]).unwrap(), Path::new("/h/.scalems"));
-        assert_eq!(from(&[("HOME", "/h"), ("XDG_STATE_HOME", "/x")]).unwrap(), Path::new("/x/scalems"));
+        assert_eq!(
+            from(&[("HOME", "/h"), ("XDG_STATE_HOME", "/x")]).unwrap(),
+            Path::new("/x/scalems")
+        );
         let all = [("HOME", "/h"), ("XDG_STATE_HOME", "/x"), ("SCALEMS_HOME", "/s")];
         assert_eq!(from(&all).unwrap(), Path::new("/s"));
-        assert_eq!(from(&[("HOME", "/h"), ("SCALEMS_HOME", "")]).unwrap(), Path::new("/h/.scalems"));
+        assert_eq!(
+            from(&[("HOME", "/h"), ("SCALEMS_HOME", "")]).unwrap(),
+            Path::new("/h/.scalems")
+        );
         assert!(matches!(from(&[]), Err(LocateError::NoHome)));
     }
 
@@ -274,7 +313,10 @@ mod tests {
         assert_eq!(find_in(path, None).unwrap().file.pilot, "one");
         write(path, "two", std::process::id());
         let error = find_in(path, None).unwrap_err();
-        assert!(matches!(&error, LocateError::SeveralPilots { names } if names[..] == ["one", "two"]), "{error}");
+        assert!(
+            matches!(&error, LocateError::SeveralPilots { names } if names[..] == ["one", "two"]),
+            "{error}"
+        );
         assert_eq!(find_in(path, Some("two")).unwrap().file.pilot, "two");
     }
 
@@ -285,12 +327,24 @@ mod tests {
         write(path, "dead", u32::MAX);
         write(path, "one", std::process::id());
         let error = find_in(path, Some("dead")).unwrap_err();
-        assert!(matches!(&error, LocateError::DeadPilot { pid: u32::MAX, .. }), "{error}");
+        assert!(
+            matches!(&error, LocateError::DeadPilot { pid: u32::MAX, .. }),
+            "{error}"
+        );
         let text = error.to_string();
-        assert!(text.contains("pilot dead is dead") && text.contains("client.json"), "{text}");
+        assert!(
+            text.contains("pilot dead is dead") && text.contains("client.json"),
+            "{text}"
+        );
         let error = find_in(path, Some("none")).unwrap_err();
-        assert!(matches!(&error, LocateError::UnknownPilot { names, .. } if names[..] == ["one"]), "{error}");
-        assert!(matches!(find_in(path, Some("../pilots/one")), Err(LocateError::UnknownPilot { .. })));
+        assert!(
+            matches!(&error, LocateError::UnknownPilot { names, .. } if names[..] == ["one"]),
+            "{error}"
+        );
+        assert!(matches!(
+            find_in(path, Some("../pilots/one")),
+            Err(LocateError::UnknownPilot { .. })
+        ));
     }
 
     #[test]
@@ -298,9 +352,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         write(home.path(), "one", std::process::id());
         let directory = home.path().join("pilots/one");
-        assert_eq!(Located::read(&directory).unwrap().path, directory.join("client.json"));
+        assert_eq!(
+            Located::read(&directory).unwrap().path,
+            directory.join("client.json")
+        );
         assert!(Located::read(&directory.join("client.json")).is_ok());
         let missing = Located::read(&home.path().join("pilots/none/client.json")).unwrap_err();
-        assert!(matches!(missing, LocateError::File(ConnectionFileError::Missing { .. })));
+        assert!(matches!(
+            missing,
+            LocateError::File(ConnectionFileError::Missing { .. })
+        ));
     }
 }

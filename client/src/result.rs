@@ -75,7 +75,10 @@ impl TaskResult {
         }
         let id = self.id.map(|id| id.to_string());
         let error = self.error.unwrap_or_else(|| {
-            TaskError::new(scalems_protocol::Code::Internal, "it did not end well, and nothing says why")
+            TaskError::new(
+                scalems_protocol::Code::Internal,
+                "it did not end well, and nothing says why",
+            )
         });
         Err(ClientError::Task { id, error })
     }
@@ -109,7 +112,12 @@ pub struct UnclaimedResults {
 impl UnclaimedResults {
     pub(crate) fn new(request: u64, group: Arc<Group>) -> Option<Self> {
         let run = group.run?;
-        Some(Self { submission: run.submission, request, first_offset: run.lo, group })
+        Some(Self {
+            submission: run.submission,
+            request,
+            first_offset: run.lo,
+            group,
+        })
     }
 
     /// The results, by offset. The ids are those of individual tasks; of arrays only the offset is known here.
@@ -117,7 +125,10 @@ impl UnclaimedResults {
         let count = self.group.run.map_or(0, |run| run.count());
         (0..count).map(|at| {
             let offset = self.first_offset + at;
-            let id = TaskId { submission: self.submission, index: offset };
+            let id = TaskId {
+                submission: self.submission,
+                index: offset,
+            };
             (offset, TaskResult::new(Some(id), &self.group, at))
         })
     }

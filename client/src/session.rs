@@ -3,26 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use scalems_protocol::client::{CancelDone, ForgetDone, Reply, SessionKind};
+use scalems_protocol::client::{CancelDone, ForgetDone, Reply};
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::event::Topic;
 use scalems_protocol::group::Data;
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::Strength;
-use scalems_transport::{TransportError, Waker};
 
 use crate::array::{ArrayCell, ArrayHandle};
 use crate::carrier::Carrier;
-use crate::driver::Driver;
 use crate::error::ClientError;
-use crate::events::Events;
+use crate::events::{Events, Listening};
 use crate::handle::TaskHandle;
 use crate::intake::TaskData;
-use crate::locate::{self, Located, LocateError};
-use crate::machine::{Answered, Attached, Call, Config, Pack, SessionEnd, Shape, TaskFault};
+use crate::machine::{Answered, Attached, Call, Config, Pack, SessionEnd, Shape, TaskFault, Update};
+use crate::options::{ANSWER_TIMEOUT, SessionOptions, micros};
 use crate::pending::Pending;
 use crate::result::UnclaimedResults;
 use crate::shared::{Shared, lock};
@@ -30,142 +28,6 @@ use crate::task::{Indices, Task};
 
 /// How many tasks of [`Session::submit_many`] are put in at once.
 const MANY: usize = 256;
-
-/// How to connect, before it is done. Made by [`Session::options`].
-///
-/// ```no_run
-/// use std::time::Duration;
-/// use scalems_client::Session;
-///
-/// let session = Session::options()
-///     .name("docking")
-///     .takeover(true)
-///     .connect_timeout(Duration::from_secs(30))
-///     .connect("/home/me/.scalems/pilots/night/client.json")?;
-/// # Ok::<(), scalems_client::ClientError>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "nothing is connected yet"]
-pub struct SessionOptions {
-    config: Config,
-    answer_timeout: Duration,
-}
-
-impl SessionOptions {
-    /// The session's name. By it another process can come back to the session's tasks and results once this
-    /// one is gone. Without a name the session ends with this process, and its tasks are canceled.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.config.session = name.into();
-        self
-    }
-
-    /// Any number of processes are in the session at once, as the shells of one user are; the agent keeps
-    /// their requests apart. Otherwise a session has one.
-    pub fn shared(mut self) -> Self {
-        self.config.kind = SessionKind::Shared;
-        self
-    }
-
-    /// Ends another process's attachment to the session, if there is one.
-    pub fn takeover(mut self, takeover: bool) -> Self {
-        self.config.takeover = takeover;
-        self
-    }
-
-    /// Software and version, for people.
-    pub fn software(mut self, software: impl Into<String>) -> Self {
-        self.config.software = software.into();
-        self
-    }
-
-    /// The agent cancels the session's tasks when nobody was attached for so long.
-    pub fn cancel_after(mut self, away: Duration) -> Self {
-        self.config.cancel_after_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX).max(1);
-        self
-    }
-
-    /// How long connecting may take; 10 s unless said.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.config.connect_us = micros(timeout);
-        self
-    }
-
-    /// How long the agent may be away before everything unfinished fails; 10 min unless said.
-    pub fn give_up_after(mut self, away: Duration) -> Self {
-        self.config.give_up_us = micros(away);
-        self
-    }
-
-    /// How long the agent may take for an answer to what is asked of it; 30 s unless said. Waiting for tasks
-    /// does not count.
-    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
-        self.answer_timeout = timeout;
-        self
-    }
-
-    /// At most so many tasks and bytes are unfinished at the agent; the rest waits in this process. The agent
-    /// may allow less.
-    pub fn window(mut self, tasks: u64, bytes: u64) -> Self {
-        (self.config.window_tasks, self.config.window_bytes) = (tasks, bytes);
-        self
-    }
-
-    /// At most so many bytes of tasks wait in this process; over it submitting fails.
-    pub fn backlog(mut self, bytes: u64) -> Self {
-        self.config.backlog_bytes = bytes;
-        self
-    }
-
-    /// Connects by a connection file, or by the directory that has `client.json`.
-    pub fn connect(self, path: impl AsRef<Path>) -> Result<Session, ClientError> {
-        self.connect_located(Located::read(path.as_ref())?)
-    }
-
-    /// Connects to the pilot called `name`, or, without a name, to the only one that runs.
-    pub fn find(self, name: Option<&str>) -> Result<Session, ClientError> {
-        self.connect_located(locate::find(name)?)
-    }
-
-    /// Connects to a pilot that was found.
-    pub fn connect_located(mut self, pilot: Located) -> Result<Session, ClientError> {
-        pilot.check_alive()?;
-        let here = pilot.file.host == locate::host_name();
-        let endpoints = pilot.file.requests.nearest(here).zip(pilot.file.stream.nearest(here));
-        let endpoints = endpoints.ok_or_else(|| LocateError::OtherHost {
-            pilot: pilot.file.pilot.clone(),
-            host: pilot.file.host.clone(),
-            file: pilot.path.clone(),
-        })?;
-        self.config.pilot = Some(pilot.file.pilot_id);
-        let (waker, wake) = Waker::pair()?;
-        let shared = Shared::new(self.config.backlog_bytes, Box::new(move || waker.wake()));
-        let began = Instant::now();
-        let carrier = Carrier::new(Arc::clone(&shared), self.config, 0);
-        let driver = Driver::new(carrier, &pilot.file, endpoints, wake, began)?;
-        let thread = std::thread::Builder::new().name("scalems-session".into()).spawn(move || driver.run());
-        let thread =
-            thread.map_err(|source| TransportError::Start { what: "the thread of a session", source })?;
-        let (file, answer_timeout) = (Some(pilot.path.clone()), self.answer_timeout);
-        let inner = Inner { shared, thread: Mutex::new(Some(thread)), answer_timeout, file };
-        let session = Session { inner: Arc::new(inner) };
-        let let_in = || {
-            let over = session.inner.shared.over().map(Err);
-            over.or_else(|| session.inner.shared.attached().map(|_| Ok(())))
-        };
-        // The machine has the deadline, so this has an end.
-        match session.inner.shared.wait(None, "a welcome", let_in)? {
-            Ok(()) => Ok(session),
-            Err(SessionEnd::Unreachable { after_us }) => Err(ClientError::Unreachable {
-                pilot: pilot.file.pilot,
-                host: pilot.file.host,
-                pid: pilot.file.pid,
-                file: pilot.path,
-                waited: Duration::from_micros(after_us),
-            }),
-            Err(end) => Err(ClientError::Over(end)),
-        }
-    }
-}
 
 /// A session with a pilot. Clones are the same session; when the last is dropped it is closed.
 ///
@@ -206,14 +68,16 @@ pub struct HeldSubmission {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Session").field("attached", &self.inner.shared.attached()).finish_non_exhaustive()
+        out.debug_struct("Session")
+            .field("attached", &self.inner.shared.attached())
+            .finish_non_exhaustive()
     }
 }
 
 impl Session {
     /// Options to connect with.
     pub fn options() -> SessionOptions {
-        SessionOptions { config: Config::default(), answer_timeout: Duration::from_secs(30) }
+        SessionOptions::new()
     }
 
     /// Connects by a connection file, or by the directory that has `client.json`, with an unnamed session.
@@ -236,9 +100,24 @@ impl Session {
     pub fn carried_with(config: Config, wake: impl Fn() + Send + Sync + 'static) -> (Self, Carrier) {
         let shared = Shared::new(config.backlog_bytes, Box::new(wake));
         let carrier = Carrier::new(Arc::clone(&shared), config, 0);
-        let inner =
-            Inner { shared, thread: Mutex::new(None), answer_timeout: Duration::from_secs(30), file: None };
-        (Self { inner: Arc::new(inner) }, carrier)
+        (Self::new(shared, None, ANSWER_TIMEOUT, None), carrier)
+    }
+
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        thread: Option<JoinHandle<()>>,
+        answer_timeout: Duration,
+        file: Option<PathBuf>,
+    ) -> Self {
+        let thread = Mutex::new(thread);
+        Self {
+            inner: Arc::new(Inner {
+                shared,
+                thread,
+                answer_timeout,
+                file,
+            }),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -311,7 +190,9 @@ impl Session {
             let mut intake = lock(&shared.intake);
             for task in &some {
                 let data = TaskData::Owned(task.bytes().clone());
-                let put = task.parts(shared).and_then(|(template, after)| intake.task(shared, template, after, data));
+                let put = task
+                    .parts(shared)
+                    .and_then(|(template, after)| intake.task(shared, template, after, data));
                 handles.push(match put {
                     Ok((batch, place)) => TaskHandle::new(batch, place),
                     Err(error) => TaskHandle::failed(intake.new_pack(), shared, not_put(error)),
@@ -377,7 +258,8 @@ impl Session {
     ) -> Result<HeldSubmission, ClientError> {
         let (task, indices) = (task.borrow(), indices.into());
         check_indices(indices)?;
-        self.held(task, indices, Data::shared(task.bytes().clone()))?.wait(self.answer_timeout())
+        self.held(task, indices, Data::shared(task.bytes().clone()))?
+            .wait(self.answer_timeout())
     }
 
     /// As [`Self::submit_held`], with one task for each item of data, at most [`limits::BATCH_TASKS`]. Their
@@ -391,9 +273,16 @@ impl Session {
         let bytes: usize = items.iter().map(|item| item.as_ref().len()).sum();
         if items.len() > limits::BATCH_TASKS || bytes > limits::BLOB_BYTES {
             let (tasks, most) = (limits::BATCH_TASKS, limits::BLOB_BYTES);
-            return Err(refused(Code::TooLarge, format!("one submission takes {tasks} items and {most} bytes")));
+            return Err(refused(
+                Code::TooLarge,
+                format!("one submission takes {tasks} items and {most} bytes"),
+            ));
         }
-        let indices = Indices { first, step: 1, count: items.len() as u32 };
+        let indices = Indices {
+            first,
+            step: 1,
+            count: items.len() as u32,
+        };
         check_indices(indices)?;
         let mut data = Vec::with_capacity(bytes);
         let mut ends = Vec::with_capacity(items.len());
@@ -401,28 +290,64 @@ impl Session {
             data.extend_from_slice(item.as_ref());
             ends.push(data.len() as u32);
         }
-        let data = if data.is_empty() { Data::default() } else { Data { bytes: data.into(), ends } };
+        let data = if data.is_empty() {
+            Data::default()
+        } else {
+            Data {
+                bytes: data.into(),
+                ends,
+            }
+        };
         self.held(task, indices, data)?.wait(self.answer_timeout())
     }
 
-    fn held(&self, task: &Task, indices: Indices, data: Data) -> Result<Pending<HeldSubmission>, ClientError> {
+    fn held(
+        &self,
+        task: &Task,
+        indices: Indices,
+        data: Data,
+    ) -> Result<Pending<HeldSubmission>, ClientError> {
         let (template, after) = task.parts(self.shared())?;
         if !after.is_empty() {
-            let message = "what the agent is to hold may run after submissions, not after handles of this process";
+            let message =
+                "what the agent is to hold may run after submissions, not after handles of this process";
             return Err(refused(Code::InvalidValue, message));
         }
         let Indices { first, step, count } = indices;
-        let call = Call::Held { template: Arc::clone(template), count, first, step, data };
+        let call = Call::Held {
+            template: Arc::clone(template),
+            count,
+            first,
+            step,
+            data,
+        };
         pending(self.shared(), call, "the submission", |answered| match answered {
-            Answered::Accepted { submission, count, note } => Some(HeldSubmission { submission, count, note }),
+            Answered::Accepted {
+                submission,
+                count,
+                note,
+            } => Some(HeldSubmission {
+                submission,
+                count,
+                note,
+            }),
             _ => None,
         })
     }
 
     /// Asks that tasks that the agent knows end, whoever submitted them. What still waits in this process for
     /// room at the agent is not among them; see [`Self::cancel_tasks`].
-    pub fn cancel(&self, select: Selector, strength: Strength, reason: &str) -> Result<CancelDone, ClientError> {
-        let call = Call::Cancel { select, strength, reason: reason.to_owned() };
+    pub fn cancel(
+        &self,
+        select: Selector,
+        strength: Strength,
+        reason: &str,
+    ) -> Result<CancelDone, ClientError> {
+        let call = Call::Cancel {
+            select,
+            strength,
+            reason: reason.to_owned(),
+        };
         pending(self.shared(), call, "the cancel", canceled)?.wait(self.answer_timeout())
     }
 
@@ -433,10 +358,16 @@ impl Session {
         strength: Strength,
         reason: &str,
     ) -> Result<Pending<CancelDone>, ClientError> {
-        if handles.iter().any(|handle| !Arc::ptr_eq(&handle.batch().shared, self.shared())) {
+        if handles
+            .iter()
+            .any(|handle| !Arc::ptr_eq(&handle.batch().shared, self.shared()))
+        {
             return Err(ClientError::OtherSession);
         }
-        let mut places: Vec<_> = handles.iter().map(|handle| (handle.batch().key(), handle.place())).collect();
+        let mut places: Vec<_> = handles
+            .iter()
+            .map(|handle| (handle.batch().key(), handle.place()))
+            .collect();
         places.sort_unstable();
         places.dedup();
         let mut tasks: Vec<(_, u32, u32)> = Vec::new();
@@ -455,14 +386,24 @@ impl Session {
             Answered::Forgotten(done) => Some(done),
             _ => None,
         };
-        pending(self.shared(), Call::Forget { select }, "the forgetting", forgotten)?.wait(self.answer_timeout())
+        pending(
+            self.shared(),
+            Call::Forget { select },
+            "the forgetting",
+            forgotten,
+        )?
+        .wait(self.answer_timeout())
     }
 
     /// Asks that the pilot ends, or only one worker, after letting end what runs for so long. Returns once the
     /// agent has begun to.
     pub fn stop(&self, worker: Option<u64>, drain: Duration) -> Result<(), ClientError> {
         let drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
-        let call = Call::Stop { worker, drain_ms, timeout_us: micros(self.answer_timeout()) };
+        let call = Call::Stop {
+            worker,
+            drain_ms,
+            timeout_us: micros(self.answer_timeout()),
+        };
         let stopping = |answered| matches!(answered, Answered::Reply(Reply::Stopping, _)).then_some(());
         pending(self.shared(), call, "the stop", stopping)?.wait(None)
     }
@@ -470,6 +411,12 @@ impl Session {
     /// What happens in a topic from now on, after its state.
     pub fn events(&self, topic: Topic) -> Events {
         Events::new(topic, self.shared())
+    }
+
+    /// Calls back with what happens in a topic from now on, after its state, until what this returns is
+    /// dropped. The callback runs on the session's thread: see [`TaskHandle::on_done`].
+    pub fn on_event(&self, topic: Topic, callback: impl FnMut(Update) + Send + 'static) -> Listening {
+        Listening::new(topic, self.shared(), Box::new(callback))
     }
 
     /// Waits until the agent has accepted, or refused, everything that was submitted, for so long. After it a
@@ -512,7 +459,9 @@ impl Inner {
     fn close(&self, reason: &str) {
         lock(&self.shared.intake).goodbye(reason);
         self.shared.wake();
-        let Some(thread) = lock(&self.thread).take() else { return };
+        let Some(thread) = lock(&self.thread).take() else {
+            return;
+        };
         // A callback may have been the last to hold the session: its thread cannot wait for itself.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
             tracing::error!("the thread of a session panicked");
@@ -526,13 +475,11 @@ impl Drop for Inner {
     }
 }
 
-fn micros(time: Duration) -> u64 {
-    // Far below where adding to a time overflows.
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(u64::MAX / 4)
-}
-
 fn refused(code: Code, message: impl Into<String>) -> ClientError {
-    ClientError::Refused { what: "the submission was refused", refusal: Refusal::new(code, message) }
+    ClientError::Refused {
+        what: "the submission was refused",
+        refusal: Refusal::new(code, message),
+    }
 }
 
 fn check_indices(indices: Indices) -> Result<(), ClientError> {
@@ -540,10 +487,16 @@ fn check_indices(indices: Indices) -> Result<(), ClientError> {
     let last = u64::from(first) + u64::from(step) * u64::from(count.saturating_sub(1));
     if count == 0 || count > limits::SUBMISSION_TASKS {
         let most = limits::SUBMISSION_TASKS;
-        return Err(refused(Code::InvalidValue, format!("a submission has 1 to {most} tasks, not {count}")));
+        return Err(refused(
+            Code::InvalidValue,
+            format!("a submission has 1 to {most} tasks, not {count}"),
+        ));
     }
     if step == 0 || last >= u64::from(u32::MAX) {
-        return Err(refused(Code::InvalidValue, "indices rise by at least 1 and fit 32 bits"));
+        return Err(refused(
+            Code::InvalidValue,
+            "indices rise by at least 1 and fit 32 bits",
+        ));
     }
     Ok(())
 }
@@ -578,7 +531,11 @@ pub(crate) fn cancel_tasks(
     strength: Strength,
     reason: &str,
 ) -> Result<Pending<CancelDone>, ClientError> {
-    let call = Call::CancelTasks { tasks, strength, reason: reason.to_owned() };
+    let call = Call::CancelTasks {
+        tasks,
+        strength,
+        reason: reason.to_owned(),
+    };
     pending(shared, call, "the cancel", canceled)
 }
 
@@ -586,9 +543,13 @@ pub(crate) fn cancel_tasks(
 fn not_put(error: ClientError) -> TaskFault {
     match error {
         ClientError::Over(end) => TaskFault::SessionEnded(end),
-        ClientError::BacklogFull { waiting_bytes, limit_bytes } => {
-            TaskFault::BacklogFull { waiting_bytes, limit_bytes }
-        }
+        ClientError::BacklogFull {
+            waiting_bytes,
+            limit_bytes,
+        } => TaskFault::BacklogFull {
+            waiting_bytes,
+            limit_bytes,
+        },
         other => TaskFault::Refused(Refusal::new(Code::InvalidValue, other.to_string())),
     }
 }

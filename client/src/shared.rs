@@ -116,9 +116,16 @@ impl Shared {
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left == Duration::ZERO {
-                        return Err(ClientError::TimedOut { what, waited: timeout.unwrap_or_default() });
+                        return Err(ClientError::TimedOut {
+                            what,
+                            waited: timeout.unwrap_or_default(),
+                        });
                     }
-                    self.bell.1.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.bell
+                        .1
+                        .wait_timeout(held, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
             };
         }
@@ -173,7 +180,9 @@ impl Shared {
         unclaimed.bytes += results.bytes();
         unclaimed.results.push_back(results);
         while unclaimed.bytes > UNCLAIMED_BYTES {
-            let Some(oldest) = unclaimed.results.pop_front() else { break };
+            let Some(oldest) = unclaimed.results.pop_front() else {
+                break;
+            };
             unclaimed.bytes -= oldest.bytes();
             unclaimed.dropped += 1;
             tracing::warn!(

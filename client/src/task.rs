@@ -5,14 +5,14 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
+use scalems_protocol::Bytes;
 use scalems_protocol::program::{EXECUTABLE, Program, SHELL};
 use scalems_protocol::task::{After, Needs, Policy, Template, When};
-use scalems_protocol::Bytes;
 use serde::Serialize;
 
+use crate::array::ArrayCell;
 use crate::array::ArrayHandle;
 use crate::batch::Batch;
-use crate::array::ArrayCell;
 use crate::error::ClientError;
 use crate::handle::TaskHandle;
 use crate::machine::{Dependency, PackKey};
@@ -64,12 +64,18 @@ impl Kept {
 impl Task {
     /// A task of this mode: the name under which the workers know what handles its data.
     pub fn new(mode: impl Into<String>) -> Self {
-        Self::from_template(Template { mode: mode.into(), ..Template::default() })
+        Self::from_template(Template {
+            mode: mode.into(),
+            ..Template::default()
+        })
     }
 
     /// A task of which everything but the data is written down already.
     pub fn from_template(template: Template) -> Self {
-        Self { template: Arc::new(template), ..Self::default() }
+        Self {
+            template: Arc::new(template),
+            ..Self::default()
+        }
     }
 
     /// A task that runs a program. No shell is involved.
@@ -80,12 +86,18 @@ impl Task {
     /// ```
     pub fn program<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
         let argv = argv.into_iter().map(Into::into).collect();
-        Self::new(EXECUTABLE).program_data(&Program { argv, ..Program::default() })
+        Self::new(EXECUTABLE).program_data(&Program {
+            argv,
+            ..Program::default()
+        })
     }
 
     /// A task that runs a command line in `/bin/sh`.
     pub fn shell(line: impl Into<String>) -> Self {
-        Self::new(SHELL).program_data(&Program { argv: vec![line.into()], ..Program::default() })
+        Self::new(SHELL).program_data(&Program {
+            argv: vec![line.into()],
+            ..Program::default()
+        })
     }
 
     /// What a program's mode is given: command line, environment, directory, files.
@@ -103,7 +115,10 @@ impl Task {
     /// The task's data as msgpack.
     pub fn encode(self, data: &impl Serialize) -> Result<Self, ClientError> {
         let data = rmp_serde::to_vec_named(data);
-        let data = data.map_err(|error| ClientError::Encode { what: "the task's data", problem: error.to_string() })?;
+        let data = data.map_err(|error| ClientError::Encode {
+            what: "the task's data",
+            problem: error.to_string(),
+        })?;
         Ok(self.data(data))
     }
 
@@ -214,7 +229,10 @@ impl Task {
     /// Free matter as msgpack, kept and given back as it is.
     pub fn meta(self, meta: &impl Serialize) -> Result<Self, ClientError> {
         let meta = rmp_serde::to_vec_named(meta);
-        let meta = meta.map_err(|error| ClientError::Encode { what: "meta", problem: error.to_string() })?;
+        let meta = meta.map_err(|error| ClientError::Encode {
+            what: "meta",
+            problem: error.to_string(),
+        })?;
         Ok(self.edit(|template| template.meta = meta))
     }
 
@@ -244,7 +262,13 @@ impl Task {
             last.offsets = Some((lo, hi + 1));
             return self;
         }
-        self.depend(on, Some((place, place + 1)), when, false, Kept::Batch(Arc::clone(task.batch())))
+        self.depend(
+            on,
+            Some((place, place + 1)),
+            when,
+            false,
+            Kept::Batch(Arc::clone(task.batch())),
+        )
     }
 
     /// Runs after all of these have ended well.
@@ -254,22 +278,50 @@ impl Task {
 
     /// Runs after a whole array of the same session has ended in the way asked for.
     pub fn after_array(self, array: &ArrayHandle, when: When) -> Self {
-        self.depend(array.key(), None, when, false, Kept::Array(Arc::clone(array.cell())))
+        self.depend(
+            array.key(),
+            None,
+            when,
+            false,
+            Kept::Array(Arc::clone(array.cell())),
+        )
     }
 
     /// For arrays: each task runs after the one at its place in an array with equally many tasks.
     pub fn after_each(self, array: &ArrayHandle, when: When) -> Self {
-        self.depend(array.key(), None, when, true, Kept::Array(Arc::clone(array.cell())))
+        self.depend(
+            array.key(),
+            None,
+            when,
+            true,
+            Kept::Array(Arc::clone(array.cell())),
+        )
     }
 
     /// Runs after a submission of anybody's has ended in the way asked for.
     pub fn after_submission(self, submission: u64, when: When) -> Self {
-        let after = After { submission: Some(submission), when, ..After::default() };
+        let after = After {
+            submission: Some(submission),
+            when,
+            ..After::default()
+        };
         self.edit(|template| template.after.push(after))
     }
 
-    fn depend(mut self, on: PackKey, offsets: Option<(u32, u32)>, when: When, each: bool, kept: Kept) -> Self {
-        self.after.push(Dependency { on, offsets, when, each });
+    fn depend(
+        mut self,
+        on: PackKey,
+        offsets: Option<(u32, u32)>,
+        when: When,
+        each: bool,
+        kept: Kept,
+    ) -> Self {
+        self.after.push(Dependency {
+            on,
+            offsets,
+            when,
+            each,
+        });
         self.kept.push(kept);
         self
     }
@@ -314,17 +366,29 @@ pub struct Indices {
 impl Indices {
     /// From `first` to at most `last`, with a step.
     pub fn stepped(first: u32, last: u32, step: u32) -> Self {
-        let count = if step == 0 || last < first { 0 } else { (last - first) / step + 1 };
+        let count = if step == 0 || last < first {
+            0
+        } else {
+            (last - first) / step + 1
+        };
         Self { first, step, count }
     }
 
     /// One task, with index 0.
-    pub const ONE: Self = Self { first: 0, step: 1, count: 1 };
+    pub const ONE: Self = Self {
+        first: 0,
+        step: 1,
+        count: 1,
+    };
 }
 
 impl From<Range<u32>> for Indices {
     fn from(range: Range<u32>) -> Self {
-        Self { first: range.start, step: 1, count: range.end.saturating_sub(range.start) }
+        Self {
+            first: range.start,
+            step: 1,
+            count: range.end.saturating_sub(range.start),
+        }
     }
 }
 

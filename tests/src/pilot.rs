@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use scalems_client::protocol::client::{Counts, WorkerRow};
 use scalems_client::protocol::event::{Body, Topic};
-use scalems_client::{Session, Update};
+use scalems_client::{Session, Task, Update};
 
 pub use fifo::Fifo;
 pub use home::{Home, quoted};
@@ -46,7 +46,9 @@ impl Pilot {
             Some(at) => words[at + 1],
             None => "1",
         };
-        pilot.sh(&format!("scalems pilot wait --workers {workers} --timeout 60s")).well();
+        pilot
+            .sh(&format!("scalems pilot wait --workers {workers} --timeout 60s"))
+            .well();
         pilot
     }
 
@@ -55,10 +57,21 @@ impl Pilot {
     pub fn start_alone(options: &str) -> Self {
         let home = Home::new();
         let agent = home.spawn(&format!("scalems --output jsonl pilot start {options}"));
-        let line = agent.until_written("\n").lines().next().unwrap_or_default().to_owned();
-        let said: serde_json::Value = serde_json::from_str(&line).expect("a pilot says in JSON that it serves");
+        let line = agent
+            .until_written("\n")
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let said: serde_json::Value =
+            serde_json::from_str(&line).expect("a pilot says in JSON that it serves");
         let name = said["pilot"].as_str().expect("it says its name").to_owned();
-        Self { agent, ended: false, name, home }
+        Self {
+            agent,
+            ended: false,
+            name,
+            home,
+        }
     }
 
     /// Its name.
@@ -86,6 +99,11 @@ impl Pilot {
     #[track_caller]
     pub fn session(&self) -> Session {
         Session::connect(self.directory()).expect("the pilot lets clients in")
+    }
+
+    /// A task for the library that runs a shell's line in the working directory.
+    pub fn line(&self, line: &str) -> Task {
+        Task::shell(format!("cd {} && {line}", quoted(&self.home.work())))
     }
 
     /// What the agent and its workers wrote.
@@ -144,7 +162,10 @@ impl Drop for Pilot {
         match self.agent.wait_status(Instant::now() + PATIENCE) {
             Some(status) if status.success() => {}
             Some(status) => complain(&format!("the agent ended with {status}:\n{}", self.log())),
-            None => complain(&format!("the agent did not end within {PATIENCE:?}:\n{}", self.log())),
+            None => complain(&format!(
+                "the agent did not end within {PATIENCE:?}:\n{}",
+                self.log()
+            )),
         }
     }
 }
@@ -166,7 +187,10 @@ pub fn until_workers(session: &Session, mut wanted: impl FnMut(&[WorkerRow]) -> 
             return rows;
         }
         let left = until.saturating_duration_since(Instant::now());
-        if !matches!(events.next_within(left), Ok(Some(Update::Snapshot(_) | Update::Event(_)))) {
+        if !matches!(
+            events.next_within(left),
+            Ok(Some(Update::Snapshot(_) | Update::Event(_)))
+        ) {
             panic!("the workers did not come to be as wanted within {PATIENCE:?}: {rows:#?}");
         }
     }
@@ -181,7 +205,9 @@ pub fn until_tasks(session: &Session, submission: u64, mut wanted: impl FnMut(&C
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match events.next_within(left) {
-            Ok(Some(Update::Snapshot(Body::Tasks { counts, .. }) | Update::Event(Body::Tasks { counts, .. }))) => {
+            Ok(Some(
+                Update::Snapshot(Body::Tasks { counts, .. }) | Update::Event(Body::Tasks { counts, .. }),
+            )) => {
                 if wanted(&counts) {
                     return counts;
                 }

@@ -1,7 +1,7 @@
 //! The contract under a seeded simulator (DESIGN 5 and 6; `docs/guarantees.md` names what each check proves).
 //!
 //! `SCALEMS_SIM_SEEDS=n` runs n seeds instead of as many as fit into the time, `SCALEMS_SIM_SEED=x` runs one
-//! and says what it did.
+//! and says what it did; with `SCALEMS_SIM_LOG=1` it prints all that happens in the smallest that fails.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +21,9 @@ fn setting(name: &str) -> Option<u64> {
 fn report(plan: &Plan, outcome: &Outcome) -> ! {
     let again = sim::run(plan);
     let (smallest, smallest_outcome) = sim::minimise(plan);
+    if setting("SCALEMS_SIM_LOG").is_some() {
+        sim::run(&Plan { log: true, ..smallest.clone() });
+    }
     panic!(
         "{plan}\n  {:#?}\n  replays exactly: {}\nsmallest that fails: {smallest}\n  {:#?}\n\
          run it alone with SCALEMS_SIM_SEED={}",

@@ -28,6 +28,7 @@ pub(super) struct Kin {
     /// `/proc/…/children` of the first thread; not there on kernels built without it.
     adopted: Option<File>,
     mark_names: Vec<String>,
+    guard: i32,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +52,7 @@ struct Program {
 /// The running programs as they were at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
-    /// Process ids of main processes that are not reaped yet.
+    /// Process ids of main processes, also of those just reaped: only their spawners know for sure.
     pub(super) leaders: HashMap<i32, u64>,
     /// Process groups.
     pub(super) groups: HashMap<i32, u64>,
@@ -60,12 +61,14 @@ pub(super) struct Roll {
 }
 
 impl Kin {
-    pub(super) fn new(mark_names: Vec<String>) -> Self {
+    /// `guard` is a child of ours that belongs to no program.
+    pub(super) fn new(mark_names: Vec<String>, guard: i32) -> Self {
         let own = std::process::id();
         Self {
             state: Mutex::default(),
             adopted: File::open(format!("/proc/self/task/{own}/children")).ok(),
             mark_names,
+            guard,
         }
     }
 
@@ -141,9 +144,12 @@ impl Kin {
 
     pub(super) fn roll(&self) -> Roll {
         let state = self.lock();
-        let unreaped = |(key, program): (&u64, &Program)| (!program.reaped).then_some((program.leader, *key));
         Roll {
-            leaders: state.programs.iter().filter_map(unreaped).collect(),
+            leaders: state
+                .programs
+                .iter()
+                .map(|(key, program)| (program.leader, *key))
+                .collect(),
             groups: state.by_group.clone(),
             marks: state.by_marks.clone(),
         }
@@ -174,8 +180,13 @@ impl Kin {
         Some(
             text.split(|byte| *byte == b' ')
                 .filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
+                .filter(|pid| *pid != self.guard)
                 .collect(),
         )
+    }
+
+    pub(super) fn guard(&self) -> i32 {
+        self.guard
     }
 
     /// The marks of a program from the environment it is given.
@@ -215,7 +226,7 @@ mod tests {
 
     #[test]
     fn marks_are_the_same_from_both_sides() {
-        let kin = Kin::new(vec!["SCALEMS_TASK".into(), "SCALEMS_ATTEMPT".into()]);
+        let kin = Kin::new(vec!["SCALEMS_TASK".into(), "SCALEMS_ATTEMPT".into()], 0);
         let env = [("SCALEMS_ATTEMPT", "2"), ("X", "1"), ("SCALEMS_TASK", "5.7")];
         let given = kin.marks_of(&env.map(|(name, value)| (name.into(), value.into())));
         assert_eq!(&*given, b"SCALEMS_TASK=5.7\0SCALEMS_ATTEMPT=2\0");
@@ -228,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_newer_program_keeps_its_number_and_marks() {
-        let kin = Kin::new(vec![]);
+        let kin = Kin::new(vec![], 0);
         let marks: Marks = b"T=1\0".as_slice().into();
         assert!(kin.enter(1, 900_000, &marks));
         assert!(!kin.enter(2, 900_000, &marks));

@@ -151,12 +151,15 @@ impl Executor {
         let cores = thread::available_parallelism().map_or(2, usize::from);
         let threads = config.threads.unwrap_or(cores.clamp(2, 4)).clamp(1, MAX_THREADS);
         let inboxes: io::Result<Vec<_>> = (0..threads).map(|_| Inbox::new()).collect();
+        let cells = SharedCells::new(threads * CELLS_PER_SPAWNER).map_err(setup("map shared memory"))?;
+        let mark = config.worker_mark.as_ref().map(String::as_bytes);
+        let guard = Guard::start(&cells, mark).map_err(setup("start its guard process"))?;
         let shared = Arc::new(Shared {
             events: EventQueue::new(wake),
-            kin: Kin::new(config.marks),
+            kin: Kin::new(config.marks, guard.pid()),
             sweeper: Inbox::new().map_err(setup("make an eventfd"))?,
             spawners: inboxes.map_err(setup("make an eventfd"))?,
-            cells: SharedCells::new(threads * CELLS_PER_SPAWNER).map_err(setup("map shared memory"))?,
+            cells,
             null: File::open("/dev/null").map_err(setup("open /dev/null"))?,
             open: Mutex::new(Open {
                 waiting: vec![0; threads],
@@ -164,9 +167,7 @@ impl Executor {
             }),
             ended: Condvar::new(),
         });
-        let mark = config.worker_mark.as_ref().map(String::as_bytes);
-        let guard = Guard::start(&shared.cells, mark).map_err(setup("start its guard process"))?;
-        let sweeper = Sweeper::new(Arc::clone(&shared), Some(guard.pid())).map_err(setup("read /proc"))?;
+        let sweeper = Sweeper::new(Arc::clone(&shared)).map_err(setup("read /proc"))?;
         // From here on, dropping `executor` ends the threads that were started.
         let executor = Self {
             shared,

@@ -53,7 +53,6 @@ pub(super) enum Relation {
 pub(super) struct Surveyor {
     proc: Proc,
     own: Stat,
-    guard: Option<i32>,
     seen: HashMap<i32, Seen>,
 }
 
@@ -69,13 +68,12 @@ struct Seen {
 }
 
 impl Surveyor {
-    pub(super) fn new(guard: Option<i32>) -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let proc = Proc::open()?;
         let own = proc.stat(std::process::id() as i32).ok_or(Errno::ESRCH)?;
         Ok(Self {
             proc,
             own,
-            guard,
             seen: HashMap::new(),
         })
     }
@@ -90,7 +88,6 @@ impl Surveyor {
     }
 
     pub(super) fn survey(&mut self, kin: &Kin, now: Instant) -> Result<Survey, Errno> {
-        let adopted: HashSet<i32> = kin.adopted().unwrap_or_default().into_iter().collect();
         let before = kin.roll();
         let mut below: HashMap<i32, Vec<Stat>> = HashMap::new();
         let mut listed = HashSet::new();
@@ -98,6 +95,8 @@ impl Surveyor {
             listed.insert(stat.pid);
             below.entry(stat.parent).or_default().push(stat);
         }
+        // After the list, so that every orphan in it is in here. What is not is a child of another thread of ours.
+        let adopted: Option<HashSet<i32>> = kin.adopted().map(HashSet::from_iter);
         // A main process that was listed may have been made, or reaped, while the list was.
         let mut roll = kin.roll();
         roll.leaders.extend(before.leaders);
@@ -108,16 +107,26 @@ impl Surveyor {
         let mut seen = HashMap::new();
         let mut known = HashMap::new();
         for stat in below.remove(&self.own.pid).unwrap_or_default() {
-            if Some(stat.pid) == self.guard {
-                known.insert(stat.pid, None);
-            } else if let Some(key) = roll.leaders.get(&stat.pid) {
+            if stat.pid == kin.guard() {
+                continue;
+            }
+            if let Some(key) = roll.leaders.get(&stat.pid) {
                 members.push(Member {
                     stat,
                     owner: Some(*key),
                     relation: Relation::Leader,
                 });
+            } else if adopted
+                .as_ref()
+                .is_some_and(|adopted| !adopted.contains(&stat.pid))
+            {
+                members.push(Member {
+                    stat,
+                    owner: None,
+                    relation: Relation::Unclaimed,
+                });
             } else {
-                let child = self.child(kin, &roll, stat, adopted.contains(&stat.pid), now);
+                let child = self.child(kin, &roll, stat, adopted.is_some(), now);
                 let relation = if child.is_ours(now) {
                     Relation::Adopted
                 } else {

@@ -72,10 +72,10 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    pub(super) fn new(shared: Arc<Shared>, guard: Option<i32>) -> io::Result<Self> {
+    pub(super) fn new(shared: Arc<Shared>) -> io::Result<Self> {
         Ok(Self {
             shared,
-            surveyor: Surveyor::new(guard)?,
+            surveyor: Surveyor::new()?,
             jobs: HashMap::new(),
             dying: Vec::new(),
             unfinished: false,

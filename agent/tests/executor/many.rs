@@ -37,6 +37,18 @@ fn of_five_hundred_at_once_none_is_lost() {
 }
 
 #[test]
+fn no_status_is_lost_to_the_sweeper() {
+    // Every one leaves an orphan, so that the sweeper reaps all the time.
+    let mut rig = Rig::new();
+    let keys: Vec<u64> = (0..400)
+        .map(|number| rig.start(shell(&format!("(setsid true &); exit {}", number % 250))))
+        .collect();
+    for (number, key) in keys.into_iter().enumerate() {
+        assert_eq!(rig.ended(key).exit, Exit::Exited(number as i32 % 250));
+    }
+}
+
+#[test]
 fn every_way_to_make_a_process_gives_the_same() {
     for method in [Method::Borrowed, Method::BorrowedPlain, Method::Copied] {
         let mut rig = Rig::with(Config {

@@ -4,6 +4,5 @@
 
 mod fake_agent;
 mod joining;
-mod measure;
 mod programs;
 mod stopping;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scalems_agent::worker::EndReason;
+use scalems_protocol::group::Run;
 use scalems_protocol::program;
 use scalems_protocol::worker::{Recorded, WorkerStop, WorkerToAgent};
 
@@ -22,7 +23,7 @@ fn a_stopped_worker_hands_back_what_waits_and_lets_run_what_runs() {
     loop {
         match agent.hear() {
             (WorkerToAgent::Report(report), _) => {
-                returned += report.returned.iter().map(|run| run.count()).sum::<u32>();
+                returned += report.returned.iter().map(Run::count).sum::<u32>();
                 ended += report.results.len();
                 agent.say(Recorded {
                     recorded: report.number,
@@ -46,13 +47,7 @@ fn a_signal_on_the_node_ends_what_outlasts_its_time() {
     agent.lease(template(program::EXECUTABLE), run(1, 0, 3), data);
     let mut started = 0;
     while started < 2 {
-        started += agent
-            .hear_report()
-            .0
-            .started
-            .iter()
-            .map(|run| run.count())
-            .sum::<u32>();
+        started += agent.hear_report().0.started.iter().map(Run::count).sum::<u32>();
     }
     worker.stopper.stop(Duration::from_millis(100));
     let hello = agent.welcome();
@@ -63,13 +58,7 @@ fn a_signal_on_the_node_ends_what_outlasts_its_time() {
     );
     let mut returned = 0;
     while returned < 2 {
-        returned += agent
-            .hear_report()
-            .0
-            .returned
-            .iter()
-            .map(|run| run.count())
-            .sum::<u32>();
+        returned += agent.hear_report().0.returned.iter().map(Run::count).sum::<u32>();
     }
     assert!(matches!(agent.hear(), (WorkerToAgent::WorkerGoodbye(_), _)));
     assert_eq!(worker.ended().unwrap(), EndReason::Asked);

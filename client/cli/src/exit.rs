@@ -35,8 +35,23 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What was asked for is not possible as it was written, found out after the command line was read.
+#[derive(Debug)]
+pub(crate) struct Misuse(pub(crate) String);
+
+impl std::fmt::Display for Misuse {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
+
 /// The exit code that fits an error.
 pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
+    if error.downcast_ref::<Misuse>().is_some() {
+        return Exit::Usage;
+    }
     let located = error.downcast_ref::<LocateError>().is_some();
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Locate(_) | ClientError::Unreachable { .. }) => Exit::NoPilot,

@@ -54,7 +54,16 @@ impl Asks {
     fn add(&mut self, now: Micros, asker: Asker, what: What, timeout_us: Micros) -> u64 {
         self.last += 1;
         let deadline = now.saturating_add(timeout_us);
-        self.open.insert(self.last, Open { asker, what, deadline, timeout_us, sent: false });
+        self.open.insert(
+            self.last,
+            Open {
+                asker,
+                what,
+                deadline,
+                timeout_us,
+                sent: false,
+            },
+        );
         self.deadlines.insert((deadline, self.last));
         self.unsent.push_back(self.last);
         self.last
@@ -64,7 +73,14 @@ impl Asks {
         self.add(now, Asker::User(key), What::Question(question), timeout_us);
     }
 
-    pub(super) fn stop(&mut self, now: Micros, key: CallKey, worker: Option<u64>, drain_ms: u64, timeout_us: Micros) {
+    pub(super) fn stop(
+        &mut self,
+        now: Micros,
+        key: CallKey,
+        worker: Option<u64>,
+        drain_ms: u64,
+        timeout_us: Micros,
+    ) {
         self.add(now, Asker::User(key), What::Stop { worker, drain_ms }, timeout_us);
     }
 
@@ -102,7 +118,12 @@ impl Asks {
     /// Takes those out whose answer takes too long, with the time that it was given.
     pub(super) fn expired(&mut self, now: Micros) -> Vec<(Asker, Micros)> {
         let mut expired = Vec::new();
-        while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+        while let Some((_, id)) = self
+            .deadlines
+            .first()
+            .copied()
+            .filter(|(deadline, _)| *deadline <= now)
+        {
             let timeout_us = self.open.get(&id).map_or(0, |open| open.timeout_us);
             expired.extend(self.take(id).map(|asker| (asker, timeout_us)));
         }
@@ -113,11 +134,18 @@ impl Asks {
     pub(super) fn send(&mut self, now: Micros, out: &mut Vec<Output>) {
         while self.sent < limits::OPEN_READS {
             let Some(id) = self.unsent.pop_front() else { break };
-            let Some(open) = self.open.get_mut(&id).filter(|open| !open.sent) else { continue };
+            let Some(open) = self.open.get_mut(&id).filter(|open| !open.sent) else {
+                continue;
+            };
             open.sent = true;
             self.sent += 1;
             let message: ClientToAgent = match &open.what {
-                What::Stop { worker, drain_ms } => Stop { id, worker: *worker, drain_ms: *drain_ms }.into(),
+                What::Stop { worker, drain_ms } => Stop {
+                    id,
+                    worker: *worker,
+                    drain_ms: *drain_ms,
+                }
+                .into(),
                 What::Question(question) => {
                     let mut question = question.clone();
                     if let Question::Wait { timeout_ms, .. } = &mut question {
@@ -135,7 +163,12 @@ impl Asks {
     /// What was sent is to be sent again.
     pub(super) fn again(&mut self) {
         let sent = self.open.iter_mut().filter(|(_, open)| open.sent);
-        let mut again: VecDeque<u64> = sent.map(|(id, open)| { open.sent = false; *id }).collect();
+        let mut again: VecDeque<u64> = sent
+            .map(|(id, open)| {
+                open.sent = false;
+                *id
+            })
+            .collect();
         again.append(&mut self.unsent);
         self.unsent = again;
         self.sent = 0;
@@ -143,7 +176,11 @@ impl Asks {
 
     /// Takes all of them out.
     pub(super) fn drain(&mut self) -> Vec<Asker> {
-        std::mem::take(self).open.into_values().map(|open| open.asker).collect()
+        std::mem::take(self)
+            .open
+            .into_values()
+            .map(|open| open.asker)
+            .collect()
     }
 }
 

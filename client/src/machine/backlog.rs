@@ -29,7 +29,11 @@ pub(super) struct Queues {
 
 impl Queues {
     fn of(&mut self, lane: Lane) -> &mut VecDeque<PackKey> {
-        if lane == Lane::Urgent { &mut self.urgent } else { &mut self.normal }
+        if lane == Lane::Urgent {
+            &mut self.urgent
+        } else {
+            &mut self.normal
+        }
     }
 
     /// The first pack of a queue that still has something to send in it.
@@ -67,7 +71,10 @@ impl Machine {
         let fault = if let Some(end) = &self.over {
             TaskFault::SessionEnded(end.clone())
         } else if waiting_bytes > 0 && waiting_bytes + Packs::cost(&pack) > limit_bytes {
-            TaskFault::BacklogFull { waiting_bytes, limit_bytes }
+            TaskFault::BacklogFull {
+                waiting_bytes,
+                limit_bytes,
+            }
         } else if let Err(refusal) = check(&pack) {
             TaskFault::Refused(refusal)
         } else {
@@ -76,7 +83,12 @@ impl Machine {
             self.place(key, false, out);
             return;
         };
-        out.push(Output::Resolve { pack: pack.key, lo: 0, hi: pack.count, done: Done::Failed(Arc::new(fault)) });
+        out.push(Output::Resolve {
+            pack: pack.key,
+            lo: 0,
+            hi: pack.count,
+            done: Done::Failed(Arc::new(fault)),
+        });
     }
 
     /// Puts a pack with unsent tasks where it belongs.
@@ -114,16 +126,34 @@ impl Machine {
                 self.end_unsent(key, 0, u32::MAX, &canceled(error), out);
             }
             Verdict::Wrong(refusal) => {
-                self.end_unsent(key, 0, u32::MAX, &Done::Failed(Arc::new(TaskFault::Refused(refusal))), out);
+                self.end_unsent(
+                    key,
+                    0,
+                    u32::MAX,
+                    &Done::Failed(Arc::new(TaskFault::Refused(refusal))),
+                    out,
+                );
             }
         }
     }
 
     /// Ends the unsent tasks of a pack within `lo..hi` here. Returns how many it were.
-    pub(super) fn end_unsent(&mut self, key: PackKey, lo: u32, hi: u32, done: &Done, out: &mut Vec<Output>) -> u32 {
-        let Some(entry) = self.packs.get(key) else { return 0 };
+    pub(super) fn end_unsent(
+        &mut self,
+        key: PackKey,
+        lo: u32,
+        hi: u32,
+        done: &Done,
+        out: &mut Vec<Output>,
+    ) -> u32 {
+        let Some(entry) = self.packs.get(key) else {
+            return 0;
+        };
         let ranges: Vec<(u32, u32)> = entry.unsent_within(lo, hi).collect();
-        ranges.into_iter().map(|(lo, hi)| self.end_tasks(key, lo, hi, done, out)).sum()
+        ranges
+            .into_iter()
+            .map(|(lo, hi)| self.end_tasks(key, lo, hi, done, out))
+            .sum()
     }
 
     /// Looks again at packs that waited for what has happened. One end leads to others, so this is a loop.
@@ -137,8 +167,14 @@ impl Machine {
     pub(super) fn send_packs(&mut self, now: Micros, out: &mut Vec<Output>) {
         while self.requests.has_room() {
             let urgent = self.queues.first(Lane::Urgent, &self.packs);
-            let lane = if urgent.is_some() { Lane::Urgent } else { Lane::Normal };
-            let Some(key) = urgent.or_else(|| self.queues.first(Lane::Normal, &self.packs)) else { break };
+            let lane = if urgent.is_some() {
+                Lane::Urgent
+            } else {
+                Lane::Normal
+            };
+            let Some(key) = urgent.or_else(|| self.queues.first(Lane::Normal, &self.packs)) else {
+                break;
+            };
             let entry = self.packs.get(key).expect("what is queued is known");
             let after = match self.packs.judge(&entry.pack) {
                 Verdict::Go(after) => after,
@@ -172,24 +208,50 @@ impl Machine {
         // An array of one looks like a single task, so the agent counts it.
         let windowed = count == 1;
         let (tasks, bytes) = self.window.room();
-        if windowed && (tasks == 0 || bytes < data.bytes.len() as u64 || self.window.held_until(now).is_some()) {
+        if windowed
+            && (tasks == 0 || bytes < data.bytes.len() as u64 || self.window.held_until(now).is_some())
+        {
             return false;
         }
         let template = with_after(&entry.pack.template, after);
-        let segments = vec![Segment { pack: key, lo: 0, count, at: 0 }];
+        let segments = vec![Segment {
+            pack: key,
+            lo: 0,
+            count,
+            at: 0,
+        }];
         let bytes = data.bytes.len() as u64;
-        let submission = Submission { template, count, first, step, data, held: None };
+        let submission = Submission {
+            template,
+            count,
+            first,
+            step,
+            data,
+            held: None,
+        };
         self.send_submission(submission, segments, bytes, windowed);
         true
     }
 
     /// Sends the first batch of a queue, if there is room for one that is worth it.
     fn send_batch(&mut self, lane: Lane, first: PackKey, after: Vec<After>) -> bool {
-        let Some(batch) = self.gather(lane, first) else { return false };
+        let Some(batch) = self.gather(lane, first) else {
+            return false;
+        };
         let data = assemble(&self.packs, &batch);
-        let template = with_after(&self.packs.get(first).expect("it was gathered").pack.template, after);
+        let template = with_after(
+            &self.packs.get(first).expect("it was gathered").pack.template,
+            after,
+        );
         let count = batch.count;
-        let submission = Submission { template, count, first: 0, step: 1, data, held: None };
+        let submission = Submission {
+            template,
+            count,
+            first: 0,
+            step: 1,
+            data,
+            held: None,
+        };
         self.send_submission(submission, batch.segments, batch.bytes, true);
         true
     }
@@ -204,10 +266,18 @@ impl Machine {
         let request = self.requests.next();
         for segment in &segments {
             let Segment { pack, lo, count, at } = *segment;
-            let part = Part { lo, hi: lo + count, request, at, submission: None, accepted: false };
+            let part = Part {
+                lo,
+                hi: lo + count,
+                request,
+                at,
+                submission: None,
+                accepted: false,
+            };
             self.packs.sent(pack, part);
         }
-        self.window.open(request, segments, submission.count, bytes, windowed);
+        self.window
+            .open(request, segments, submission.count, bytes, windowed);
         self.outbox.push(self.requests.push(Request::Submit(submission)));
     }
 
@@ -227,7 +297,11 @@ impl Machine {
         }
         let most = most.min(room_tasks) as u32;
         let mut left = room_bytes.min(self.window.batch_bytes());
-        let mut batch = Batch { segments: Vec::new(), count: 0, bytes: 0 };
+        let mut batch = Batch {
+            segments: Vec::new(),
+            count: 0,
+            bytes: 0,
+        };
         let mut passed = Vec::new();
         let queue = self.queues.of(lane);
         while batch.count < most && passed.len() < LOOK_AHEAD {
@@ -259,11 +333,18 @@ impl Machine {
             if count == 0 {
                 break;
             }
-            batch.segments.push(Segment { pack: key, lo, count, at: batch.count });
+            batch.segments.push(Segment {
+                pack: key,
+                lo,
+                count,
+                at: batch.count,
+            });
             batch.count += count;
             batch.bytes += bytes;
             left = left.saturating_sub(bytes);
-            if entry.first_unsent() != Some((lo, lo + count)) || entry.unsent_within(lo + count, u32::MAX).next().is_some() {
+            if entry.first_unsent() != Some((lo, lo + count))
+                || entry.unsent_within(lo + count, u32::MAX).next().is_some()
+            {
                 // Some of it stays. It is first in the queue, where the rest goes on.
                 break;
             }
@@ -285,7 +366,10 @@ fn check(pack: &Pack) -> Result<(), Refusal> {
     pack.data.check(pack.count as usize)?;
     let batch = pack.shape == Shape::Batch;
     if batch && pack.data.ends.is_empty() && pack.count > 1 && !pack.data.bytes.is_empty() {
-        return Err(Refusal::new(Code::InvalidValue, "individual tasks have an entry of data each"));
+        return Err(Refusal::new(
+            Code::InvalidValue,
+            "individual tasks have an entry of data each",
+        ));
     }
     if batch && pack.template.uid.is_some() && pack.count > 1 {
         return Err(Refusal::new(Code::InvalidValue, "a uid names one task"));
@@ -293,10 +377,16 @@ fn check(pack: &Pack) -> Result<(), Refusal> {
     let largest = if pack.data.ends.is_empty() {
         pack.data.bytes.len()
     } else {
-        (0..pack.count).map(|at| size(&pack.data, at, at + 1)).max().unwrap_or(0) as usize
+        (0..pack.count)
+            .map(|at| size(&pack.data, at, at + 1))
+            .max()
+            .unwrap_or(0) as usize
     };
     if largest > limits::BLOB_BYTES {
-        let message = format!("a task's data may have {} bytes, not {largest}", limits::BLOB_BYTES);
+        let message = format!(
+            "a task's data may have {} bytes, not {largest}",
+            limits::BLOB_BYTES
+        );
         return Err(Refusal::new(Code::TooLarge, message));
     }
     Ok(())
@@ -342,7 +432,11 @@ fn fitting(data: &Data, lo: u32, hi: u32, most: u64) -> (u32, u64) {
     }
     let limit = u64::from(start(data, lo)) + most;
     let fitting = data.ends[lo as usize..hi as usize].partition_point(|end| u64::from(*end) <= limit) as u32;
-    let bytes = if fitting == 0 { 0 } else { size(data, lo, lo + fitting) };
+    let bytes = if fitting == 0 {
+        0
+    } else {
+        size(data, lo, lo + fitting)
+    };
     (fitting, bytes)
 }
 
@@ -355,7 +449,11 @@ fn assemble(packs: &Packs, batch: &Batch) -> Data {
     if let [segment] = &batch.segments[..] {
         let data = of(segment);
         let (lo, hi) = (segment.lo as usize, (segment.lo + segment.count) as usize);
-        return if segment.count == 1 { Data::shared(data.of(lo)) } else { data.part(lo, hi) };
+        return if segment.count == 1 {
+            Data::shared(data.of(lo))
+        } else {
+            data.part(lo, hi)
+        };
     }
     let mut bytes = BytesMut::with_capacity(batch.bytes as usize);
     let mut ends = Vec::with_capacity(batch.count as usize);
@@ -372,7 +470,10 @@ fn assemble(packs: &Packs, batch: &Batch) -> Data {
             ends.extend(data.ends[lo..hi].iter().map(|end| before + (end - from)));
         }
     }
-    Data { bytes: bytes.freeze(), ends }
+    Data {
+        bytes: bytes.freeze(),
+        ends,
+    }
 }
 
 /// The end of tasks that are canceled without the agent.
@@ -386,5 +487,8 @@ pub(super) fn canceled(error: TaskError) -> Done {
         error: Some(error),
         durable: Durable::None,
     };
-    Done::Ended { group: Arc::new(group), at: 0 }
+    Done::Ended {
+        group: Arc::new(group),
+        at: 0,
+    }
 }

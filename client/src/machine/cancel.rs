@@ -25,7 +25,13 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(tasks: Vec<(PackKey, u32, u32)>, strength: Strength, reason: String) -> Self {
-        Self { strength, reason, rest: tasks, open: 0, tally: CancelDone::default() }
+        Self {
+            strength,
+            reason,
+            rest: tasks,
+            open: 0,
+            tally: CancelDone::default(),
+        }
     }
 }
 
@@ -50,7 +56,9 @@ impl Machine {
     }
 
     fn run_job(&mut self, key: CallKey, out: &mut Vec<Output>) {
-        let Some(mut job) = self.jobs.remove(&key) else { return };
+        let Some(mut job) = self.jobs.remove(&key) else {
+            return;
+        };
         let mut named = Named::default();
         for (pack, lo, hi) in std::mem::take(&mut job.rest) {
             self.look(pack, lo, hi, &mut job, &mut named, out);
@@ -60,9 +68,18 @@ impl Machine {
             let rest = named.picks.split_off(named.picks.len().min(limits::BATCH_TASKS));
             let picks = std::mem::replace(&mut named.picks, rest);
             let chosen = Some(picks.iter().map(count).sum());
-            let select = Selector { picks, ..Selector::default() };
+            let select = Selector {
+                picks,
+                ..Selector::default()
+            };
             let (strength, reason) = (job.strength, job.reason.clone());
-            requests.push(Request::Cancel { select, strength, reason, call: key, chosen });
+            requests.push(Request::Cancel {
+                select,
+                strength,
+                reason,
+                call: key,
+                chosen,
+            });
         }
         job.open += requests.len() as u32;
         self.unnumbered.extend(requests);
@@ -71,19 +88,37 @@ impl Machine {
     }
 
     /// Sorts tasks by where they are.
-    fn look(&mut self, key: PackKey, lo: u32, hi: u32, job: &mut Job, named: &mut Named, out: &mut Vec<Output>) {
+    fn look(
+        &mut self,
+        key: PackKey,
+        lo: u32,
+        hi: u32,
+        job: &mut Job,
+        named: &mut Named,
+        out: &mut Vec<Output>,
+    ) {
         let Some(entry) = self.packs.get(key) else {
             job.tally.ended += u64::from(hi.saturating_sub(lo));
             return;
         };
-        let (hi, array) = (hi.min(entry.pack.count), matches!(entry.pack.shape, Shape::Array { .. }));
+        let (hi, array) = (
+            hi.min(entry.pack.count),
+            matches!(entry.pack.shape, Shape::Array { .. }),
+        );
         if array && entry.first_unsent().is_some() && (lo > 0 || hi < entry.pack.count) {
             // An array goes to the agent as a whole, so a part of it is canceled there.
             job.rest.push((key, lo, hi));
             return;
         }
-        let reason = if job.reason.is_empty() { "as asked" } else { job.reason.as_str() };
-        let done = canceled(TaskError::new(Code::Canceled, format!("canceled before it was sent: {reason}")));
+        let reason = if job.reason.is_empty() {
+            "as asked"
+        } else {
+            job.reason.as_str()
+        };
+        let done = canceled(TaskError::new(
+            Code::Canceled,
+            format!("canceled before it was sent: {reason}"),
+        ));
         let mut from = lo;
         while from < hi {
             let to = entry.ended.run_end(from, hi);
@@ -100,7 +135,12 @@ impl Machine {
                 };
                 let (first, step) = entry.index(part, lo);
                 let last = first + step * (hi - lo - 1);
-                named.add(Pick { first: submission, last: submission, step: 1, indices: Some((first, last, step)) });
+                named.add(Pick {
+                    first: submission,
+                    last: submission,
+                    step: 1,
+                    indices: Some((first, last, step)),
+                });
                 named.tasks += u64::from(hi - lo);
             }
             from = to;
@@ -118,7 +158,9 @@ impl Machine {
         if chosen.is_none() {
             return reply(call, Ok(Answered::Canceled(done)), out);
         }
-        let Some(job) = self.jobs.get_mut(&call) else { return };
+        let Some(job) = self.jobs.get_mut(&call) else {
+            return;
+        };
         job.open -= 1;
         job.tally.withdrawn += done.withdrawn;
         job.tally.told += done.told;
@@ -134,10 +176,14 @@ impl Machine {
         refusal: Refusal,
         out: &mut Vec<Output>,
     ) {
-        let Some(chosen) = chosen else { return reply(call, Err(CallFault::Refused(refusal)), out) };
+        let Some(chosen) = chosen else {
+            return reply(call, Err(CallFault::Refused(refusal)), out);
+        };
         if refusal.code == Code::NothingSelected {
             // All of them have ended meanwhile and were forgotten.
-            let Some(job) = self.jobs.get_mut(&call) else { return };
+            let Some(job) = self.jobs.get_mut(&call) else {
+                return;
+            };
             job.open -= 1;
             job.tally.ended += chosen;
             return self.finish_job(call, out);
@@ -174,5 +220,6 @@ impl Named {
 }
 
 fn count(pick: &Pick) -> u64 {
-    pick.indices.map_or(0, |(first, last, step)| u64::from((last - first) / step) + 1)
+    pick.indices
+        .map_or(0, |(first, last, step)| u64::from((last - first) / step) + 1)
 }

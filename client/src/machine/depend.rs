@@ -41,7 +41,11 @@ impl Packs {
             return Verdict::Blocked { on, place };
         }
         if after.len() + pack.template.after.len() > limits::AFTER {
-            let message = format!("the task is to run after {} batches, at most {} are possible", after.len(), limits::AFTER);
+            let message = format!(
+                "the task is to run after {} batches, at most {} are possible",
+                after.len(),
+                limits::AFTER
+            );
             return Verdict::Wrong(Refusal::new(Code::TooLarge, message));
         }
         Verdict::Go(after)
@@ -54,7 +58,10 @@ impl Packs {
         };
         let (lo, hi) = dependency.offsets.unwrap_or((0, target.pack.count));
         if lo >= hi || hi > target.pack.count {
-            let message = format!("the task is to run after tasks {lo} to {hi} of {}", target.pack.count);
+            let message = format!(
+                "the task is to run after tasks {lo} to {hi} of {}",
+                target.pack.count
+            );
             return Verdict::Wrong(Refusal::new(Code::UnknownDependency, message));
         }
         if dependency.each {
@@ -65,14 +72,24 @@ impl Packs {
             return missed(dependency, target);
         }
         if target.ended.all(lo, hi) {
-            return if dependency.when == When::Failed && !bad { missed(dependency, target) } else { Verdict::Go(Vec::new()) };
+            return if dependency.when == When::Failed && !bad {
+                missed(dependency, target)
+            } else {
+                Verdict::Go(Vec::new())
+            };
         }
         if target.unsent_within(lo, hi).next().is_some() {
-            return Verdict::Blocked { on: dependency.on, place: hi };
+            return Verdict::Blocked {
+                on: dependency.on,
+                place: hi,
+            };
         }
         if dependency.when == When::Failed && target.parts_within(lo, hi).nth(1).is_some() {
             // "One of these failed" cannot be said of several submissions.
-            return Verdict::Blocked { on: dependency.on, place: u32::MAX };
+            return Verdict::Blocked {
+                on: dependency.on,
+                place: u32::MAX,
+            };
         }
         for part in target.parts_within(lo, hi) {
             let (from, to) = (lo.max(part.lo), hi.min(part.hi));
@@ -95,9 +112,14 @@ impl Packs {
 /// Offset by offset between two arrays. Arrays are sent whole, so their offsets are the agent's.
 fn each(pack: &Pack, dependency: &Dependency, target: &Entry, after: &mut Vec<After>) -> Verdict {
     let count = target.pack.count;
-    let arrays = [pack.shape, target.pack.shape].iter().all(|shape| matches!(shape, Shape::Array { .. }));
+    let arrays = [pack.shape, target.pack.shape]
+        .iter()
+        .all(|shape| matches!(shape, Shape::Array { .. }));
     if !arrays || count != pack.count || dependency.offsets.is_some() {
-        let message = format!("task by task takes two whole arrays with equally many tasks, not {count} and {}", pack.count);
+        let message = format!(
+            "task by task takes two whole arrays with equally many tasks, not {count} and {}",
+            pack.count
+        );
         return Verdict::Wrong(Refusal::new(Code::InvalidValue, message));
     }
     if target.is_finished() {
@@ -112,9 +134,17 @@ fn each(pack: &Pack, dependency: &Dependency, target: &Entry, after: &mut Vec<Af
         }
     }
     let Some(part) = target.parts.first() else {
-        return Verdict::Blocked { on: dependency.on, place: count };
+        return Verdict::Blocked {
+            on: dependency.on,
+            place: count,
+        };
     };
-    after.push(After { request: Some(part.request), when: dependency.when, each: true, ..After::default() });
+    after.push(After {
+        request: Some(part.request),
+        when: dependency.when,
+        each: true,
+        ..After::default()
+    });
     Verdict::Go(Vec::new())
 }
 

@@ -205,8 +205,8 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
-    /// The system under the session failed for good, such as its key being refused.
-    Failed(String),
+    /// There is no use in going on, such as when the agent's process is known to have ended.
+    End(SessionEnd),
     /// Time has passed.
     Tick,
 }
@@ -432,6 +432,14 @@ pub enum SessionEnd {
     /// The agent has another session under the name, or somebody else used this one in between.
     #[error("the session was ended, or used by another client, while this one was away")]
     Replaced,
+    /// The pilot's agent has ended, and without a journal its tasks with it.
+    #[error("the pilot has ended: its agent, process {pid} on {host}, is gone, and it kept no journal")]
+    PilotEnded {
+        /// The agent's process.
+        pid: u32,
+        /// Its host.
+        host: String,
+    },
     /// The system failed under the session.
     #[error("{0}")]
     Failed(String),

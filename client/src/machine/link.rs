@@ -87,7 +87,11 @@ impl Link {
     }
 
     fn patience(&self, config: &Config) -> Micros {
-        if self.known.is_some() { config.give_up_us } else { config.connect_us }
+        if self.known.is_some() {
+            config.give_up_us
+        } else {
+            config.connect_us
+        }
     }
 
     pub(super) fn deadline(&self, config: &Config) -> Option<Micros> {
@@ -95,7 +99,11 @@ impl Link {
             return None;
         }
         let end = self.away_since.saturating_add(self.patience(config));
-        Some(if self.connected { end.min(self.hello_at) } else { end })
+        Some(if self.connected {
+            end.min(self.hello_at)
+        } else {
+            end
+        })
     }
 
     /// The end of the session, if the agent was away for too long.
@@ -105,7 +113,11 @@ impl Link {
             return None;
         }
         let lost = self.known.is_some();
-        Some(if lost { SessionEnd::Lost { after_us } } else { SessionEnd::Unreachable { after_us } })
+        Some(if lost {
+            SessionEnd::Lost { after_us }
+        } else {
+            SessionEnd::Unreachable { after_us }
+        })
     }
 }
 
@@ -143,10 +155,21 @@ impl Machine {
     }
 
     pub(super) fn welcomed(&mut self, now: Micros, welcome: ClientWelcome, out: &mut Vec<Output>) {
-        if let Some(was) = self.link.known.as_ref().map(|known| known.pilot).or(self.config.pilot)
+        if let Some(was) = self
+            .link
+            .known
+            .as_ref()
+            .map(|known| known.pilot)
+            .or(self.config.pilot)
             && was != welcome.pilot
         {
-            return self.end(SessionEnd::OtherPilot { was, is: Some(welcome.pilot) }, out);
+            return self.end(
+                SessionEnd::OtherPilot {
+                    was,
+                    is: Some(welcome.pilot),
+                },
+                out,
+            );
         }
         let first = self.link.first_hellos > 0;
         self.link.first_hellos = self.link.first_hellos.saturating_sub(1);
@@ -154,7 +177,8 @@ impl Machine {
             // Of several first hellos on one connection each opens the session anew, and the last one counts.
             // What was sent after them reaches the session of the last one.
             let same = known.session == welcome.session || (first && self.link.attached);
-            let foreign = welcome.request_high >= self.requests.next() || welcome.delivery_next > self.taken + 1;
+            let foreign =
+                welcome.request_high >= self.requests.next() || welcome.delivery_next > self.taken + 1;
             if !same || foreign {
                 return self.end(SessionEnd::Replaced, out);
             }
@@ -163,7 +187,11 @@ impl Machine {
             self.taken = welcome.delivery_next.saturating_sub(1);
             self.acknowledged = self.taken;
         }
-        let known = Known { pilot: welcome.pilot, session: welcome.session, resume: welcome.resume };
+        let known = Known {
+            pilot: welcome.pilot,
+            session: welcome.session,
+            resume: welcome.resume,
+        };
         self.link.known = Some(known);
         if self.link.attached {
             return;
@@ -173,7 +201,10 @@ impl Machine {
         self.counters.attached += 1;
         self.send_again();
         let (tasks, bytes) = welcome.window;
-        self.window.bound(tasks.min(self.config.window_tasks), bytes.min(self.config.window_bytes));
+        self.window.bound(
+            tasks.min(self.config.window_tasks),
+            bytes.min(self.config.window_bytes),
+        );
         out.push(Output::Attached(Attached {
             pilot_name: welcome.pilot_name,
             pilot: welcome.pilot,
@@ -201,7 +232,12 @@ impl Machine {
         if self.link.attached {
             return out.push(Output::Complaint(refusal));
         }
-        let was = self.link.known.as_ref().map(|known| known.pilot).or(self.config.pilot);
+        let was = self
+            .link
+            .known
+            .as_ref()
+            .map(|known| known.pilot)
+            .or(self.config.pilot);
         let end = match (refusal.code, was) {
             (Code::OtherPilot, Some(was)) => SessionEnd::OtherPilot { was, is: None },
             _ => SessionEnd::Refused(refusal),

@@ -49,8 +49,8 @@ use asks::{Asker, Asks};
 use backlog::Queues;
 use cancel::Job;
 pub use interface::{
-    Answered, Attached, Call, CallFault, CallKey, Config, Dependency, Done, Group, Input, Micros, Output, Pack,
-    PackKey, SessionEnd, Shape, TaskFault, Update,
+    Answered, Attached, Call, CallFault, CallKey, Config, Dependency, Done, Group, Input, Micros, Output,
+    Pack, PackKey, SessionEnd, Shape, TaskFault, Update,
 };
 use link::Link;
 use packs::Packs;
@@ -160,7 +160,7 @@ impl Machine {
                 }
                 self.end(SessionEnd::Closed, out);
             }
-            Input::Failed(why) => self.end(SessionEnd::Failed(why), out),
+            Input::End(end) => self.end(end, out),
             Input::Tick => self.timers(now, out),
         }
         self.settle(out);
@@ -184,13 +184,20 @@ impl Machine {
     fn send_all(&mut self, now: Micros, out: &mut Vec<Output>) {
         self.send_calls();
         self.send_packs(now, out);
-        out.extend(self.outbox.drain(..).map(|(message, blobs)| Output::Send(message, blobs)));
+        out.extend(
+            self.outbox
+                .drain(..)
+                .map(|(message, blobs)| Output::Send(message, blobs)),
+        );
         self.asks.send(now, out);
         // After the requests: what depends on a task that has just ended is not sent as depending on it, and
         // what was sent before is at the agent before it learns that it need not remember the task.
         if self.taken > self.acknowledged {
             self.acknowledged = self.taken;
-            out.push(Output::Send(Acknowledge { delivery: self.taken }.into(), Vec::new()));
+            out.push(Output::Send(
+                Acknowledge { delivery: self.taken }.into(),
+                Vec::new(),
+            ));
         }
     }
 
@@ -201,8 +208,14 @@ impl Machine {
         }
         let link = self.link.deadline(&self.config);
         let probe = self.probe_at().filter(|_| !self.asks.is_probing());
-        let hold = self.window.held_until(now).filter(|_| self.packs.backlog_bytes > 0);
-        [link, probe, self.asks.deadline(), hold].into_iter().flatten().min()
+        let hold = self
+            .window
+            .held_until(now)
+            .filter(|_| self.packs.backlog_bytes > 0);
+        [link, probe, self.asks.deadline(), hold]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Why the session is over, if it is.
@@ -285,20 +298,55 @@ impl Machine {
             return reply(key, Err(CallFault::SessionEnded(end.clone())), out);
         }
         match call {
-            Call::Held { template, count, first, step, data } => {
-                let submission = Submission { template, count, first, step, data, held: Some(key) };
+            Call::Held {
+                template,
+                count,
+                first,
+                step,
+                data,
+            } => {
+                let submission = Submission {
+                    template,
+                    count,
+                    first,
+                    step,
+                    data,
+                    held: Some(key),
+                };
                 self.request(now, Request::Submit(submission), out);
             }
-            Call::Cancel { select, strength, reason } => {
-                self.request(now, Request::Cancel { select, strength, reason, call: key, chosen: None }, out);
+            Call::Cancel {
+                select,
+                strength,
+                reason,
+            } => {
+                self.request(
+                    now,
+                    Request::Cancel {
+                        select,
+                        strength,
+                        reason,
+                        call: key,
+                        chosen: None,
+                    },
+                    out,
+                );
             }
-            Call::CancelTasks { tasks, strength, reason } => {
+            Call::CancelTasks {
+                tasks,
+                strength,
+                reason,
+            } => {
                 self.jobs.insert(key, Job::new(tasks, strength, reason));
                 self.jobs_stirred = true;
             }
             Call::Forget { select } => self.request(now, Request::Forget { select, call: key }, out),
             Call::Ask { question, timeout_us } => self.asks.ask(now, key, question, timeout_us),
-            Call::Stop { worker, drain_ms, timeout_us } => self.asks.stop(now, key, worker, drain_ms, timeout_us),
+            Call::Stop {
+                worker,
+                drain_ms,
+                timeout_us,
+            } => self.asks.stop(now, key, worker, drain_ms, timeout_us),
         }
     }
 
@@ -317,7 +365,9 @@ impl Machine {
     /// Numbers what was asked for, as far as the agent keeps answers.
     fn send_calls(&mut self) {
         while self.requests.has_room() {
-            let Some(request) = self.unnumbered.pop_front() else { break };
+            let Some(request) = self.unnumbered.pop_front() else {
+                break;
+            };
             self.outbox.push(self.requests.push(request));
         }
     }
@@ -381,7 +431,9 @@ impl Machine {
                 Request::Submit(Submission { held: Some(call), .. }) | Request::Forget { call, .. } => {
                     reply(call, fault(), out);
                 }
-                Request::Cancel { call, chosen: None, .. } => reply(call, fault(), out),
+                Request::Cancel {
+                    call, chosen: None, ..
+                } => reply(call, fault(), out),
                 Request::Submit(_) | Request::Cancel { .. } => {}
             }
         }

@@ -83,7 +83,10 @@ impl Entry {
 
     /// The ranges of unsent tasks within `lo..hi`.
     pub(super) fn unsent_within(&self, lo: u32, hi: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let cut = self.unsent.iter().map(move |range| (range.0.max(lo), range.1.min(hi)));
+        let cut = self
+            .unsent
+            .iter()
+            .map(move |range| (range.0.max(lo), range.1.min(hi)));
         cut.filter(|(lo, hi)| lo < hi)
     }
 
@@ -111,7 +114,10 @@ impl Entry {
             self.unsent.remove(0);
             return;
         }
-        let left = self.unsent.iter().flat_map(|&(from, to)| [(from, to.min(lo)), (from.max(hi), to)]);
+        let left = self
+            .unsent
+            .iter()
+            .flat_map(|&(from, to)| [(from, to.min(lo)), (from.max(hi), to)]);
         self.unsent = left.filter(|(from, to)| from < to).collect();
     }
 
@@ -173,7 +179,10 @@ impl Packs {
 
     /// A part was not taken by the agent and is to be sent again, with another request.
     pub(super) fn unsend(&mut self, key: PackKey, lo: u32, hi: u32) {
-        let entry = self.entries.get_mut(&key).expect("what was sent is known until it has ended");
+        let entry = self
+            .entries
+            .get_mut(&key)
+            .expect("what was sent is known until it has ended");
         entry.parts.retain(|part| part.lo != lo);
         if entry.unsent.is_empty() {
             self.backlog_bytes += entry.cost;
@@ -190,7 +199,9 @@ impl Packs {
 
     /// The request of a part was accepted.
     pub(super) fn accepted(&mut self, key: PackKey, lo: u32, submission: u64) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
         if let Ok(place) = entry.parts.binary_search_by_key(&lo, |part| part.lo) {
             entry.parts[place].accepted = true;
             entry.parts[place].submission = Some(submission);
@@ -199,8 +210,17 @@ impl Packs {
     }
 
     /// The tasks `lo..hi` have ended, as far as they had not before. Calls `each` with the runs of those.
-    pub(super) fn end(&mut self, key: PackKey, lo: u32, hi: u32, good: bool, mut each: impl FnMut(u32, u32)) -> u32 {
-        let Some(entry) = self.entries.get_mut(&key) else { return 0 };
+    pub(super) fn end(
+        &mut self,
+        key: PackKey,
+        lo: u32,
+        hi: u32,
+        good: bool,
+        mut each: impl FnMut(u32, u32),
+    ) -> u32 {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return 0;
+        };
         let mut new = 0;
         let mut from = lo;
         while from < hi {
@@ -222,7 +242,8 @@ impl Packs {
         if entry.unfinished == 0 {
             entry.forget_data();
             let dependents = std::mem::take(&mut entry.dependents);
-            self.stirred.extend(dependents.into_iter().map(|(dependent, _)| dependent));
+            self.stirred
+                .extend(dependents.into_iter().map(|(dependent, _)| dependent));
         }
         if unsent {
             self.unsent_shrank(key);
@@ -233,7 +254,9 @@ impl Packs {
 
     /// Wakes those that waited until so much was sent, and stops counting what is sent altogether.
     fn unsent_shrank(&mut self, key: PackKey) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
         let reached = entry.unsent.first().map_or(entry.pack.count, |range| range.0);
         if !entry.dependents.is_empty() {
             let stirred = &mut self.stirred;

@@ -70,7 +70,10 @@ pub(super) struct Requests {
 impl Requests {
     /// The agent knows requests up to `high` of an earlier life: ours begin after it.
     pub(super) fn begin(&mut self, high: u64) {
-        assert!(self.open.is_empty(), "numbers are given only once it is known where they begin");
+        assert!(
+            self.open.is_empty(),
+            "numbers are given only once it is known where they begin"
+        );
         self.low = high + 1;
         self.base = high + 1;
     }
@@ -110,7 +113,9 @@ impl Requests {
 
     /// The request `number`, if it is not answered.
     pub(super) fn get(&self, number: u64) -> Option<&Request> {
-        self.open.get(usize::try_from(number.checked_sub(self.low)?).ok()?)?.as_ref()
+        self.open
+            .get(usize::try_from(number.checked_sub(self.low)?).ok()?)?
+            .as_ref()
     }
 
     /// The request `number` is answered.
@@ -145,10 +150,19 @@ impl Requests {
                     ends: data.ends.clone(),
                     streaming: submission.held.is_none(),
                 };
-                let blobs = if data.bytes.is_empty() { Vec::new() } else { vec![data.bytes.clone()] };
+                let blobs = if data.bytes.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![data.bytes.clone()]
+                };
                 (message.into(), blobs)
             }
-            Request::Cancel { select, strength, reason, .. } => {
+            Request::Cancel {
+                select,
+                strength,
+                reason,
+                ..
+            } => {
                 let message = Cancel {
                     request,
                     low_water,
@@ -158,9 +172,15 @@ impl Requests {
                 };
                 (message.into(), Vec::new())
             }
-            Request::Forget { select, .. } => {
-                (Forget { request, low_water, select: select.clone() }.into(), Vec::new())
-            }
+            Request::Forget { select, .. } => (
+                Forget {
+                    request,
+                    low_water,
+                    select: select.clone(),
+                }
+                .into(),
+                Vec::new(),
+            ),
         }
     }
 }

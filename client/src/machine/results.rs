@@ -16,7 +16,10 @@ impl Done {
     /// The same end for tasks that begin `by` places further on.
     fn skip(&self, by: u32) -> Self {
         match self {
-            Self::Ended { group, at } => Self::Ended { group: Arc::clone(group), at: at + by },
+            Self::Ended { group, at } => Self::Ended {
+                group: Arc::clone(group),
+                at: at + by,
+            },
             Self::Failed(fault) => Self::Failed(Arc::clone(fault)),
         }
     }
@@ -24,15 +27,32 @@ impl Done {
 
 impl Machine {
     /// Tasks have ended: those of them that had not before are resolved. Returns how many it were.
-    pub(super) fn end_tasks(&mut self, pack: PackKey, lo: u32, hi: u32, done: &Done, out: &mut Vec<Output>) -> u32 {
+    pub(super) fn end_tasks(
+        &mut self,
+        pack: PackKey,
+        lo: u32,
+        hi: u32,
+        done: &Done,
+        out: &mut Vec<Output>,
+    ) -> u32 {
         let good = matches!(done, Done::Ended { group, .. } if group.ending == Ending::Done);
         self.packs.end(pack, lo, hi, good, |from, to| {
-            out.push(Output::Resolve { pack, lo: from, hi: to, done: done.skip(from - lo) });
+            out.push(Output::Resolve {
+                pack,
+                lo: from,
+                hi: to,
+                done: done.skip(from - lo),
+            });
         })
     }
 
     pub(super) fn accepted(&mut self, accepted: Accepted, out: &mut Vec<Output>) {
-        let Accepted { request, submission, count, note } = accepted;
+        let Accepted {
+            request,
+            submission,
+            count,
+            note,
+        } = accepted;
         let Some(Request::Submit(Submission { held, .. })) = self.requests.get(request) else {
             self.counters.strays += 1;
             return;
@@ -40,13 +60,23 @@ impl Machine {
         let held = *held;
         self.requests.answer(request);
         if let Some(call) = held {
-            return reply(call, Ok(Answered::Accepted { submission, count, note }), out);
+            return reply(
+                call,
+                Ok(Answered::Accepted {
+                    submission,
+                    count,
+                    note,
+                }),
+                out,
+            );
         }
         self.jobs_stirred = true;
         self.window.relax();
         self.name(request, submission, out);
         // Without segments all of its tasks ended before, and whoever wanted to know them has their results.
-        let Some(live) = self.window.get_mut(request) else { return };
+        let Some(live) = self.window.get_mut(request) else {
+            return;
+        };
         let segments: Vec<_> = live.segments.clone();
         let mut told = None;
         for segment in segments {
@@ -55,26 +85,48 @@ impl Machine {
                 && told != Some(segment.pack)
             {
                 told = Some(segment.pack);
-                out.push(Output::Noted { pack: segment.pack, note: note.clone() });
+                out.push(Output::Noted {
+                    pack: segment.pack,
+                    note: note.clone(),
+                });
             }
         }
     }
 
     /// Says what a submission's tasks are called, once.
     fn name(&mut self, request: u64, submission: u64, out: &mut Vec<Output>) {
-        let Some(live) = self.window.get_mut(request).filter(|live| !live.named) else { return };
+        let Some(live) = self.window.get_mut(request).filter(|live| !live.named) else {
+            return;
+        };
         live.named = true;
         for segment in &live.segments {
-            let Some(entry) = self.packs.get_mut(segment.pack) else { continue };
-            let Ok(place) = entry.parts.binary_search_by_key(&segment.lo, |part| part.lo) else { continue };
+            let Some(entry) = self.packs.get_mut(segment.pack) else {
+                continue;
+            };
+            let Ok(place) = entry.parts.binary_search_by_key(&segment.lo, |part| part.lo) else {
+                continue;
+            };
             entry.parts[place].submission = Some(submission);
             let part = entry.parts[place];
             let (index, step) = entry.index(&part, part.lo);
-            out.push(Output::Named { pack: segment.pack, lo: part.lo, hi: part.hi, submission, index, step });
+            out.push(Output::Named {
+                pack: segment.pack,
+                lo: part.lo,
+                hi: part.hi,
+                submission,
+                index,
+                step,
+            });
         }
     }
 
-    pub(super) fn request_refused(&mut self, now: Micros, request: u64, refusal: Refusal, out: &mut Vec<Output>) {
+    pub(super) fn request_refused(
+        &mut self,
+        now: Micros,
+        request: u64,
+        refusal: Refusal,
+        out: &mut Vec<Output>,
+    ) {
         if self.requests.get(request).is_none() {
             self.counters.strays += 1;
             return;
@@ -96,13 +148,16 @@ impl Machine {
     fn submission_refused(&mut self, now: Micros, request: u64, refusal: Refusal, out: &mut Vec<Output>) {
         self.jobs_stirred = true;
         let full = refusal.code == Code::WindowFull;
-        let Some(live) = self.window.close(request) else { return };
+        let Some(live) = self.window.close(request) else {
+            return;
+        };
         if full {
             self.counters.window_full += 1;
             self.window.hold(now);
             // The last first, so that the first is in front in the end.
             for segment in live.segments.iter().rev() {
-                self.packs.unsend(segment.pack, segment.lo, segment.lo + segment.count);
+                self.packs
+                    .unsend(segment.pack, segment.lo, segment.lo + segment.count);
                 self.place(segment.pack, true, out);
             }
             return;
@@ -134,15 +189,37 @@ impl Machine {
         }
     }
 
-    fn group(&mut self, session: u64, group: ResultGroup, durable: Durable, blobs: &[Bytes], out: &mut Vec<Output>) {
-        let ResultGroup { run, origin, ending, place, exit_code, ran_us, error, .. } = group;
-        let Origin { session: from, request } = origin;
+    fn group(
+        &mut self,
+        session: u64,
+        group: ResultGroup,
+        durable: Durable,
+        blobs: &[Bytes],
+        out: &mut Vec<Output>,
+    ) {
+        let ResultGroup {
+            run,
+            origin,
+            ending,
+            place,
+            exit_code,
+            ran_us,
+            error,
+            ..
+        } = group;
+        let Origin {
+            session: from,
+            request,
+        } = origin;
         let count = run.count();
         let ours = from == session && request >= self.requests.base();
         let live = self.window.get_mut(request).filter(|_| ours);
         if run.check().is_err() || live.as_ref().is_some_and(|live| run.hi > live.count) {
             self.counters.strays += 1;
-            let message = format!("results of submission {} are of tasks that it does not have", run.submission);
+            let message = format!(
+                "results of submission {} are of tasks that it does not have",
+                run.submission
+            );
             return out.push(Output::Complaint(Refusal::new(Code::Malformed, message)));
         }
         if ours && live.is_none() {
@@ -152,7 +229,15 @@ impl Machine {
         let data = place.take(count, blobs);
         let unreadable = data.as_ref().err().cloned();
         let data: Data = data.unwrap_or_default();
-        let group = Arc::new(Group { run: Some(run), ending, data, exit_code, ran_us, error, durable });
+        let group = Arc::new(Group {
+            run: Some(run),
+            ending,
+            data,
+            exit_code,
+            ran_us,
+            error,
+            durable,
+        });
         if !ours {
             return match unreadable {
                 None => out.push(Output::Unclaimed { origin, group }),
@@ -164,10 +249,15 @@ impl Machine {
             Some(error) => Done::Failed(Arc::new(TaskFault::Unreadable(error))),
         };
         self.name(request, run.submission, out);
-        let first = |live: &super::window::Live| live.segments.partition_point(|one| one.at + one.count <= run.lo);
+        let first =
+            |live: &super::window::Live| live.segments.partition_point(|one| one.at + one.count <= run.lo);
         let mut next = self.window.get_mut(request).map_or(0, |live| first(live));
         let mut ended = 0;
-        while let Some(segment) = self.window.get_mut(request).and_then(|live| live.segments.get(next).copied()) {
+        while let Some(segment) = self
+            .window
+            .get_mut(request)
+            .and_then(|live| live.segments.get(next).copied())
+        {
             let (from, to) = (run.lo.max(segment.at), run.hi.min(segment.at + segment.count));
             if from >= to {
                 break;

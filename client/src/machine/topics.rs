@@ -44,7 +44,9 @@ impl Topics {
 
     /// Whether the topic's state is to be asked for again.
     pub(super) fn refresh(&mut self, topic: &Topic) -> bool {
-        let Some(state) = self.followed.get_mut(topic) else { return false };
+        let Some(state) = self.followed.get_mut(topic) else {
+            return false;
+        };
         match state {
             State::Quiet => false,
             // It may have been lost or come too late: the one who asked decides that.
@@ -88,13 +90,27 @@ impl Topics {
     }
 
     /// Takes in the answer to the question for a topic's state. Returns whether to ask again.
-    pub(super) fn answer(&mut self, topic: &Topic, answer: Result<Reply, Refusal>, out: &mut Vec<Output>) -> bool {
-        let Some(State::Asked(kept)) = self.followed.get_mut(topic) else { return false };
+    pub(super) fn answer(
+        &mut self,
+        topic: &Topic,
+        answer: Result<Reply, Refusal>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let Some(State::Asked(kept)) = self.followed.get_mut(topic) else {
+            return false;
+        };
         let (incarnation, mut last, state) = match answer {
-            Ok(Reply::Snapshot { incarnation, seq, state, .. }) => (incarnation, seq, state),
+            Ok(Reply::Snapshot {
+                incarnation,
+                seq,
+                state,
+                ..
+            }) => (incarnation, seq, state),
             other => {
                 let message = "the agent answered something else than the topic's state";
-                let refusal = other.err().unwrap_or_else(|| Refusal::new(Code::Malformed, message));
+                let refusal = other
+                    .err()
+                    .unwrap_or_else(|| Refusal::new(Code::Malformed, message));
                 out.push(Output::Update(topic.clone(), Update::Refused(refusal)));
                 self.unlisten(topic.clone(), out);
                 return false;
@@ -102,14 +118,20 @@ impl Topics {
         };
         let mut kept = std::mem::take(kept).into_iter().peekable();
         out.push(Output::Update(topic.clone(), Update::Snapshot(*state)));
-        while let Some(event) = kept.next_if(|event| (event.incarnation, event.seq) <= (incarnation, last + 1)) {
+        while let Some(event) =
+            kept.next_if(|event| (event.incarnation, event.seq) <= (incarnation, last + 1))
+        {
             if event.incarnation == incarnation && event.seq == last + 1 {
                 last = event.seq;
                 out.push(Output::Update(topic.clone(), Update::Event(event.body)));
             }
         }
         let gap = kept.peek().is_some();
-        let state = if gap { State::Asked(kept.collect()) } else { State::Live(incarnation, last) };
+        let state = if gap {
+            State::Asked(kept.collect())
+        } else {
+            State::Live(incarnation, last)
+        };
         self.followed.insert(topic.clone(), state);
         gap
     }

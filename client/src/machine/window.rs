@@ -78,7 +78,10 @@ impl Window {
         if self.taken_tasks == 0 {
             return (self.tasks, u64::MAX);
         }
-        (self.tasks.saturating_sub(self.taken_tasks), self.bytes.saturating_sub(self.taken_bytes))
+        (
+            self.tasks.saturating_sub(self.taken_tasks),
+            self.bytes.saturating_sub(self.taken_bytes),
+        )
     }
 
     /// The most tasks of one batch.
@@ -97,12 +100,26 @@ impl Window {
     }
 
     /// A submission is sent.
-    pub(super) fn open(&mut self, request: u64, segments: Vec<Segment>, count: u32, bytes: u64, windowed: bool) {
+    pub(super) fn open(
+        &mut self,
+        request: u64,
+        segments: Vec<Segment>,
+        count: u32,
+        bytes: u64,
+        windowed: bool,
+    ) {
         if windowed {
             self.taken_tasks += u64::from(count);
             self.taken_bytes += bytes;
         }
-        let live = Live { segments, count, left: count, named: false, bytes, windowed };
+        let live = Live {
+            segments,
+            count,
+            left: count,
+            named: false,
+            bytes,
+            windowed,
+        };
         self.live.insert(request, live);
     }
 
@@ -113,7 +130,9 @@ impl Window {
     /// So many tasks of a submission have ended. Its bytes count until all have: the agent gives no more room
     /// than that.
     pub(super) fn ended(&mut self, request: u64, tasks: u32) {
-        let Some(live) = self.live.get_mut(&request) else { return };
+        let Some(live) = self.live.get_mut(&request) else {
+            return;
+        };
         live.left -= tasks;
         if live.windowed {
             self.taken_tasks -= u64::from(tasks);

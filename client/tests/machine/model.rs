@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use scalems_protocol::client::{
-    Accepted, AgentToClient, Answer, Cancel, CancelDone, ClientHello, ClientToAgent, ClientWelcome, Counts, Durable,
-    NamedClientToAgent as Named, Refused, Reply, Results, Submit,
+    Accepted, AgentToClient, Answer, Cancel, CancelDone, ClientHello, ClientToAgent, ClientWelcome, Counts,
+    Durable, NamedClientToAgent as Named, Refused, Reply, Results, Submit,
 };
 use scalems_protocol::error::{Code, Refusal, TaskError};
 use scalems_protocol::group::{Gather, ResultGroup, Run};
@@ -52,7 +52,11 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(window: u64) -> Self {
-        Self { window, low: 1, ..Self::default() }
+        Self {
+            window,
+            low: 1,
+            ..Self::default()
+        }
     }
 
     /// The connection is gone, with what was on its way.
@@ -62,19 +66,32 @@ impl Model {
     }
 
     pub(crate) fn take(&mut self, message: &ClientToAgent, _blobs: &[Bytes]) {
-        let ClientToAgent::Named(named) = message else { panic!("a client of ours names its messages") };
+        let ClientToAgent::Named(named) = message else {
+            panic!("a client of ours names its messages")
+        };
         if let Named::ClientHello(hello) = named {
             return self.hello(hello);
         }
         if !self.attached {
             let refusal = Refusal::new(Code::HelloFirst, "hello first");
-            return self.say(Refused { request: None, id: None, refusal });
+            return self.say(Refused {
+                request: None,
+                id: None,
+                refusal,
+            });
         }
         match named {
-            Named::Submit(submit) => self.numbered(submit.request, submit.low_water, |model| model.submit(submit)),
-            Named::Cancel(cancel) => self.numbered(cancel.request, cancel.low_water, |model| model.cancel(cancel)),
+            Named::Submit(submit) => {
+                self.numbered(submit.request, submit.low_water, |model| model.submit(submit))
+            }
+            Named::Cancel(cancel) => {
+                self.numbered(cancel.request, cancel.low_water, |model| model.cancel(cancel))
+            }
             Named::Acknowledge(ack) => self.acknowledge(ack.delivery),
-            Named::Ask(ask) => self.say(Answer { id: ask.id, reply: Reply::Ended(Counts::default()) }),
+            Named::Ask(ask) => self.say(Answer {
+                id: ask.id,
+                reply: Reply::Ended(Counts::default()),
+            }),
             other => panic!("not in this test: {other:?}"),
         }
     }
@@ -89,17 +106,30 @@ impl Model {
         if hello.resume.is_some() {
             self.acknowledge(hello.deliveries);
         }
-        let next = self.unacknowledged.front().map_or(self.last_delivery + 1, |first| first.delivery);
+        let next = self
+            .unacknowledged
+            .front()
+            .map_or(self.last_delivery + 1, |first| first.delivery);
         let window = (self.window, u64::MAX);
-        self.say(ClientWelcome { window, ..script::welcome(self.high, next) });
+        self.say(ClientWelcome {
+            window,
+            ..script::welcome(self.high, next)
+        });
         for results in self.unacknowledged.clone() {
             self.say(results);
         }
     }
 
     fn acknowledge(&mut self, delivery: u64) {
-        assert!(delivery <= self.last_delivery, "nothing is acknowledged that was not delivered");
-        while self.unacknowledged.front().is_some_and(|first| first.delivery <= delivery) {
+        assert!(
+            delivery <= self.last_delivery,
+            "nothing is acknowledged that was not delivered"
+        );
+        while self
+            .unacknowledged
+            .front()
+            .is_some_and(|first| first.delivery <= delivery)
+        {
             self.unacknowledged.pop_front();
         }
     }
@@ -111,7 +141,11 @@ impl Model {
         self.low = low_water;
         self.answers = self.answers.split_off(&low_water);
         if request <= self.high {
-            let answer = self.answers.get(&request).expect("what is repeated was not answered before").clone();
+            let answer = self
+                .answers
+                .get(&request)
+                .expect("what is repeated was not answered before")
+                .clone();
             return self.say(answer);
         }
         assert_eq!(request, self.high + 1, "no number is left out");
@@ -126,24 +160,50 @@ impl Model {
         let count = u64::from(submit.count);
         let windowed = !submit.ends.is_empty() || count == 1;
         if windowed {
-            assert!(self.in_window + count <= self.window, "{} + {count} of {}", self.in_window, self.window);
+            assert!(
+                self.in_window + count <= self.window,
+                "{} + {count} of {}",
+                self.in_window,
+                self.window
+            );
             self.in_window += count;
             self.largest = self.largest.max(self.in_window);
         }
         for after in &submit.task.after {
             let target = &self.submissions[&after.request.expect("dependencies are by request here")];
-            assert!(after.offsets.is_none_or(|(lo, hi)| lo < hi && hi as usize <= target.tasks.len()));
+            assert!(
+                after
+                    .offsets
+                    .is_none_or(|(lo, hi)| lo < hi && hi as usize <= target.tasks.len())
+            );
             assert!(!after.each || target.tasks.len() as u64 == count);
         }
         let tasks = vec![Task { ending: None }; count as usize];
         self.tasks.0 += count;
         self.unfinished.insert(submit.request);
-        self.submissions.insert(submit.request, Submission { tasks, after: submit.task.after.clone(), first: submit.first, windowed });
-        Accepted { request: submit.request, submission: 100 + submit.request, count: submit.count, note: None }.into()
+        self.submissions.insert(
+            submit.request,
+            Submission {
+                tasks,
+                after: submit.task.after.clone(),
+                first: submit.first,
+                windowed,
+            },
+        );
+        Accepted {
+            request: submit.request,
+            submission: 100 + submit.request,
+            count: submit.count,
+            note: None,
+        }
+        .into()
     }
 
     fn cancel(&mut self, cancel: &Cancel) -> AgentToClient {
-        let mut done = CancelDone { request: cancel.request, ..CancelDone::default() };
+        let mut done = CancelDone {
+            request: cancel.request,
+            ..CancelDone::default()
+        };
         for pick in &cancel.select.picks {
             let (first, last, step) = pick.indices.expect("tasks are picked one by one");
             assert_eq!((pick.first, pick.step, step), (pick.last, 1, 1));
@@ -173,7 +233,9 @@ impl Model {
             };
             let tasks = &target.tasks[lo as usize..hi as usize];
             let over = tasks.iter().all(|task| task.ending.is_some());
-            let bad = tasks.iter().any(|task| task.ending.is_some_and(|ending| ending != Ending::Done));
+            let bad = tasks
+                .iter()
+                .any(|task| task.ending.is_some_and(|ending| ending != Ending::Done));
             ready &= over;
             let missed = match after.when {
                 When::Ok => bad,
@@ -201,9 +263,22 @@ impl Model {
             self.in_window -= u64::from(hi - lo);
         }
         let error = (ending != Ending::Done).then(|| TaskError::new(Code::TaskFailed, "so it is"));
-        let run = Run { submission: 100 + request, lo, hi, attempt: 1 };
-        let origin = Origin { session: SESSION, request };
-        let group = ResultGroup { run, origin, error, ..script::group(request, lo, hi, ending) };
+        let run = Run {
+            submission: 100 + request,
+            lo,
+            hi,
+            attempt: 1,
+        };
+        let origin = Origin {
+            session: SESSION,
+            request,
+        };
+        let group = ResultGroup {
+            run,
+            origin,
+            error,
+            ..script::group(request, lo, hi, ending)
+        };
         self.pending.push_back(group);
     }
 
@@ -217,12 +292,18 @@ impl Model {
                 if task.ending.is_some() {
                     continue;
                 }
-                let Some(ending) = self.standing(submission, offset) else { continue };
+                let Some(ending) = self.standing(submission, offset) else {
+                    continue;
+                };
                 if skip > 0 {
                     skip -= 1;
                     continue;
                 }
-                let ending = if ending == Ending::Done && fail { Ending::Failed } else { ending };
+                let ending = if ending == Ending::Done && fail {
+                    Ending::Failed
+                } else {
+                    ending
+                };
                 ends.push((*request, offset, ending));
                 most -= 1;
                 if most == 0 {
@@ -244,7 +325,11 @@ impl Model {
         }
         let groups: Vec<ResultGroup> = self.pending.drain(..groups.min(self.pending.len())).collect();
         self.last_delivery += 1;
-        let results = Results { delivery: self.last_delivery, durable: Durable::None, groups };
+        let results = Results {
+            delivery: self.last_delivery,
+            durable: Durable::None,
+            groups,
+        };
         self.unacknowledged.push_back(results.clone());
         self.down.push_back((results.into(), Gather::default().finish()));
     }

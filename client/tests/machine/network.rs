@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use scalems_client::machine::{
     Call, CallKey, Config, Dependency, Input, Machine, Output, Pack, PackKey, Shape,
 };
+use scalems_protocol::Bytes;
 use scalems_protocol::client::ClientToAgent;
 use scalems_protocol::group::Data;
 use scalems_protocol::state::Strength;
 use scalems_protocol::task::{Template, When};
-use scalems_protocol::Bytes;
 
 use crate::model::Model;
 use crate::script;
@@ -20,7 +20,13 @@ use crate::script;
 #[derive(Clone, Debug)]
 enum Event {
     /// The user submits so many tasks, of one of some kinds, after an earlier pack or not.
-    Submit { count: u32, kind: usize, after: Option<(usize, When, bool)>, array: bool, bytes: usize },
+    Submit {
+        count: u32,
+        kind: usize,
+        after: Option<(usize, When, bool)>,
+        array: bool,
+        bytes: usize,
+    },
     /// The user cancels some of an earlier pack.
     Cancel { pack: usize, lo: u32, count: u32 },
     /// The user forgets an earlier pack.
@@ -77,7 +83,11 @@ struct World {
 
 impl World {
     fn new(window: u64) -> Self {
-        let config = Config { give_up_us: u64::MAX / 2, connect_us: u64::MAX / 2, ..Config::default() };
+        let config = Config {
+            give_up_us: u64::MAX / 2,
+            connect_us: u64::MAX / 2,
+            ..Config::default()
+        };
         Self {
             machine: Machine::new(config, 0),
             model: Model::new(window),
@@ -95,7 +105,10 @@ impl World {
     fn input(&mut self, input: Input) {
         let mut out = Vec::new();
         self.machine.handle(self.now, input, &mut out);
-        assert!(!out.iter().any(|output| matches!(output, Output::Send(..))), "only a flush sends");
+        assert!(
+            !out.iter().any(|output| matches!(output, Output::Send(..))),
+            "only a flush sends"
+        );
         self.machine.flush(self.now, &mut out);
         for output in out {
             match output {
@@ -122,9 +135,20 @@ impl World {
         }
     }
 
-    fn submit(&mut self, count: u32, kind: usize, after: Option<(usize, When, bool)>, array: bool, bytes: usize) {
+    fn submit(
+        &mut self,
+        count: u32,
+        kind: usize,
+        after: Option<(usize, When, bool)>,
+        array: bool,
+        bytes: usize,
+    ) {
         let key = PackKey(self.packs.len() as u64);
-        let shape = if array { Shape::Array { first: 1, step: 1 } } else { Shape::Batch };
+        let shape = if array {
+            Shape::Array { first: 1, step: 1 }
+        } else {
+            Shape::Batch
+        };
         let mut dependencies = Vec::new();
         let mut count = count;
         if let Some((back, when, each)) = after
@@ -135,16 +159,35 @@ impl World {
             let target = self.packs[on].len() as u32;
             count = if each { target } else { count };
             let offsets = (!each && count.is_multiple_of(2)).then_some((target / 2, target));
-            dependencies.push(Dependency { on: PackKey(on as u64), offsets, when, each });
+            dependencies.push(Dependency {
+                on: PackKey(on as u64),
+                offsets,
+                when,
+                each,
+            });
         }
         self.packs.push(vec![0; count as usize]);
         self.released.push(false);
         self.shapes.push(shape);
-        let ends: Vec<u32> = if array { Vec::new() } else { (1..=count).map(|end| end * bytes as u32).collect() };
+        let ends: Vec<u32> = if array {
+            Vec::new()
+        } else {
+            (1..=count).map(|end| end * bytes as u32).collect()
+        };
         let size = ends.last().copied().unwrap_or_default() as usize;
-        let data = Data { bytes: vec![0; size].into(), ends };
+        let data = Data {
+            bytes: vec![0; size].into(),
+            ends,
+        };
         let template = Arc::clone(&self.kinds[kind]);
-        self.input(Input::Submit(Pack { key, template, count, shape, data, after: dependencies }));
+        self.input(Input::Submit(Pack {
+            key,
+            template,
+            count,
+            shape,
+            data,
+            after: dependencies,
+        }));
     }
 
     fn cut(&mut self) {
@@ -154,16 +197,31 @@ impl World {
 
     fn happen(&mut self, event: &Event) {
         match *event {
-            Event::Submit { count, kind, after, array, bytes } => self.submit(count, kind, after, array, bytes),
+            Event::Submit {
+                count,
+                kind,
+                after,
+                array,
+                bytes,
+            } => self.submit(count, kind, after, array, bytes),
             Event::Cancel { pack, lo, count } => {
-                let Some(pack) = self.packs.len().checked_sub(1 + pack) else { return };
+                let Some(pack) = self.packs.len().checked_sub(1 + pack) else {
+                    return;
+                };
                 let hi = (lo + count).min(self.packs[pack].len() as u32);
                 if lo < hi {
                     let key = CallKey(self.calls.len() as u64);
                     self.calls.insert(key, 0);
                     let tasks = vec![(PackKey(pack as u64), lo, hi)];
                     let (strength, reason) = (Strength::Withdraw, String::new());
-                    self.input(Input::Call(key, Call::CancelTasks { tasks, strength, reason }));
+                    self.input(Input::Call(
+                        key,
+                        Call::CancelTasks {
+                            tasks,
+                            strength,
+                            reason,
+                        },
+                    ));
                 }
             }
             Event::Release { pack } => {
@@ -179,7 +237,9 @@ impl World {
             }
             Event::Down(count) => {
                 for _ in 0..count {
-                    let Some((message, blobs)) = self.model.down.pop_front() else { break };
+                    let Some((message, blobs)) = self.model.down.pop_front() else {
+                        break;
+                    };
                     self.input(Input::Message(message, blobs));
                 }
             }
@@ -217,7 +277,9 @@ impl World {
             self.model.work(0, usize::MAX, false);
             self.model.deliver(1_000);
             self.happen(&Event::Down(1_000));
-            if self.packs.iter().flatten().all(|count| *count == 1) && self.calls.values().all(|count| *count == 1) {
+            if self.packs.iter().flatten().all(|count| *count == 1)
+                && self.calls.values().all(|count| *count == 1)
+            {
                 return;
             }
             if self.up.is_empty() && self.model.down.is_empty() {

@@ -6,7 +6,8 @@ use scalems_client::machine::{
     Call, CallKey, Config, Dependency, Done, Input, Machine, Output, Pack, PackKey, Shape,
 };
 use scalems_protocol::client::{
-    Acknowledge, AgentToClient, ClientToAgent, ClientWelcome, Durable, NamedClientToAgent, Results, Resume, Submit,
+    Acknowledge, AgentToClient, ClientToAgent, ClientWelcome, Durable, NamedClientToAgent, Results, Resume,
+    Submit,
 };
 use scalems_protocol::group::{Data, Gather, Place, ResultGroup, Run};
 use scalems_protocol::task::{Template, When};
@@ -24,7 +25,10 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(config: Config) -> Self {
-        Self { machine: Machine::new(config, 0), now: 0 }
+        Self {
+            machine: Machine::new(config, 0),
+            now: 0,
+        }
     }
 
     /// A machine that has been let in.
@@ -57,7 +61,10 @@ impl Script {
 }
 
 pub(crate) fn template(mode: &str) -> Arc<Template> {
-    Arc::new(Template { mode: mode.into(), ..Template::default() })
+    Arc::new(Template {
+        mode: mode.into(),
+        ..Template::default()
+    })
 }
 
 /// Individual tasks with some data each.
@@ -73,7 +80,10 @@ pub(crate) fn pack(key: u64, template: &Arc<Template>, data: &[&[u8]]) -> Pack {
         template: Arc::clone(template),
         count: data.len() as u32,
         shape: Shape::Batch,
-        data: Data { bytes: bytes.into(), ends },
+        data: Data {
+            bytes: bytes.into(),
+            ends,
+        },
         after: Vec::new(),
     }
 }
@@ -91,11 +101,19 @@ pub(crate) fn bare(key: u64, count: u32) -> Pack {
 }
 
 pub(crate) fn array(key: u64, first: u32, step: u32, count: u32) -> Pack {
-    Pack { shape: Shape::Array { first, step }, ..bare(key, count) }
+    Pack {
+        shape: Shape::Array { first, step },
+        ..bare(key, count)
+    }
 }
 
 pub(crate) fn after(pack: Pack, on: u64, offsets: Option<(u32, u32)>, when: When) -> Pack {
-    let after = vec![Dependency { on: PackKey(on), offsets, when, each: false }];
+    let after = vec![Dependency {
+        on: PackKey(on),
+        offsets,
+        when,
+        each: false,
+    }];
     Pack { after, ..pack }
 }
 
@@ -120,27 +138,51 @@ pub(crate) fn welcome(request_high: u64, delivery_next: u64) -> ClientWelcome {
 }
 
 pub(crate) fn resume() -> Resume {
-    Resume { peer: 9, token: Token::derive(&[1; 32], Role::Client, 9) }
+    Resume {
+        peer: 9,
+        token: Token::derive(&[1; 32], Role::Client, 9),
+    }
 }
 
 pub(crate) fn accepted(request: u64, submission: u64, count: u32) -> Input {
-    said(client::Accepted { request, submission, count, note: None })
+    said(client::Accepted {
+        request,
+        submission,
+        count,
+        note: None,
+    })
 }
 
 pub(crate) fn refused(request: Option<u64>, code: Code) -> Input {
-    said(client::Refused { request, id: None, refusal: Refusal::new(code, "no") })
+    said(client::Refused {
+        request,
+        id: None,
+        refusal: Refusal::new(code, "no"),
+    })
 }
 
 /// Results of one run without values.
 pub(crate) fn results(delivery: u64, request: u64, lo: u32, hi: u32, ending: Ending) -> Input {
-    said(Results { delivery, durable: Durable::None, groups: vec![group(request, lo, hi, ending)] })
+    said(Results {
+        delivery,
+        durable: Durable::None,
+        groups: vec![group(request, lo, hi, ending)],
+    })
 }
 
 pub(crate) fn group(request: u64, lo: u32, hi: u32, ending: Ending) -> ResultGroup {
     let error = (ending != Ending::Done).then(|| TaskError::new(Code::TaskFailed, "it failed"));
     ResultGroup {
-        run: Run { submission: 100 + request, lo, hi, attempt: 1 },
-        origin: Origin { session: SESSION, request },
+        run: Run {
+            submission: 100 + request,
+            lo,
+            hi,
+            attempt: 1,
+        },
+        origin: Origin {
+            session: SESSION,
+            request,
+        },
         incarnation: 1,
         ending,
         place: Place::default(),
@@ -159,9 +201,19 @@ pub(crate) fn values(delivery: u64, request: u64, lo: u32, values: &[&[u8]]) -> 
         bytes.extend_from_slice(value);
         ends.push(bytes.len() as u32);
     }
-    let place = gather.add(&Data { bytes: bytes.into(), ends });
-    let group = ResultGroup { place, ..group(request, lo, lo + values.len() as u32, Ending::Done) };
-    let results = Results { delivery, durable: Durable::None, groups: vec![group] };
+    let place = gather.add(&Data {
+        bytes: bytes.into(),
+        ends,
+    });
+    let group = ResultGroup {
+        place,
+        ..group(request, lo, lo + values.len() as u32, Ending::Done)
+    };
+    let results = Results {
+        delivery,
+        durable: Durable::None,
+        groups: vec![group],
+    };
     Input::Message(results.into(), gather.finish())
 }
 
@@ -185,7 +237,9 @@ pub(crate) fn sent(out: &[Output]) -> Vec<&'static str> {
 /// The submissions that were sent.
 pub(crate) fn submits(out: &[Output]) -> Vec<(&Submit, &[Bytes])> {
     let submits = out.iter().filter_map(|output| match output {
-        Output::Send(ClientToAgent::Named(NamedClientToAgent::Submit(submit)), blobs) => Some((submit, &blobs[..])),
+        Output::Send(ClientToAgent::Named(NamedClientToAgent::Submit(submit)), blobs) => {
+            Some((submit, &blobs[..]))
+        }
         _ => None,
     });
     submits.collect()
@@ -193,7 +247,10 @@ pub(crate) fn submits(out: &[Output]) -> Vec<(&Submit, &[Bytes])> {
 
 /// Request numbers and counts of what was submitted.
 pub(crate) fn batches(out: &[Output]) -> Vec<(u64, u32)> {
-    submits(out).iter().map(|(submit, _)| (submit.request, submit.count)).collect()
+    submits(out)
+        .iter()
+        .map(|(submit, _)| (submit.request, submit.count))
+        .collect()
 }
 
 /// What was resolved: pack, places, ending or `None` without a result.

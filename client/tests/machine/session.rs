@@ -12,19 +12,38 @@ use scalems_protocol::{Code, Ending, PilotId, Refusal, client, limits};
 use crate::script::*;
 
 fn config() -> Config {
-    Config { session: "s".into(), software: "test".into(), ..Config::default() }
+    Config {
+        session: "s".into(),
+        software: "test".into(),
+        ..Config::default()
+    }
 }
 
 fn hello() -> ClientHello {
-    ClientHello { session: "s".into(), software: "test".into(), ..ClientHello::default() }
+    ClientHello {
+        session: "s".into(),
+        software: "test".into(),
+        ..ClientHello::default()
+    }
 }
 
 #[test]
 fn the_first_words() {
-    let mut script = Script::new(Config { takeover: true, cancel_after_ms: 5, ..config() });
+    let mut script = Script::new(Config {
+        takeover: true,
+        cancel_after_ms: 5,
+        ..config()
+    });
     assert_eq!(script.step(Input::Tick), []);
-    let first = ClientHello { takeover: true, cancel_after_ms: 5, ..hello() };
-    assert_eq!(script.step(Input::Connected), [Output::Send(first.into(), Vec::new())]);
+    let first = ClientHello {
+        takeover: true,
+        cancel_after_ms: 5,
+        ..hello()
+    };
+    assert_eq!(
+        script.step(Input::Connected),
+        [Output::Send(first.into(), Vec::new())]
+    );
     assert_eq!(script.step(Input::Tick), []);
     let attached = Attached {
         pilot_name: "demo".into(),
@@ -48,7 +67,11 @@ fn hello_is_said_again_until_there_is_a_welcome() {
     assert_eq!(sent(&script.later(wait - 1)), [""; 0]);
     assert_eq!(sent(&script.later(1)), ["hello"]);
     script.step(Input::Disconnected);
-    assert_eq!(sent(&script.later(10 * wait / 4)), [""; 0], "not without a connection");
+    assert_eq!(
+        sent(&script.later(10 * wait / 4)),
+        [""; 0],
+        "not without a connection"
+    );
     assert_eq!(sent(&script.step(Input::Connected)), ["hello"]);
 }
 
@@ -66,11 +89,22 @@ fn without_any_welcome_the_session_ends() {
     // What comes afterwards is answered at once.
     let out = script.steps([
         Input::Submit(bare(2, 1)),
-        call(1, Call::Forget { select: Selector::all() }),
+        call(
+            1,
+            Call::Forget {
+                select: Selector::all(),
+            },
+        ),
         Input::Connected,
     ]);
     assert_eq!(resolved(&out), [(2, 0, 1, None)]);
-    assert_eq!(out[1..], [Output::Reply(CallKey(1), Box::new(Err(CallFault::SessionEnded(end))))]);
+    assert_eq!(
+        out[1..],
+        [Output::Reply(
+            CallKey(1),
+            Box::new(Err(CallFault::SessionEnded(end)))
+        )]
+    );
 }
 
 #[test]
@@ -78,13 +112,29 @@ fn after_a_break_the_same_is_said_again_in_order() {
     let mut script = Script::attached(config());
     script.step(Input::Submit(bare(1, 2)));
     script.step(Input::Submit(array(2, 10, 5, 3)));
-    script.step(call(5, Call::Forget { select: Selector::submission(3) }));
-    script.step(call(6, Call::Ask { question: Question::Status, timeout_us: 1_000_000 }));
+    script.step(call(
+        5,
+        Call::Forget {
+            select: Selector::submission(3),
+        },
+    ));
+    script.step(call(
+        6,
+        Call::Ask {
+            question: Question::Status,
+            timeout_us: 1_000_000,
+        },
+    ));
     script.step(accepted(1, 11, 2));
     script.step(results(1, 1, 0, 1, Ending::Done));
     assert_eq!(script.step(Input::Disconnected), []);
     let out = script.step(Input::Connected);
-    let again = ClientHello { resume: Some(resume()), pilot: Some(PILOT), deliveries: 1, ..hello() };
+    let again = ClientHello {
+        resume: Some(resume()),
+        pilot: Some(PILOT),
+        deliveries: 1,
+        ..hello()
+    };
     assert_eq!(out, [Output::Send(again.into(), Vec::new())]);
     let out = script.step(said(welcome(2, 2)));
     assert_eq!(sent(&out), ["submit", "forget", "ask"]);
@@ -97,40 +147,79 @@ fn after_a_break_the_same_is_said_again_in_order() {
 fn an_agent_that_does_not_know_the_connection_is_greeted() {
     let mut script = Script::attached(config());
     assert_eq!(batches(&script.step(Input::Submit(bare(1, 1)))), [(1, 1)]);
-    let out = script.steps([refused(None, Code::HelloFirst), refused(Some(1), Code::HelloFirst)]);
+    let out = script.steps([
+        refused(None, Code::HelloFirst),
+        refused(Some(1), Code::HelloFirst),
+    ]);
     assert_eq!(sent(&out), ["hello"]);
     assert_eq!(batches(&script.step(said(welcome(0, 1)))), [(1, 1)]);
-    assert_eq!(resolved(&script.step(results(1, 1, 0, 1, Ending::Done))), [(1, 0, 1, Some(Ending::Done))]);
+    assert_eq!(
+        resolved(&script.step(results(1, 1, 0, 1, Ending::Done))),
+        [(1, 0, 1, Some(Ending::Done))]
+    );
 }
 
 #[test]
 fn another_pilot_is_the_end_of_what_the_first_had() {
     let other = PilotId([8; 16]);
-    let end = SessionEnd::OtherPilot { was: PILOT, is: Some(other) };
+    let end = SessionEnd::OtherPilot {
+        was: PILOT,
+        is: Some(other),
+    };
     let mut script = Script::attached(config());
     script.step(Input::Submit(bare(1, 2)));
-    script.step(call(1, Call::Ask { question: Question::Status, timeout_us: 1_000_000 }));
+    script.step(call(
+        1,
+        Call::Ask {
+            question: Question::Status,
+            timeout_us: 1_000_000,
+        },
+    ));
     script.step(Input::Connected);
-    let out = script.step(said(ClientWelcome { pilot: other, ..welcome(0, 1) }));
+    let out = script.step(said(ClientWelcome {
+        pilot: other,
+        ..welcome(0, 1)
+    }));
     assert_eq!(resolved(&out), [(1, 0, 2, None)]);
-    assert_eq!(out[1], Output::Reply(CallKey(1), Box::new(Err(CallFault::SessionEnded(end.clone())))));
+    assert_eq!(
+        out[1],
+        Output::Reply(CallKey(1), Box::new(Err(CallFault::SessionEnded(end.clone()))))
+    );
     assert_eq!(out[2..], [Output::Over(end)]);
 
     let mut script = Script::attached(config());
     script.step(Input::Connected);
     let out = script.step(refused(None, Code::OtherPilot));
-    assert_eq!(out, [Output::Over(SessionEnd::OtherPilot { was: PILOT, is: None })]);
+    assert_eq!(
+        out,
+        [Output::Over(SessionEnd::OtherPilot { was: PILOT, is: None })]
+    );
 
-    let mut script = Script::new(Config { pilot: Some(other), ..config() });
+    let mut script = Script::new(Config {
+        pilot: Some(other),
+        ..config()
+    });
     script.step(Input::Connected);
     let out = script.step(said(welcome(0, 1)));
-    assert_eq!(out, [Output::Over(SessionEnd::OtherPilot { was: other, is: Some(PILOT) })]);
+    assert_eq!(
+        out,
+        [Output::Over(SessionEnd::OtherPilot {
+            was: other,
+            is: Some(PILOT)
+        })]
+    );
 }
 
 #[test]
 fn a_session_that_others_used_meanwhile_is_not_gone_on_with() {
     for (name, changed) in [
-        ("its number", ClientWelcome { session: SESSION + 1, ..welcome(0, 1) }),
+        (
+            "its number",
+            ClientWelcome {
+                session: SESSION + 1,
+                ..welcome(0, 1)
+            },
+        ),
         ("its requests", welcome(1, 1)),
         ("its deliveries", welcome(0, 2)),
     ] {
@@ -148,17 +237,29 @@ fn a_second_welcome_to_a_first_hello_counts() {
     assert_eq!(sent(&script.later(2_000_000)), ["hello"]);
     script.step(said(welcome(0, 1)));
     script.step(Input::Submit(bare(1, 1)));
-    let second = ClientWelcome { session: 41, ..welcome(0, 1) };
+    let second = ClientWelcome {
+        session: 41,
+        ..welcome(0, 1)
+    };
     assert_eq!(script.step(said(second)), []);
     let mut ended = group(1, 0, 1, Ending::Done);
     ended.origin.session = 41;
-    let out = script.step(said(client::Results { delivery: 1, durable: client::Durable::None, groups: vec![ended] }));
+    let out = script.step(said(client::Results {
+        delivery: 1,
+        durable: client::Durable::None,
+        groups: vec![ended],
+    }));
     assert_eq!(resolved(&out), [(1, 0, 1, Some(Ending::Done))]);
 }
 
 #[test]
 fn refusals_of_the_session_end_it() {
-    for code in [Code::SessionInUse, Code::WrongToken, Code::Stopping, Code::UnsupportedVersion] {
+    for code in [
+        Code::SessionInUse,
+        Code::WrongToken,
+        Code::Stopping,
+        Code::UnsupportedVersion,
+    ] {
         let mut script = Script::new(config());
         script.step(Input::Connected);
         let out = script.step(refused(None, code));
@@ -167,7 +268,9 @@ fn refusals_of_the_session_end_it() {
     let mut script = Script::attached(config());
     script.step(Input::Submit(bare(1, 1)));
     let refusal = Refusal::new(Code::TakenOver, "another");
-    let out = script.step(said(Detached { refusal: refusal.clone() }));
+    let out = script.step(said(Detached {
+        refusal: refusal.clone(),
+    }));
     assert_eq!(resolved(&out), [(1, 0, 1, None)]);
     assert_eq!(out.last(), Some(&Output::Over(SessionEnd::Detached(refusal))));
     // Once it is let in, a refusal of nothing in particular ends nothing.
@@ -178,14 +281,22 @@ fn refusals_of_the_session_end_it() {
 
 #[test]
 fn requests_go_on_from_an_earlier_life() {
-    let mut script = Script::new(Config { kind: SessionKind::Exclusive, ..config() });
+    let mut script = Script::new(Config {
+        kind: SessionKind::Exclusive,
+        ..config()
+    });
     script.step(Input::Connected);
     script.step(said(welcome(17, 5)));
     assert_eq!(batches(&script.step(Input::Submit(bare(1, 1)))), [(18, 1)]);
     // What the earlier life did not take in comes now, and is nobody's here.
     let out = script.step(results(5, 17, 3, 4, Ending::Done));
-    assert!(matches!(&out[..], [Output::Unclaimed { origin, .. }, ack5] if origin.request == 17 && *ack5 == ack(5)));
-    let out = script.steps([results(4, 16, 3, 4, Ending::Done), results(6, 18, 0, 1, Ending::Done)]);
+    assert!(
+        matches!(&out[..], [Output::Unclaimed { origin, .. }, ack5] if origin.request == 17 && *ack5 == ack(5))
+    );
+    let out = script.steps([
+        results(4, 16, 3, 4, Ending::Done),
+        results(6, 18, 0, 1, Ending::Done),
+    ]);
     assert_eq!(resolved(&out), [(1, 0, 1, Some(Ending::Done))]);
     assert_eq!(out.last(), Some(&ack(6)));
 }
@@ -198,10 +309,15 @@ fn a_silent_agent_is_asked_and_then_given_up() {
     assert_eq!(script.machine.deadline(0), Some(30_000_000));
     assert_eq!(sent(&script.later(30_000_000)), ["ask"]);
     assert_eq!(sent(&script.later(30_000_000)), [""; 0], "one question at a time");
-    let out = script.step(said(Answer { id: 1, reply: Reply::Ended(Counts::default()) }));
+    let out = script.step(said(Answer {
+        id: 1,
+        reply: Reply::Ended(Counts::default()),
+    }));
     assert_eq!(out, []);
     assert_eq!(sent(&script.later(30_000_000)), ["ask"]);
-    let lost = SessionEnd::Lost { after_us: limits::ORPHAN_MS * 1_000 };
+    let lost = SessionEnd::Lost {
+        after_us: limits::ORPHAN_MS * 1_000,
+    };
     let out = script.later(limits::ORPHAN_MS * 1_000);
     assert_eq!(out.last(), Some(&Output::Over(lost)));
 }
@@ -217,7 +333,10 @@ fn a_time_without_anything_to_say_is_no_silence() {
 
 #[test]
 fn an_agent_that_stays_away_is_given_up() {
-    let mut script = Script::attached(Config { give_up_us: 50, ..config() });
+    let mut script = Script::attached(Config {
+        give_up_us: 50,
+        ..config()
+    });
     script.step(Input::Submit(bare(1, 1)));
     script.now = 10;
     script.step(Input::Disconnected);
@@ -230,21 +349,65 @@ fn an_agent_that_stays_away_is_given_up() {
 #[test]
 fn reads_have_deadlines_and_repeat_what_is_left_of_them() {
     let mut script = Script::attached(config());
-    let wait = Question::Wait { select: Selector::all(), timeout_ms: 5_000 };
-    script.step(call(1, Call::Ask { question: wait, timeout_us: 6_000_000 }));
+    let wait = Question::Wait {
+        select: Selector::all(),
+        timeout_ms: 5_000,
+    };
+    script.step(call(
+        1,
+        Call::Ask {
+            question: wait,
+            timeout_us: 6_000_000,
+        },
+    ));
     script.now = 4_000_000;
     script.step(Input::Connected);
     let out = script.step(said(welcome(0, 1)));
-    let left = Question::Wait { select: Selector::all(), timeout_ms: 2_000 };
-    assert_eq!(out[1..], [Output::Send(client::Ask { id: 1, question: left }.into(), Vec::new())]);
+    let left = Question::Wait {
+        select: Selector::all(),
+        timeout_ms: 2_000,
+    };
+    assert_eq!(
+        out[1..],
+        [Output::Send(
+            client::Ask {
+                id: 1,
+                question: left
+            }
+            .into(),
+            Vec::new()
+        )]
+    );
     let out = script.later(2_000_000);
-    assert_eq!(out, [Output::Reply(CallKey(1), Box::new(Err(CallFault::TimedOut { after_us: 6_000_000 })))]);
+    assert_eq!(
+        out,
+        [Output::Reply(
+            CallKey(1),
+            Box::new(Err(CallFault::TimedOut { after_us: 6_000_000 }))
+        )]
+    );
     // Its answer comes too late.
-    assert_eq!(script.step(said(Answer { id: 1, reply: Reply::Ended(Counts::default()) })), []);
+    assert_eq!(
+        script.step(said(Answer {
+            id: 1,
+            reply: Reply::Ended(Counts::default())
+        })),
+        []
+    );
     assert_eq!(script.machine.counters().strays, 1);
 
-    script.step(call(2, Call::Stop { worker: None, drain_ms: 3, timeout_us: 1_000 }));
-    let out = script.step(said(Answer { id: 2, reply: Reply::Stopping }));
+    script.step(call(
+        2,
+        Call::Stop {
+            worker: None,
+            drain_ms: 3,
+            timeout_us: 1_000,
+        },
+    ));
+    let out = script.step(said(Answer {
+        id: 2,
+        reply: Reply::Stopping,
+    }));
     let answered = Ok(Answered::Reply(Reply::Stopping, Vec::new()));
     assert_eq!(out, [Output::Reply(CallKey(2), Box::new(answered))]);
 }
@@ -253,7 +416,9 @@ fn reads_have_deadlines_and_repeat_what_is_left_of_them() {
 fn goodbye_is_the_last_word() {
     let mut script = Script::attached(config());
     script.step(Input::Submit(bare(1, 1)));
-    let out = script.step(Input::Goodbye { reason: "done".into() });
+    let out = script.step(Input::Goodbye {
+        reason: "done".into(),
+    });
     assert_eq!(sent(&out), ["goodbye"]);
     assert_eq!(resolved(&out), [(1, 0, 1, None)]);
     assert_eq!(out.last(), Some(&Output::Over(SessionEnd::Closed)));

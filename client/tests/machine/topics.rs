@@ -8,22 +8,41 @@ use scalems_protocol::{Code, Refusal, client};
 use crate::script::*;
 
 fn body(text: &str) -> Body {
-    let alarm = Alarm { alarm: text.into(), about: String::new(), message: String::new(), at_ms: 0 };
+    let alarm = Alarm {
+        alarm: text.into(),
+        about: String::new(),
+        message: String::new(),
+        at_ms: 0,
+    };
     Body::Alarms { alarms: vec![alarm] }
 }
 
 fn event(incarnation: u64, seq: u64) -> Input {
     let body = body(&format!("{incarnation}.{seq}"));
-    Input::Event(Event { incarnation, topic: "alarms".into(), seq, body })
+    Input::Event(Event {
+        incarnation,
+        topic: "alarms".into(),
+        seq,
+        body,
+    })
 }
 
 fn open(seq: u64) -> Input {
-    Input::Event(Event { incarnation: 1, topic: "alarms".into(), seq, body: Body::Open })
+    Input::Event(Event {
+        incarnation: 1,
+        topic: "alarms".into(),
+        seq,
+        body: Body::Open,
+    })
 }
 
 fn snapshot(id: u64, incarnation: u64, seq: u64) -> Input {
-    let reply =
-        Reply::Snapshot { incarnation, topic: "alarms".into(), seq, state: Box::new(body(&format!("state {seq}"))) };
+    let reply = Reply::Snapshot {
+        incarnation,
+        topic: "alarms".into(),
+        seq,
+        state: Box::new(body(&format!("state {seq}"))),
+    };
     said(Answer { id, reply })
 }
 
@@ -33,7 +52,10 @@ fn asked(id: u64) -> Output {
 }
 
 fn happened(incarnation: u64, seq: u64) -> Output {
-    Output::Update(Topic::Alarms, Update::Event(body(&format!("{incarnation}.{seq}"))))
+    Output::Update(
+        Topic::Alarms,
+        Update::Event(body(&format!("{incarnation}.{seq}"))),
+    )
 }
 
 fn state(seq: u64) -> Output {
@@ -42,7 +64,10 @@ fn state(seq: u64) -> Output {
 
 fn listening() -> Script {
     let mut script = Script::attached(Config::default());
-    assert_eq!(script.step(Input::Listen(Topic::Alarms)), [Output::Subscribe(Topic::Alarms)]);
+    assert_eq!(
+        script.step(Input::Listen(Topic::Alarms)),
+        [Output::Subscribe(Topic::Alarms)]
+    );
     script
 }
 
@@ -54,7 +79,10 @@ fn open_snapshot_events() {
     assert_eq!(script.steps([event(1, 4), event(1, 5), event(1, 6)]), []);
     assert_eq!(script.step(snapshot(1, 1, 5)), [state(5), happened(1, 6)]);
     assert_eq!(script.steps([event(1, 6), event(1, 7)]), [happened(1, 7)]);
-    assert_eq!(script.step(Input::Unlisten(Topic::Alarms)), [Output::Unsubscribe(Topic::Alarms)]);
+    assert_eq!(
+        script.step(Input::Unlisten(Topic::Alarms)),
+        [Output::Unsubscribe(Topic::Alarms)]
+    );
     assert_eq!(script.step(event(1, 8)), []);
 }
 
@@ -66,7 +94,10 @@ fn gaps_are_filled_by_another_snapshot() {
     assert_eq!(script.step(event(1, 2)), [asked(2)]);
     assert_eq!(script.step(event(1, 4)), []);
     // The gap between 2 and 4 is still there after it.
-    assert_eq!(script.step(snapshot(2, 1, 1)), [state(1), happened(1, 2), asked(3)]);
+    assert_eq!(
+        script.step(snapshot(2, 1, 1)),
+        [state(1), happened(1, 2), asked(3)]
+    );
     assert_eq!(script.step(snapshot(3, 1, 3)), [state(3), happened(1, 4)]);
     // An agent that was restarted numbers anew.
     assert_eq!(script.step(event(2, 1)), [asked(4)]);
@@ -91,8 +122,14 @@ fn a_refused_topic_is_told() {
     let mut script = listening();
     script.step(open(0));
     let refusal = Refusal::new(Code::NothingSelected, "no such");
-    let out = script.step(said(Refused { request: None, id: Some(1), refusal: refusal.clone() }));
-    let expected =
-        [Output::Update(Topic::Alarms, Update::Refused(refusal)), Output::Unsubscribe(Topic::Alarms)];
+    let out = script.step(said(Refused {
+        request: None,
+        id: Some(1),
+        refusal: refusal.clone(),
+    }));
+    let expected = [
+        Output::Update(Topic::Alarms, Update::Refused(refusal)),
+        Output::Unsubscribe(Topic::Alarms),
+    ];
     assert_eq!(out, expected);
 }

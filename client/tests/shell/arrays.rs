@@ -14,8 +14,16 @@ use crate::fake::{Bench, SESSION};
 
 fn results(delivery: u64, runs: &[(u32, u32)]) -> Input {
     let groups = runs.iter().map(|&(lo, hi)| ResultGroup {
-        run: Run { submission: 101, lo, hi, attempt: 1 },
-        origin: Origin { session: SESSION, request: 1 },
+        run: Run {
+            submission: 101,
+            lo,
+            hi,
+            attempt: 1,
+        },
+        origin: Origin {
+            session: SESSION,
+            request: 1,
+        },
         incarnation: 1,
         ending: Ending::Done,
         place: Place::default(),
@@ -23,13 +31,24 @@ fn results(delivery: u64, runs: &[(u32, u32)]) -> Input {
         ran_us: 10 * u64::from(hi - lo),
         error: None,
     });
-    Input::Message(Results { delivery, durable: Durable::None, groups: groups.collect() }.into(), Vec::new())
+    Input::Message(
+        Results {
+            delivery,
+            durable: Durable::None,
+            groups: groups.collect(),
+        }
+        .into(),
+        Vec::new(),
+    )
 }
 
 #[test]
 fn a_million_alike_cost_as_much_as_one() {
     let mut bench = Bench::new();
-    let array = bench.session.submit_array(Task::new("hold"), 0..1_000_000).unwrap();
+    let array = bench
+        .session
+        .submit_array(Task::new("hold"), 0..1_000_000)
+        .unwrap();
     bench.run();
     assert_eq!(array.submission(), Some(101));
     let counts = Arc::new(Mutex::new(None));
@@ -41,13 +60,25 @@ fn a_million_alike_cost_as_much_as_one() {
         bench.inputs([results(delivery, &[(at * piece, (at + 1) * piece)])]);
     }
     bench.run();
-    let expected = ArrayCounts { done: 1_000_000, ..ArrayCounts::default() };
+    let expected = ArrayCounts {
+        done: 1_000_000,
+        ..ArrayCounts::default()
+    };
     assert_eq!(array.wait(None).unwrap(), expected);
     assert_eq!(*counts.lock().unwrap(), Some(expected));
     assert_eq!(array.stretches(), 1);
     let result = array.try_result(777_777).unwrap().unwrap();
-    assert_eq!(result.id, Some(TaskId { submission: 101, index: 777_777 }));
-    assert_eq!((result.exit_code, result.ran), (Some(0), Duration::from_micros(10)));
+    assert_eq!(
+        result.id,
+        Some(TaskId {
+            submission: 101,
+            index: 777_777
+        })
+    );
+    assert_eq!(
+        (result.exit_code, result.ran),
+        (Some(0), Duration::from_micros(10))
+    );
     assert!(array.try_result(1_000_000).is_none());
     drop(array);
     bench.run();
@@ -58,21 +89,43 @@ fn a_million_alike_cost_as_much_as_one() {
 fn indices_may_be_any() {
     let mut bench = Bench::new();
     let echo = Task::new("scalems.echo").data("same");
-    let array = bench.session.submit_array(&echo, Indices::stepped(10, 30, 5)).unwrap();
+    let array = bench
+        .session
+        .submit_array(&echo, Indices::stepped(10, 30, 5))
+        .unwrap();
     assert_eq!(array.indices().collect::<Vec<_>>(), [10, 15, 20, 25, 30]);
     assert!(array.try_result(10).is_none());
     bench.run();
     assert_eq!(array.wait(Duration::ZERO).unwrap().done, 5);
     let result = array.try_result(25).unwrap().unwrap();
-    assert_eq!((result.id.unwrap().to_string(), &result.value[..]), ("101.25".into(), &b"same"[..]));
+    assert_eq!(
+        (result.id.unwrap().to_string(), &result.value[..]),
+        ("101.25".into(), &b"same"[..])
+    );
     for index in [9, 11, 35] {
         assert!(array.try_result(index).is_none());
     }
-    for wrong in [Indices::from(0..0), Indices { first: 0, step: 0, count: 2 }, Indices::from(0..5_000_000)] {
-        assert!(matches!(bench.session.submit_array(&echo, wrong), Err(ClientError::Refused { .. })));
+    for wrong in [
+        Indices::from(0..0),
+        Indices {
+            first: 0,
+            step: 0,
+            count: 2,
+        },
+        Indices::from(0..5_000_000),
+    ] {
+        assert!(matches!(
+            bench.session.submit_array(&echo, wrong),
+            Err(ClientError::Refused { .. })
+        ));
     }
     assert!(bench.session.submit_array(&echo, u32::MAX - 2..u32::MAX).is_ok());
-    assert!(bench.session.submit_array(&echo, u32::MAX - 2..=u32::MAX).is_err());
+    assert!(
+        bench
+            .session
+            .submit_array(&echo, u32::MAX - 2..=u32::MAX)
+            .is_err()
+    );
 }
 
 #[test]

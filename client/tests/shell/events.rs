@@ -1,5 +1,6 @@
 //! Events, over messages that the test carries.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scalems_client::machine::Input;
@@ -9,12 +10,24 @@ use scalems_protocol::event::{Body, Event, Topic};
 use crate::fake::{Bench, alarm};
 
 fn event(seq: u64) -> Input {
-    let body = Body::Alarms { alarms: vec![alarm(seq)] };
-    Input::Event(Event { incarnation: 1, topic: "alarms".into(), seq, body })
+    let body = Body::Alarms {
+        alarms: vec![alarm(seq)],
+    };
+    Input::Event(Event {
+        incarnation: 1,
+        topic: "alarms".into(),
+        seq,
+        body,
+    })
 }
 
 fn open(seq: u64) -> Input {
-    Input::Event(Event { incarnation: 1, topic: "alarms".into(), seq, body: Body::Open })
+    Input::Event(Event {
+        incarnation: 1,
+        topic: "alarms".into(),
+        seq,
+        body: Body::Open,
+    })
 }
 
 /// Snapshots as the number of their alarms, events as the number of the one that they bring.
@@ -45,7 +58,10 @@ fn listening_and_falling_behind() {
     bench.fake.alarms = 3;
     let mut second = bench.session.events(Topic::Alarms);
     bench.run();
-    assert_eq!((read(&mut events), read(&mut second)), (vec![("all", 3)], vec![("all", 3)]));
+    assert_eq!(
+        (read(&mut events), read(&mut second)),
+        (vec![("all", 3)], vec![("all", 3)])
+    );
     // One that does not read gets the state instead of all that happened.
     bench.fake.alarms = 5_003;
     bench.inputs((4..=5_003).map(event));
@@ -61,12 +77,34 @@ fn listening_and_falling_behind() {
 }
 
 #[test]
+fn calling_back() {
+    let mut bench = Bench::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let cell = Arc::clone(&seen);
+    let listening = bench.session.on_event(Topic::Alarms, move |update| {
+        cell.lock().unwrap().push(matches!(update, Update::Snapshot(_)));
+    });
+    bench.inputs([]);
+    bench.inputs([open(0), event(1)]);
+    bench.run();
+    assert_eq!(*seen.lock().unwrap(), [true, false]);
+    drop(listening);
+    bench.inputs([event(2)]);
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}
+
+#[test]
 fn what_is_refused_and_what_is_over_ends() {
     let mut bench = Bench::new();
     let mut refused = bench.session.events(Topic::Submission(9));
     let mut events = bench.session.events(Topic::Alarms);
     bench.inputs([]);
-    let open = Event { incarnation: 1, topic: "submission/9".into(), seq: 0, body: Body::Open };
+    let open = Event {
+        incarnation: 1,
+        topic: "submission/9".into(),
+        seq: 0,
+        body: Body::Open,
+    };
     bench.inputs([Input::Event(open)]);
     bench.run();
     assert!(matches!(refused.next(), Some(Update::Refused(_))));

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use scalems_client::machine::{Config, Input};
 use scalems_client::{Carried, Carrier, Session};
 use scalems_protocol::client::{
-    Accepted, AgentToClient, Answer, CancelDone, ClientToAgent, ClientWelcome, Counts, Durable, ForgetDone, Listing,
-    NamedClientToAgent as Named, Question, Refused, Reply, Results, Resume, Status, Submit,
+    Accepted, AgentToClient, Answer, CancelDone, ClientToAgent, ClientWelcome, Counts, Durable, ForgetDone,
+    Listing, NamedClientToAgent as Named, Question, Refused, Reply, Results, Resume, Status, Submit,
 };
 use scalems_protocol::error::{Code, Refusal, TaskError};
 use scalems_protocol::event::{Alarm, Body};
@@ -60,7 +60,9 @@ impl Fake {
     }
 
     pub(crate) fn take(&mut self, message: &ClientToAgent, blobs: &[Bytes]) -> Vec<Said> {
-        let ClientToAgent::Named(named) = message else { panic!("a client of ours names its messages") };
+        let ClientToAgent::Named(named) = message else {
+            panic!("a client of ours names its messages")
+        };
         self.heard.push(named.name());
         match named {
             Named::ClientHello(hello) if hello.pilot.is_some_and(|pilot| pilot != self.pilot) => {
@@ -68,14 +70,21 @@ impl Fake {
             }
             Named::ClientHello(hello) => {
                 self.attached = true;
-                self.unacknowledged.retain(|(delivery, _)| *delivery > hello.deliveries);
-                let next = self.unacknowledged.front().map_or(self.delivered + 1, |(delivery, _)| *delivery);
+                self.unacknowledged
+                    .retain(|(delivery, _)| *delivery > hello.deliveries);
+                let next = self
+                    .unacknowledged
+                    .front()
+                    .map_or(self.delivered + 1, |(delivery, _)| *delivery);
                 let welcome = ClientWelcome {
                     pilot_name: "fake".into(),
                     pilot: self.pilot,
                     incarnation: 1,
                     session: SESSION,
-                    resume: Resume { peer: 1, token: Token::derive(&[0; 32], Role::Client, 1) },
+                    resume: Resume {
+                        peer: 1,
+                        token: Token::derive(&[0; 32], Role::Client, 1),
+                    },
                     request_high: self.high,
                     delivery_next: next,
                     window: (limits::WINDOW_TASKS, limits::WINDOW_BYTES),
@@ -84,7 +93,8 @@ impl Fake {
                     journal: false,
                 };
                 self.out.push((welcome.into(), Vec::new()));
-                self.out.extend(self.unacknowledged.iter().map(|(_, said)| said.clone()));
+                self.out
+                    .extend(self.unacknowledged.iter().map(|(_, said)| said.clone()));
             }
             _ if !self.attached => self.refuse(None, None, Code::HelloFirst),
             Named::Submit(submit) => self.numbered(submit.request, |fake| fake.submit(submit, blobs)),
@@ -94,16 +104,35 @@ impl Fake {
                 for (request, lo, hi) in held {
                     fake.end(request, lo, hi, Ending::Canceled, &Data::default());
                 }
-                CancelDone { request: cancel.request, withdrawn, ..CancelDone::default() }.into()
+                CancelDone {
+                    request: cancel.request,
+                    withdrawn,
+                    ..CancelDone::default()
+                }
+                .into()
             }),
             Named::Forget(forget) => self.numbered(forget.request, |fake| {
                 let forgotten = fake.kept.len() as u64;
                 fake.kept.clear();
-                ForgetDone { request: forget.request, forgotten, kept: 0 }.into()
+                ForgetDone {
+                    request: forget.request,
+                    forgotten,
+                    kept: 0,
+                }
+                .into()
             }),
-            Named::Acknowledge(ack) => self.unacknowledged.retain(|(delivery, _)| *delivery > ack.delivery),
+            Named::Acknowledge(ack) => self
+                .unacknowledged
+                .retain(|(delivery, _)| *delivery > ack.delivery),
             Named::Ask(ask) => self.ask(ask.id, &ask.question),
-            Named::Stop(stop) => self.out.push((Answer { id: stop.id, reply: Reply::Stopping }.into(), Vec::new())),
+            Named::Stop(stop) => self.out.push((
+                Answer {
+                    id: stop.id,
+                    reply: Reply::Stopping,
+                }
+                .into(),
+                Vec::new(),
+            )),
             Named::Goodbye(_) => self.attached = false,
             Named::Version(_) => panic!("nobody asks for it"),
         }
@@ -120,7 +149,8 @@ impl Fake {
 
     fn refuse(&mut self, request: Option<u64>, id: Option<u64>, code: Code) {
         let refusal = Refusal::new(code, code.meaning().trim());
-        self.out.push((Refused { request, id, refusal }.into(), Vec::new()));
+        self.out
+            .push((Refused { request, id, refusal }.into(), Vec::new()));
     }
 
     fn numbered(&mut self, request: u64, make: impl FnOnce(&mut Self) -> AgentToClient) {
@@ -137,10 +167,18 @@ impl Fake {
         let (request, count) = (submit.request, submit.count);
         if submit.task.mode == "unknown" {
             let refusal = Refusal::new(Code::UnknownMode, "no worker serves it");
-            return Refused { request: Some(request), id: None, refusal }.into();
+            return Refused {
+                request: Some(request),
+                id: None,
+                refusal,
+            }
+            .into();
         }
         let bytes = blobs.first().cloned().unwrap_or_default();
-        let data = Data { bytes, ends: submit.ends.clone() };
+        let data = Data {
+            bytes,
+            ends: submit.ends.clone(),
+        };
         match submit.task.mode.as_str() {
             _ if !submit.streaming => {
                 self.kept.insert(request, (submit.clone(), blobs.to_vec()));
@@ -151,15 +189,29 @@ impl Fake {
             _ => self.end(request, 0, count, Ending::Done, &data),
         }
         let note = (submit.task.mode == "hold").then(|| "waiting_for_worker: none".to_owned());
-        Accepted { request, submission: 100 + request, count, note }.into()
+        Accepted {
+            request,
+            submission: 100 + request,
+            count,
+            note,
+        }
+        .into()
     }
 
     fn end(&mut self, request: u64, lo: u32, hi: u32, ending: Ending, data: &Data) {
         let mut gather = Gather::default();
         let error = (ending != Ending::Done).then(|| TaskError::new(Code::TaskFailed, "it is so"));
         let group = ResultGroup {
-            run: Run { submission: 100 + request, lo, hi, attempt: 1 },
-            origin: Origin { session: SESSION, request },
+            run: Run {
+                submission: 100 + request,
+                lo,
+                hi,
+                attempt: 1,
+            },
+            origin: Origin {
+                session: SESSION,
+                request,
+            },
             incarnation: 1,
             ending,
             place: gather.add(data),
@@ -168,7 +220,11 @@ impl Fake {
             error,
         };
         self.delivered += 1;
-        let results = Results { delivery: self.delivered, durable: Durable::None, groups: vec![group] };
+        let results = Results {
+            delivery: self.delivered,
+            durable: Durable::None,
+            groups: vec![group],
+        };
         let said: Said = (results.into(), gather.finish());
         self.unacknowledged.push_back((self.delivered, said.clone()));
         self.out.push(said);
@@ -177,23 +233,42 @@ impl Fake {
     fn ask(&mut self, id: u64, question: &Question) {
         let mut blobs = Vec::new();
         let reply = match question {
-            Question::Status => Reply::Status(Box::new(Status { pilot_name: "fake".into(), ..Status::default() })),
-            Question::Wait { .. } => Reply::Ended(Counts { done: 3, ..Counts::default() }),
+            Question::Status => Reply::Status(Box::new(Status {
+                pilot_name: "fake".into(),
+                ..Status::default()
+            })),
+            Question::Wait { .. } => Reply::Ended(Counts {
+                done: 3,
+                ..Counts::default()
+            }),
             Question::Snapshot(topic) if topic == "alarms" => Reply::Snapshot {
                 incarnation: 1,
                 topic: topic.clone(),
                 seq: self.alarms,
-                state: Box::new(Body::Alarms { alarms: (1..=self.alarms).map(alarm).collect() }),
+                state: Box::new(Body::Alarms {
+                    alarms: (1..=self.alarms).map(alarm).collect(),
+                }),
             },
             Question::Results(_) => {
                 let mut gather = Gather::default();
                 let mut rows = Vec::new();
                 for (request, (submit, data)) in &self.kept {
                     let bytes = data.first().cloned().unwrap_or_default();
-                    let place = gather.add(&Data { bytes, ends: submit.ends.clone() });
+                    let place = gather.add(&Data {
+                        bytes,
+                        ends: submit.ends.clone(),
+                    });
                     rows.push(ResultGroup {
-                        run: Run { submission: 100 + request, lo: 0, hi: submit.count, attempt: 1 },
-                        origin: Origin { session: SESSION, request: *request },
+                        run: Run {
+                            submission: 100 + request,
+                            lo: 0,
+                            hi: submit.count,
+                            attempt: 1,
+                        },
+                        origin: Origin {
+                            session: SESSION,
+                            request: *request,
+                        },
                         incarnation: 1,
                         ending: Ending::Done,
                         place,
@@ -212,7 +287,12 @@ impl Fake {
 }
 
 pub(crate) fn alarm(number: u64) -> Alarm {
-    Alarm { alarm: "worker_lost".into(), about: number.to_string(), message: String::new(), at_ms: 0 }
+    Alarm {
+        alarm: "worker_lost".into(),
+        about: number.to_string(),
+        message: String::new(),
+        at_ms: 0,
+    }
 }
 
 /// A session, its carrier and the agent in one thread.
@@ -240,7 +320,13 @@ impl Bench {
 
     pub(crate) fn absent(config: Config) -> Self {
         let (session, carrier) = Session::carried(config);
-        Self { session, carrier, fake: Fake::new(1), now: 0, carried: Vec::new() }
+        Self {
+            session,
+            carrier,
+            fake: Fake::new(1),
+            now: 0,
+            carried: Vec::new(),
+        }
     }
 
     pub(crate) fn inputs(&mut self, inputs: impl IntoIterator<Item = Input>) {
@@ -260,13 +346,19 @@ impl Bench {
             if said.is_empty() {
                 return;
             }
-            self.inputs(said.into_iter().map(|(message, blobs)| Input::Message(message, blobs)));
+            self.inputs(
+                said.into_iter()
+                    .map(|(message, blobs)| Input::Message(message, blobs)),
+            );
         }
     }
 
     pub(crate) fn release(&mut self) {
         let said = self.fake.release();
-        self.inputs(said.into_iter().map(|(message, blobs)| Input::Message(message, blobs)));
+        self.inputs(
+            said.into_iter()
+                .map(|(message, blobs)| Input::Message(message, blobs)),
+        );
         self.run();
     }
 }

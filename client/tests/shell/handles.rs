@@ -35,12 +35,27 @@ fn a_task_its_id_and_its_value() {
     let handle = bench.session.submit(echo("hello")).unwrap();
     assert!(!handle.is_done() && handle.try_result().is_none() && handle.id().is_none());
     let error = now(&handle).unwrap_err();
-    assert!(matches!(error, ClientError::TimedOut { waited: Duration::ZERO, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ClientError::TimedOut {
+                waited: Duration::ZERO,
+                ..
+            }
+        ),
+        "{error}"
+    );
     bench.run();
     let result = now(&handle).unwrap();
-    let id = TaskId { submission: 101, index: 0 };
+    let id = TaskId {
+        submission: 101,
+        index: 0,
+    };
     assert_eq!((handle.id(), result.id, result.attempt), (Some(id), Some(id), 1));
-    assert_eq!((&result.value[..], result.ran), (&b"hello"[..], Duration::from_micros(3)));
+    assert_eq!(
+        (&result.value[..], result.ran),
+        (&b"hello"[..], Duration::from_micros(3))
+    );
     assert_eq!(result.into_value().unwrap(), "hello");
 }
 
@@ -49,7 +64,9 @@ fn many_tasks_have_a_value_each() {
     let mut bench = Bench::new();
     let task = Task::new("scalems.echo");
     let large = vec![7_u8; limits::INLINE_BYTES + 1];
-    let mut handles = bench.session.submit_many((0..5_000_u32).map(|i| task.with_data(i.to_le_bytes().to_vec())));
+    let mut handles = bench
+        .session
+        .submit_many((0..5_000_u32).map(|i| task.with_data(i.to_le_bytes().to_vec())));
     handles.push(bench.session.submit(task.with_data(large.clone())).unwrap());
     handles.push(bench.session.submit_data(&task, b"").unwrap());
     bench.run();
@@ -77,10 +94,18 @@ fn tasks_that_fail_say_why() {
     let result = now(&failing).unwrap();
     assert_eq!(result.ending, Ending::Failed);
     let error = result.into_value().unwrap_err();
-    assert_eq!(error.to_string(), "task 101.0 did not end well: it is so [task_failed]");
+    assert_eq!(
+        error.to_string(),
+        "task 101.0 did not end well: it is so [task_failed]"
+    );
     let error = now(&refused).unwrap_err();
-    assert_eq!(error.to_string(), "the submission was refused: no worker serves it [unknown_mode]");
-    assert!(matches!(now(&no_mode), Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::InvalidValue));
+    assert_eq!(
+        error.to_string(),
+        "the submission was refused: no worker serves it [unknown_mode]"
+    );
+    assert!(
+        matches!(now(&no_mode), Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::InvalidValue)
+    );
 }
 
 #[test]
@@ -104,13 +129,20 @@ fn callbacks_come_once_and_do_no_harm() {
         // A callback may submit, but not wait.
         let error = never.wait(None).err();
         let in_callback = matches!(error, Some(ClientError::InCallback) | None);
-        waited.lock().unwrap().push(("waited", if in_callback { Ending::Done } else { Ending::Failed }));
+        waited
+            .lock()
+            .unwrap()
+            .push(("waited", if in_callback { Ending::Done } else { Ending::Failed }));
     });
     bench.run();
     assert_eq!(handle.note().as_deref(), Some("waiting_for_worker: none"));
     assert!(calls.lock().unwrap().is_empty());
     bench.release();
-    let expected = [("first", Ending::Done), ("second", Ending::Done), ("waited", Ending::Done)];
+    let expected = [
+        ("first", Ending::Done),
+        ("second", Ending::Done),
+        ("waited", Ending::Done),
+    ];
     assert_eq!(*calls.lock().unwrap(), expected);
     handle.on_done(add("at once"));
     assert_eq!(calls.lock().unwrap().last(), Some(&("at once", Ending::Done)));
@@ -119,7 +151,10 @@ fn callbacks_come_once_and_do_no_harm() {
 #[test]
 fn waiting_in_a_callback_is_an_error_and_not_for_ever() {
     let mut bench = Bench::new();
-    let (held, done) = (bench.session.submit(hold()).unwrap(), bench.session.submit(echo("x")).unwrap());
+    let (held, done) = (
+        bench.session.submit(hold()).unwrap(),
+        bench.session.submit(echo("x")).unwrap(),
+    );
     let said = Arc::new(Mutex::new(None));
     let cell = Arc::clone(&said);
     done.on_done(move |_| *cell.lock().unwrap() = held.wait(None).err());
@@ -148,8 +183,18 @@ fn handles_are_futures() {
     bench.run();
     bench.release();
     assert_eq!(count.0.load(Ordering::SeqCst), 1, "the same waker is kept once");
-    let Poll::Ready(Ok(result)) = Pin::new(&mut handle).poll(&mut context) else { panic!() };
+    let Poll::Ready(Ok(result)) = Pin::new(&mut handle).poll(&mut context) else {
+        panic!()
+    };
     assert!(result.is_done());
+    let mut answer = handle.cancel(Strength::Withdraw).unwrap();
+    assert!(Pin::new(&mut answer).poll(&mut context).is_pending());
+    bench.run();
+    assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    let Poll::Ready(Ok(done)) = Pin::new(&mut answer).poll(&mut context) else {
+        panic!()
+    };
+    assert_eq!(done.ended, 1);
 }
 
 #[test]
@@ -158,11 +203,17 @@ fn waiting_for_some_of_many() {
     let held = bench.session.submit(hold()).unwrap();
     let quick = bench.session.submit(echo("x")).unwrap();
     let handles = [held, quick];
-    assert!(matches!(wait_any(&handles, Duration::ZERO), Err(ClientError::TimedOut { .. })));
+    assert!(matches!(
+        wait_any(&handles, Duration::ZERO),
+        Err(ClientError::TimedOut { .. })
+    ));
     let mut order = as_completed(&handles);
     bench.run();
     assert_eq!(wait_any(&handles, None).unwrap(), 1);
-    assert!(matches!(wait_all(&handles, Duration::ZERO), Err(ClientError::TimedOut { .. })));
+    assert!(matches!(
+        wait_all(&handles, Duration::ZERO),
+        Err(ClientError::TimedOut { .. })
+    ));
     assert_eq!(order.next_within(Duration::ZERO).unwrap(), Some(1));
     assert!(order.next_within(Duration::ZERO).is_err());
     bench.release();
@@ -198,11 +249,17 @@ fn canceling_what_is_here_and_what_is_there() {
     bench.run();
     let here = bench.session.submit(hold()).unwrap();
     bench.inputs([Input::Disconnected]);
-    let cancel = bench.session.cancel_tasks(&[there.clone(), here.clone()], Strength::Request, "enough").unwrap();
+    let cancel = bench
+        .session
+        .cancel_tasks(&[there.clone(), here.clone()], Strength::Request, "enough")
+        .unwrap();
     bench.run();
     let result = now(&here).unwrap();
     assert_eq!((result.ending, result.id), (Ending::Canceled, None));
-    assert_eq!(result.error.unwrap().message, "canceled before it was sent: enough");
+    assert_eq!(
+        result.error.unwrap().message,
+        "canceled before it was sent: enough"
+    );
     assert!(cancel.try_take().is_none());
     bench.inputs([Input::Connected]);
     bench.run();
@@ -215,16 +272,31 @@ fn canceling_what_is_here_and_what_is_there() {
 
 #[test]
 fn the_backlog_is_bounded_before_anything_is_sent() {
-    let mut bench = Bench::absent(Config { backlog_bytes: 2_000, ..Config::default() });
+    let mut bench = Bench::absent(Config {
+        backlog_bytes: 2_000,
+        ..Config::default()
+    });
     let data = [0; 800];
     let task = Task::new("scalems.echo");
     let first = bench.session.submit_data(&task, &data).unwrap();
     bench.session.submit_data(&task, &data).unwrap();
     let error = bench.session.submit_data(&task, &data).unwrap_err();
-    assert!(matches!(error, ClientError::BacklogFull { limit_bytes: 2_000, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ClientError::BacklogFull {
+                limit_bytes: 2_000,
+                ..
+            }
+        ),
+        "{error}"
+    );
     let many = bench.session.submit_many([task.with_data(data.to_vec())]);
     assert!(matches!(now(&many[0]), Err(ClientError::BacklogFull { .. })));
-    assert!(matches!(bench.session.wait_room(Duration::ZERO), Err(ClientError::TimedOut { .. })));
+    assert!(matches!(
+        bench.session.wait_room(Duration::ZERO),
+        Err(ClientError::TimedOut { .. })
+    ));
     bench.inputs([Input::Connected]);
     bench.run();
     bench.session.wait_room(Duration::ZERO).unwrap();
@@ -238,7 +310,13 @@ fn when_the_session_is_over_everything_has_an_end() {
         let mut bench = Bench::new();
         let handle = bench.session.submit(hold()).unwrap();
         let array = bench.session.submit_array(hold(), 0..10).unwrap();
-        let answer = bench.session.ask(scalems_protocol::client::Question::Workers, Duration::from_secs(5)).unwrap();
+        let answer = bench
+            .session
+            .ask(
+                scalems_protocol::client::Question::Workers,
+                Duration::from_secs(5),
+            )
+            .unwrap();
         bench.inputs([]);
         let late = bench.session.submit(hold()).unwrap();
         let session = bench.session.clone();
@@ -258,8 +336,14 @@ fn when_the_session_is_over_everything_has_an_end() {
         assert!(matches!(array.try_result(3), Some(Err(ClientError::Over(_)))));
         assert!(matches!(answer.wait(None), Err(ClientError::Over(_))));
         assert!(matches!(session.submit(hold()), Err(ClientError::Over(_))));
-        assert!(matches!(now(&session.submit_many([hold()])[0]), Err(ClientError::Over(_))));
-        assert!(matches!(session.forget(Selector::all()), Err(ClientError::Over(_))));
+        assert!(matches!(
+            now(&session.submit_many([hold()])[0]),
+            Err(ClientError::Over(_))
+        ));
+        assert!(matches!(
+            session.forget(Selector::all()),
+            Err(ClientError::Over(_))
+        ));
         assert!(matches!(session.wait_accepted(None), Err(ClientError::Over(_))));
     }
 }
@@ -271,7 +355,12 @@ fn a_cancel_means_what_was_submitted_before_it() {
     let (session, answer) = (bench.session.clone(), Arc::new(Mutex::new(None)));
     let cell = Arc::clone(&answer);
     let asked = std::thread::spawn(move || {
-        *cell.lock().unwrap() = Some(session.cancel(Selector::all(), Strength::Kill, "").unwrap().withdrawn);
+        *cell.lock().unwrap() = Some(
+            session
+                .cancel(Selector::all(), Strength::Kill, "")
+                .unwrap()
+                .withdrawn,
+        );
     });
     while !asked.is_finished() {
         bench.run();
@@ -310,13 +399,22 @@ fn results_of_an_earlier_life_can_be_taken() {
     }
     bench.fake.detach();
     let (session, carrier) = Session::carried(Config::default());
-    let mut bench = Bench { session, carrier, now: 0, carried: Vec::new(), fake: bench.fake };
+    let mut bench = Bench {
+        session,
+        carrier,
+        now: 0,
+        carried: Vec::new(),
+        fake: bench.fake,
+    };
     bench.inputs([Input::Connected]);
     bench.run();
     let unclaimed = bench.session.take_unclaimed();
     assert_eq!(unclaimed.len(), 1);
     assert_eq!((unclaimed[0].submission, unclaimed[0].request), (101, 1));
-    let values: Vec<_> = unclaimed[0].iter().map(|(offset, result)| (offset, result.value)).collect();
+    let values: Vec<_> = unclaimed[0]
+        .iter()
+        .map(|(offset, result)| (offset, result.value))
+        .collect();
     assert_eq!(values, [(0, "a".into()), (1, "b".into())]);
     assert!(bench.session.take_unclaimed().is_empty());
 }

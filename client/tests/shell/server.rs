@@ -11,8 +11,8 @@ use scalems_protocol::event::{AgentToSubscriber, Body, Event};
 use scalems_protocol::{Bytes, Role};
 use scalems_transport::connection_file::{Addresses, start_time};
 use scalems_transport::{
-    ConnectionFile, Context, CurveClient, Endpoint, EventPublisher, Incoming, IpcDomain, KeyPair, PeerId, PrivateDir,
-    Router, Source, TcpDomain, WakeReceiver, Waker, Zap, poll,
+    ConnectionFile, Context, CurveClient, Endpoint, EventPublisher, Incoming, IpcDomain, KeyPair, PeerId,
+    PrivateDir, Router, Source, TcpDomain, WakeReceiver, Waker, Zap, poll,
 };
 
 use crate::fake::{Fake, Said, alarm};
@@ -58,6 +58,11 @@ pub(crate) enum Door {
 
 impl Server {
     pub(crate) fn start(directory: &Path, fake: Fake, door: Door) -> Self {
+        Self::start_as(directory, fake, door, std::process::id())
+    }
+
+    /// A server that says in its file that it is process `pid`.
+    pub(crate) fn start_as(directory: &Path, fake: Fake, door: Door, pid: u32) -> Self {
         let (orders, receiver) = mpsc::channel();
         let (waker, wake) = Waker::pair().unwrap();
         let private = PrivateDir::ensure(directory).unwrap();
@@ -70,7 +75,16 @@ impl Server {
             Door::Ipc => {
                 let requests = router.bind_ipc(&zap, IpcDomain::Client, &private).unwrap();
                 let stream = publisher.bind_ipc(&zap, IpcDomain::Events, &private).unwrap();
-                (Addresses { ipc: Some(requests), tcp: None }, Addresses { ipc: Some(stream), tcp: None })
+                (
+                    Addresses {
+                        ipc: Some(requests),
+                        tcp: None,
+                    },
+                    Addresses {
+                        ipc: Some(stream),
+                        tcp: None,
+                    },
+                )
             }
             Door::Tcp { known } => {
                 let server = KeyPair::generate().unwrap();
@@ -80,14 +94,23 @@ impl Server {
                 }
                 let permit = zap.self_test(Duration::from_secs(20)).unwrap();
                 let host = std::net::IpAddr::from([127, 0, 0, 1]);
-                let requests = router.bind_tcp(&permit, TcpDomain::Frontend, host, 0, &server).unwrap();
-                let stream = publisher.bind_tcp(&permit, TcpDomain::Events, host, 0, &server).unwrap();
-                curve = Some(CurveClient { server: server.public, keys });
-                let tcp = |port| Addresses { ipc: None, tcp: Some(Endpoint::tcp("127.0.0.1", port).unwrap()) };
+                let requests = router
+                    .bind_tcp(&permit, TcpDomain::Frontend, host, 0, &server)
+                    .unwrap();
+                let stream = publisher
+                    .bind_tcp(&permit, TcpDomain::Events, host, 0, &server)
+                    .unwrap();
+                curve = Some(CurveClient {
+                    server: server.public,
+                    keys,
+                });
+                let tcp = |port| Addresses {
+                    ipc: None,
+                    tcp: Some(Endpoint::tcp("127.0.0.1", port).unwrap()),
+                };
                 (tcp(requests), tcp(stream))
             }
         };
-        let pid = std::process::id();
         let file = ConnectionFile {
             pilot: "fake".into(),
             pilot_id: fake.pilot,
@@ -101,9 +124,22 @@ impl Server {
             curve,
         };
         file.write(&private).unwrap();
-        let sockets = Sockets { router, publisher, fake, peer: None, orders: receiver, wake, _zap: zap };
+        let sockets = Sockets {
+            router,
+            publisher,
+            fake,
+            peer: None,
+            orders: receiver,
+            wake,
+            _zap: zap,
+        };
         let thread = std::thread::spawn(move || sockets.run());
-        Self { orders, waker, thread: Some(thread), directory: directory.to_owned() }
+        Self {
+            orders,
+            waker,
+            thread: Some(thread),
+            directory: directory.to_owned(),
+        }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -147,8 +183,11 @@ impl Sockets {
     fn run(mut self) {
         let mut stopped = None;
         while stopped.is_none() {
-            let sources =
-                [Source::readable(&self.router), Source::readable(&self.publisher), Source::wake(&self.wake)];
+            let sources = [
+                Source::readable(&self.router),
+                Source::readable(&self.publisher),
+                Source::wake(&self.wake),
+            ];
             poll(sources, Some(Duration::from_mins(1))).unwrap();
             self.wake.reset();
             let orders: Vec<Order> = self.orders.try_iter().collect();
@@ -161,13 +200,17 @@ impl Sockets {
                     Order::Alarm => {
                         self.fake.alarms += 1;
                         let seq = self.fake.alarms;
-                        self.publish(Body::Alarms { alarms: vec![alarm(seq)] });
+                        self.publish(Body::Alarms {
+                            alarms: vec![alarm(seq)],
+                        });
                     }
                     Order::Stop(sender) => stopped = Some(sender),
                 }
             }
             while let Some(incoming) = self.router.recv().unwrap() {
-                let Incoming::Message(received) = incoming else { panic!("{incoming:?}") };
+                let Incoming::Message(received) = incoming else {
+                    panic!("{incoming:?}")
+                };
                 if self.peer != Some(received.peer) {
                     self.fake.detach();
                     self.peer = Some(received.peer);
@@ -183,7 +226,12 @@ impl Sockets {
                 }
             }
         }
-        let Self { fake, router, publisher, .. } = self;
+        let Self {
+            fake,
+            router,
+            publisher,
+            ..
+        } = self;
         drop((router, publisher));
         if let Some(stopped) = stopped {
             // A server that is dropped does not want it back.
@@ -203,7 +251,12 @@ impl Sockets {
     }
 
     fn publish(&mut self, body: Body) {
-        let event = Event { incarnation: 1, topic: "alarms".into(), seq: self.fake.alarms, body };
+        let event = Event {
+            incarnation: 1,
+            topic: "alarms".into(),
+            seq: self.fake.alarms,
+            body,
+        };
         let frame = Bytes::from(AgentToSubscriber::from(event).encode());
         self.publisher.send(b"alarms", &[frame]).unwrap();
     }

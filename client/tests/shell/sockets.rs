@@ -23,7 +23,9 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self { home: tempfile::tempdir().unwrap() }
+        Self {
+            home: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn start(&self, fake: Fake) -> Server {
@@ -37,7 +39,10 @@ fn tasks_over_sockets() {
     let server = place.start(Fake::new(1));
     let session = Session::connect(server.directory()).unwrap();
     assert_eq!(session.pilot().unwrap().pilot_name, "fake");
-    assert_eq!(session.connection_file().unwrap(), server.directory().join("client.json"));
+    assert_eq!(
+        session.connection_file().unwrap(),
+        server.directory().join("client.json")
+    );
     let task = Task::new("scalems.echo");
     let lone = session.submit_data(&task, b"lone").unwrap();
     assert_eq!(lone.wait(LONG).unwrap().value, "lone");
@@ -49,7 +54,9 @@ fn tasks_over_sockets() {
             let (session, task) = (&session, &task);
             scope.spawn(move || {
                 let data = |i: u32| [thread.to_le_bytes(), i.to_le_bytes()].concat();
-                let handles: Vec<_> = (0..5_000).map(|i| session.submit_data(task, &data(i)).unwrap()).collect();
+                let handles: Vec<_> = (0..5_000)
+                    .map(|i| session.submit_data(task, &data(i)).unwrap())
+                    .collect();
                 wait_all(&handles, LONG).unwrap();
                 for (i, handle) in handles.iter().enumerate() {
                     assert_eq!(handle.wait(None).unwrap().value, data(i as u32));
@@ -69,26 +76,60 @@ fn tasks_over_sockets() {
 fn calls_and_reads_over_sockets() {
     let place = Place::new();
     let server = place.start(Fake::new(1));
-    let session = Session::options().name("shell").shared().connect(server.directory()).unwrap();
+    let session = Session::options()
+        .name("shell")
+        .shared()
+        .connect(server.directory())
+        .unwrap();
     assert_eq!(session.ask_status().unwrap().pilot_name, "fake");
     let held = session.submit_held(Task::new("x").data("same"), 0..3).unwrap();
     assert_eq!((held.submission, held.count), (101, 3));
-    let each = session.submit_held_each(&Task::new("x"), 1, &["a", "bc"]).unwrap();
+    let each = session
+        .submit_held_each(&Task::new("x"), 1, &["a", "bc"])
+        .unwrap();
     assert_eq!((each.submission, each.count), (102, 2));
-    let page = session.ask_results(Page { select: Selector::all(), after: None, rows: 0 }).unwrap();
-    let values: Vec<_> =
-        page.results.iter().map(|held| (held.submission, held.offset, &held.result.value[..])).collect();
-    let expected: [(u64, u32, &[u8]); 5] =
-        [(101, 0, b"same"), (101, 1, b"same"), (101, 2, b"same"), (102, 0, b"a"), (102, 1, b"bc")];
+    let page = session
+        .ask_results(Page {
+            select: Selector::all(),
+            after: None,
+            rows: 0,
+        })
+        .unwrap();
+    let values: Vec<_> = page
+        .results
+        .iter()
+        .map(|held| (held.submission, held.offset, &held.result.value[..]))
+        .collect();
+    let expected: [(u64, u32, &[u8]); 5] = [
+        (101, 0, b"same"),
+        (101, 1, b"same"),
+        (101, 2, b"same"),
+        (102, 0, b"a"),
+        (102, 1, b"bc"),
+    ];
     assert_eq!(values, expected);
     assert_eq!(session.ask_wait(Selector::all(), LONG).unwrap().done, 3);
     assert_eq!(session.forget(Selector::all()).unwrap().forgotten, 2);
-    let error = session.ask_explain(TaskId { submission: 9, index: 9 }).unwrap_err();
-    assert!(matches!(&error, ClientError::Refused { refusal, .. } if refusal.code == Code::NothingSelected), "{error}");
+    let error = session
+        .ask_explain(TaskId {
+            submission: 9,
+            index: 9,
+        })
+        .unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Refused { refusal, .. } if refusal.code == Code::NothingSelected),
+        "{error}"
+    );
     let refused = session.submit_held(Task::new("unknown"), 0..1).unwrap_err();
     assert!(matches!(&refused, ClientError::Refused { refusal, .. } if refusal.code == Code::UnknownMode));
     let handle = session.submit(Task::new("hold")).unwrap();
-    assert_eq!(session.cancel(Selector::all(), Strength::Kill, "test").unwrap().withdrawn, 1);
+    assert_eq!(
+        session
+            .cancel(Selector::all(), Strength::Kill, "test")
+            .unwrap()
+            .withdrawn,
+        1
+    );
     assert_eq!(handle.wait(LONG).unwrap().ending, Ending::Canceled);
     session.stop(None, Duration::ZERO).unwrap();
 }
@@ -124,8 +165,38 @@ fn another_pilot_in_its_place_ends_the_session() {
     drop(server);
     let _other = place.start(Fake::new(2));
     let error = held.wait(LONG).unwrap_err();
-    assert!(matches!(error, ClientError::Over(SessionEnd::OtherPilot { .. })), "{error}");
-    assert!(matches!(session.submit(Task::new("x")), Err(ClientError::Over(_))));
+    assert!(
+        matches!(error, ClientError::Over(SessionEnd::OtherPilot { .. })),
+        "{error}"
+    );
+    assert!(matches!(
+        session.submit(Task::new("x")),
+        Err(ClientError::Over(_))
+    ));
+}
+
+#[test]
+fn an_agent_that_is_known_to_be_dead_is_not_waited_for() {
+    let place = Place::new();
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let directory = place.home.path().join("pilots/fake");
+    let server = Server::start_as(&directory, Fake::new(1), Door::Ipc, process.id());
+    let session = Session::connect(server.directory()).unwrap();
+    let held = session.submit(Task::new("hold")).unwrap();
+    session.wait_accepted(LONG).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    drop(server);
+    let error = held.wait(LONG).unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Over(SessionEnd::PilotEnded { pid, .. }) if *pid == process.id()),
+        "{error}"
+    );
+    let error = Session::connect(&directory).unwrap_err();
+    assert!(
+        matches!(error, ClientError::Locate(LocateError::DeadPilot { .. })),
+        "{error}"
+    );
 }
 
 #[test]
@@ -141,10 +212,18 @@ fn nobody_answers() {
     let options = Session::options().connect_timeout(Duration::from_millis(300));
     let error = options.connect(&directory).unwrap_err();
     assert!(began.elapsed() < LONG);
-    let ClientError::Unreachable { pilot, host, file, .. } = &error else { panic!("{error}") };
+    let ClientError::Unreachable {
+        pilot, host, file, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!((pilot.as_str(), file), ("fake", &directory.join("client.json")));
     let text = error.to_string();
-    assert!(text.contains(host) && text.contains("client.json") && text.contains("300ms"), "{text}");
+    assert!(
+        text.contains(host) && text.contains("client.json") && text.contains("300ms"),
+        "{text}"
+    );
     assert!(matches!(
         Session::connect(place.home.path().join("nowhere")),
         Err(ClientError::Locate(LocateError::File(_)))
@@ -187,11 +266,16 @@ fn events_over_sockets() {
     let server = place.start(Fake::new(1));
     let session = Session::connect(server.directory()).unwrap();
     let mut events = session.events(Topic::Alarms);
-    assert_eq!(events.next_within(LONG).unwrap(), Some(Update::Snapshot(Body::Alarms { alarms: Vec::new() })));
+    assert_eq!(
+        events.next_within(LONG).unwrap(),
+        Some(Update::Snapshot(Body::Alarms { alarms: Vec::new() }))
+    );
     server.alarm();
     server.alarm();
     for number in ["1", "2"] {
-        let Some(Update::Event(Body::Alarms { alarms })) = events.next_within(LONG).unwrap() else { panic!() };
+        let Some(Update::Event(Body::Alarms { alarms })) = events.next_within(LONG).unwrap() else {
+            panic!()
+        };
         assert_eq!(alarms[0].about, number);
     }
     session.close("done");
@@ -201,12 +285,20 @@ fn events_over_sockets() {
 #[test]
 fn keys_are_needed_over_tcp() {
     let place = Place::new();
-    let server = Server::start(&place.home.path().join("pilots/fake"), Fake::new(1), Door::Tcp { known: true });
+    let server = Server::start(
+        &place.home.path().join("pilots/fake"),
+        Fake::new(1),
+        Door::Tcp { known: true },
+    );
     let session = Session::connect(server.directory()).unwrap();
     let handle = session.submit(Task::new("scalems.echo").data("secret")).unwrap();
     assert_eq!(handle.wait(LONG).unwrap().value, "secret");
     drop((session, server));
-    let server = Server::start(&place.home.path().join("pilots/fake"), Fake::new(1), Door::Tcp { known: false });
+    let server = Server::start(
+        &place.home.path().join("pilots/fake"),
+        Fake::new(1),
+        Door::Tcp { known: false },
+    );
     let error = Session::connect(server.directory()).unwrap_err();
     let denied = matches!(&error, ClientError::Over(SessionEnd::Failed(why)) if why.contains("key"));
     assert!(denied, "{error}");

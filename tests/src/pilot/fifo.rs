@@ -25,8 +25,16 @@ impl Fifo {
         let path = directory.join(name);
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("a pipe can be made");
         // Both ends: so nobody waits for this side to open, and nobody reads an end.
-        let file = OpenOptions::new().read(true).write(true).custom_flags(O_NONBLOCK).open(&path);
-        Self { file: file.expect("the pipe is there"), path, read: Vec::new() }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(O_NONBLOCK)
+            .open(&path);
+        Self {
+            file: file.expect("the pipe is there"),
+            path,
+            read: Vec::new(),
+        }
     }
 
     /// Its path.
@@ -35,6 +43,7 @@ impl Fifo {
     }
 
     /// The next line that a program wrote.
+    #[track_caller]
     pub fn line(&mut self) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -42,12 +51,44 @@ impl Fifo {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
                 return String::from_utf8_lossy(&line[..end]).into_owned();
             }
-            let mut some = [0; 4096];
+            let came = self.some(until);
+            assert!(
+                came,
+                "no line came by {} within {PATIENCE:?}",
+                self.path.display()
+            );
+        }
+    }
+
+    /// Adds what programs write to `seen` until it has `text`.
+    #[track_caller]
+    pub fn until(&mut self, seen: &mut String, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !seen.contains(text) {
+            let came = self.some(until);
+            seen.push_str(&String::from_utf8_lossy(&self.read));
+            self.read.clear();
+            assert!(
+                came,
+                "{text:?} did not come by {} within {PATIENCE:?}: {seen:?}",
+                self.path.display()
+            );
+        }
+    }
+
+    /// Reads what is there, waited for; false if nothing came by then.
+    fn some(&mut self, until: Instant) -> bool {
+        let mut some = [0; 4096];
+        loop {
             match self.file.read(&mut some) {
-                Ok(count) => self.read.extend_from_slice(&some[..count]),
+                Ok(count) => {
+                    self.read.extend_from_slice(&some[..count]);
+                    return true;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let came = process::poll_until(&self.file, PollFlags::POLLIN, until);
-                    assert!(came, "nothing came by {} within {PATIENCE:?}", self.path.display());
+                    if !process::poll_until(&self.file, PollFlags::POLLIN, until) {
+                        return false;
+                    }
                 }
                 Err(error) => panic!("read {}: {error}", self.path.display()),
             }
@@ -56,6 +97,8 @@ impl Fifo {
 
     /// Lets so many programs go on that read a line.
     pub fn release(&mut self, programs: usize) {
-        self.file.write_all("go\n".repeat(programs).as_bytes()).expect("the pipe takes some lines");
+        self.file
+            .write_all("go\n".repeat(programs).as_bytes())
+            .expect("the pipe takes some lines");
     }
 }

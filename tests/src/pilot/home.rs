@@ -30,11 +30,17 @@ impl Home {
     /// A new one.
     pub fn new() -> Self {
         // Socket files lie in it, and their paths are short.
-        let directory = tempfile::Builder::new().prefix("scalems-t").tempdir_in("/tmp").expect("/tmp is there");
+        let directory = tempfile::Builder::new()
+            .prefix("scalems-t")
+            .tempdir_in("/tmp")
+            .expect("/tmp is there");
         for part in ["home", "run", "work"] {
             std::fs::create_dir(directory.path().join(part)).expect("the directory is new");
         }
-        Self { directory, unclean: std::cell::Cell::new(false) }
+        Self {
+            directory,
+            unclean: std::cell::Cell::new(false),
+        }
     }
 
     /// The home itself: `SCALEMS_HOME`.
@@ -101,7 +107,10 @@ impl Home {
         let mut command = Command::new(name);
         command
             .current_dir(self.work())
-            .env("PATH", std::env::join_paths(paths).expect("no directory of PATH has a colon"))
+            .env(
+                "PATH",
+                std::env::join_paths(paths).expect("no directory of PATH has a colon"),
+            )
             .env("SCALEMS_HOME", self.path())
             .env("XDG_RUNTIME_DIR", self.sockets())
             .env("TMPDIR", self.directory.path())
@@ -130,7 +139,10 @@ impl Home {
             if left.iter().all(|(pid, _)| process::wait_gone(*pid, until)) && !left.is_empty() {
                 continue;
             }
-            return left.into_iter().filter(|(pid, _)| process::is_alive(*pid)).collect();
+            return left
+                .into_iter()
+                .filter(|(pid, _)| process::is_alive(*pid))
+                .collect();
         }
     }
 }
@@ -150,7 +162,12 @@ impl Drop for Home {
             complain(&format!("left running, and killed: {left:?}"));
         }
         let sockets = std::fs::read_dir(self.sockets().join(format!("scalems-{}", nix::unistd::geteuid())));
-        let sockets: Vec<_> = sockets.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let sockets: Vec<_> = sockets
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         if !sockets.is_empty() && !expected {
             complain(&format!("socket files are left: {sockets:?}"));
         }

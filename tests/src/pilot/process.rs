@@ -1,7 +1,6 @@
 //! Processes, waited for by events.
 
 use std::fs;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,9 @@ use rustix::process::{PidfdFlags, pidfd_open};
 /// Waits until the process has ended; false if it has not by then.
 pub fn wait_gone(pid: u32, until: Instant) -> bool {
     let raw = rustix::process::Pid::from_raw(pid as i32).expect("a process has a number above 0");
-    let Ok(handle) = pidfd_open(raw, PidfdFlags::empty()) else { return true };
+    let Ok(handle) = pidfd_open(raw, PidfdFlags::empty()) else {
+        return true;
+    };
     poll_until(&handle, PollFlags::POLLIN, until)
 }
 
@@ -52,9 +53,18 @@ pub fn of_home(home: &Path) -> Vec<(u32, String)> {
     let mark = format!("SCALEMS_HOME={}", home.display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
         let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == mark.as_bytes())
+        {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             found.push((pid, String::from_utf8_lossy(&line).replace('\0', " ")));
         }

@@ -23,7 +23,10 @@ pub(super) fn directory() -> &'static Path {
 fn built() -> PathBuf {
     // target/PROFILE/deps/THIS_TEST
     let test = env::current_exe().expect("a test knows its file");
-    let directory = test.ancestors().nth(2).expect("a test lies in the target directory");
+    let directory = test
+        .ancestors()
+        .nth(2)
+        .expect("a test lies in the target directory");
     let program = directory.join("scalems");
     // The runner starts a process for each test; one build for all of them is enough.
     let run = env::var("NEXTEST_RUN_ID").unwrap_or_default();
@@ -36,11 +39,30 @@ fn built() -> PathBuf {
         Some(other) => other,
     };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "scalems", "--bin", "scalems", "--profile", profile]);
-    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    cargo.arg("--target-dir").arg(directory.parent().expect("a profile lies in the target directory"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "scalems",
+        "--bin",
+        "scalems",
+        "--profile",
+        profile,
+    ]);
+    cargo
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    cargo.arg("--target-dir").arg(
+        directory
+            .parent()
+            .expect("a profile lies in the target directory"),
+    );
     let status = cargo.stdin(Stdio::null()).status().expect("cargo runs");
-    assert!(status.success() && program.exists(), "{cargo:?} did not build {}", program.display());
+    assert!(
+        status.success() && program.exists(),
+        "{cargo:?} did not build {}",
+        program.display()
+    );
     fs::write(&stamp, run).expect("the target directory can be written");
     program
 }

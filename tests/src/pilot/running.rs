@@ -48,18 +48,35 @@ pub struct Output {
 
 impl Running {
     pub(super) fn start(mut command: Command, what: &str, input: Option<&[u8]>) -> Self {
-        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let stdin = if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        };
+        command
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
         let written = Arc::new(Written::default());
-        follow(child.stdout.take().expect("it is piped"), &written, |streams| &mut streams.out);
-        follow(child.stderr.take().expect("it is piped"), &written, |streams| &mut streams.err);
+        follow(child.stdout.take().expect("it is piped"), &written, |streams| {
+            &mut streams.out
+        });
+        follow(child.stderr.take().expect("it is piped"), &written, |streams| {
+            &mut streams.err
+        });
         if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
             let input = input.to_owned();
             // A command that does not read to the end is no fault here.
             std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &input).is_ok());
         }
-        Self { what: what.to_owned(), child, status: None, written }
+        Self {
+            what: what.to_owned(),
+            child,
+            status: None,
+            written,
+        }
     }
 
     /// Its process.
@@ -80,7 +97,11 @@ impl Running {
     /// Waits until it has written `text` to standard output or standard error, and gives all it wrote there.
     pub fn until_written(&self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
-        let mut streams = self.written.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self
+            .written
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         loop {
             for stream in [&streams.out, &streams.err] {
                 let stream = String::from_utf8_lossy(stream);
@@ -96,14 +117,23 @@ impl Running {
                 String::from_utf8_lossy(&streams.out),
                 String::from_utf8_lossy(&streams.err)
             );
-            streams = self.written.changed.wait_timeout(streams, left).unwrap_or_else(PoisonError::into_inner).0;
+            streams = self
+                .written
+                .changed
+                .wait_timeout(streams, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
     /// Waits for its end. What outlives it may still hold its output open.
     pub fn status(&mut self) -> ExitStatus {
         let Some(status) = self.wait_status(Instant::now() + PATIENCE) else {
-            panic!("`{}` did not end within {PATIENCE:?}; it wrote:\n{}", self.what, self.all_written());
+            panic!(
+                "`{}` did not end within {PATIENCE:?}; it wrote:\n{}",
+                self.what,
+                self.all_written()
+            );
         };
         status
     }
@@ -119,19 +149,45 @@ impl Running {
     pub fn output(mut self) -> Output {
         let status = self.status();
         let until = Instant::now() + PATIENCE;
-        let mut streams = self.written.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self
+            .written
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         while streams.ended < 2 {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "`{}` has ended, but somebody holds its output open", self.what);
-            streams = self.written.changed.wait_timeout(streams, left).unwrap_or_else(PoisonError::into_inner).0;
+            assert!(
+                !left.is_zero(),
+                "`{}` has ended, but somebody holds its output open",
+                self.what
+            );
+            streams = self
+                .written
+                .changed
+                .wait_timeout(streams, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Output { what: self.what.clone(), code: code(status), out: text(&streams.out), err: text(&streams.err) }
+        Output {
+            what: self.what.clone(),
+            code: code(status),
+            out: text(&streams.out),
+            err: text(&streams.err),
+        }
     }
 
     pub(super) fn all_written(&self) -> String {
-        let streams = self.written.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("{}{}", String::from_utf8_lossy(&streams.out), String::from_utf8_lossy(&streams.err))
+        let streams = self
+            .written
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&streams.out),
+            String::from_utf8_lossy(&streams.err)
+        )
     }
 }
 
@@ -169,14 +225,24 @@ fn follow(
 /// The exit code as a shell shows it.
 pub(super) fn code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt as _;
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("it has ended")
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .expect("it has ended")
 }
 
 impl Output {
     /// Expects that all went well.
     #[track_caller]
     pub fn well(self) -> Self {
-        assert!(self.code == 0, "`{}` ended with {}:\n{}\n{}", self.what, self.code, self.out, self.err);
+        assert!(
+            self.code == 0,
+            "`{}` ended with {}:\n{}\n{}",
+            self.what,
+            self.code,
+            self.out,
+            self.err
+        );
         self
     }
 
@@ -198,16 +264,21 @@ impl Output {
     /// Standard output as one JSON value.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out)
-            .unwrap_or_else(|error| panic!("`{}` did not write one JSON value: {error}\n{}", self.what, self.out))
+        serde_json::from_str(&self.out).unwrap_or_else(|error| {
+            panic!(
+                "`{}` did not write one JSON value: {error}\n{}",
+                self.what, self.out
+            )
+        })
     }
 
     /// Standard output as JSON values, one a line.
     #[track_caller]
     pub fn jsonl(&self) -> Vec<Value> {
         let read = |line: &str| {
-            serde_json::from_str(line)
-                .unwrap_or_else(|error| panic!("`{}` wrote a line that is not JSON: {error}\n{line}", self.what))
+            serde_json::from_str(line).unwrap_or_else(|error| {
+                panic!("`{}` wrote a line that is not JSON: {error}\n{line}", self.what)
+            })
         };
         self.out.lines().map(read).collect()
     }

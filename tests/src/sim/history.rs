@@ -200,6 +200,7 @@ impl History {
         let Ok(data) = group.place.clone().take(run.count(), blobs) else {
             return self.violation(format!("results that cannot be read: {group:?}"));
         };
+        self.numbered(group.origin, run.submission);
         for (at, offset) in (run.lo..run.hi).enumerate() {
             let task = (run.submission, offset);
             let name = format!("task {}.{offset}", run.submission);

@@ -15,7 +15,7 @@ use super::plan::Fault;
 use super::world::World;
 
 /// The connection that looks into the agent. It changes nothing.
-const INSPECTOR: Peer = Peer(u32::MAX);
+pub(super) const INSPECTOR: Peer = Peer(u32::MAX);
 
 type Tasks = BTreeMap<u64, Vec<(TaskState, u32)>>;
 

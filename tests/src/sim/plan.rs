@@ -82,6 +82,8 @@ pub struct Plan {
     pub wire: bool,
     /// What is wrong on purpose.
     pub sabotage: Option<Sabotage>,
+    /// Whether to print all that happens.
+    pub log: bool,
 }
 
 impl Plan {
@@ -105,6 +107,7 @@ impl Plan {
             journal: random.percent(40),
             wire: seed % 4 == 1,
             sabotage: None,
+            log: false,
         }
     }
 
@@ -137,7 +140,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, workers, clients, operations, trouble_ms, incidents, faults, journal, wire, sabotage } = self;
+        let Self { seed, workers, clients, operations, trouble_ms, incidents, faults, journal, wire, sabotage, .. } = self;
         write!(
             out,
             "seed {seed}: {workers} workers, {clients} clients, {operations} operations, {incidents} incidents of \

@@ -80,7 +80,7 @@ impl SimClient {
                 let milliseconds = self.random.pick(&[0, 1, 30, 200, 1_000, 4_000]);
                 programs::data(behaviour, milliseconds, number)
             }
-            program::SLEEP => self.random.pick(&["0", "0.05", "1.5"]).into(),
+            program::SLEEP => self.random.pick(&["0.0", "0.05", "1.5"]).into(),
             program::ECHO if self.random.percent(10) => vec![number as u8; 20_000],
             program::ECHO if self.random.percent(20) => Vec::new(),
             _ => format!("{}-{number}", self.index).into(),

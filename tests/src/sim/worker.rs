@@ -108,6 +108,13 @@ impl SimWorker {
         self.machine.as_ref()?.deadline()
     }
 
+    /// A program of this process runs, unless it was ended before.
+    pub fn program_started(&mut self, key: u64) {
+        if self.running.contains_key(&key) {
+            self.inbox.push_back(Input::Started { key });
+        }
+    }
+
     /// A program of this process has ended by itself or by being stopped, unless it did so before.
     pub fn program_ended(&mut self, key: u64, stopped: bool) {
         let Some(lease) = self.running.remove(&key) else { return };

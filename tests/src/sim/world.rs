@@ -13,6 +13,7 @@ use scalems_protocol::{PilotId, Role};
 use super::Outcome;
 use super::client::{self, SimClient};
 use super::history::History;
+use super::inspect::INSPECTOR;
 use super::network::{Network, Party};
 use super::plan::{Fault, Plan};
 use super::random::Random;
@@ -183,6 +184,7 @@ impl World {
                 return self.history.violation("nothing happens any more".into());
             };
             self.now = at;
+            self.log(&event);
             self.happen(event);
         }
     }
@@ -248,7 +250,7 @@ impl World {
             Event::Restart(party) => self.restart(party),
             Event::ProgramStarted { worker, process, key } => {
                 if self.workers[worker].process == process && self.workers[worker].lives() {
-                    self.workers[worker].inbox.push_back(leaseholder::Input::Started { key });
+                    self.workers[worker].program_started(key);
                     self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
                 }
             }
@@ -357,6 +359,14 @@ impl World {
         }
     }
 
+    /// Prints what happens, for who looks at one plan.
+    fn log(&self, what: &impl std::fmt::Debug) {
+        if self.plan.log {
+            let text: String = format!("{what:?}").chars().take(400).collect();
+            eprintln!("{:>12} {text}", self.now);
+        }
+    }
+
     fn act(&mut self, out: &mut Vec<Action>) {
         for action in out.drain(..) {
             for action in self.sabotaged(action) {
@@ -368,6 +378,7 @@ impl World {
 
     fn take_action(&mut self, action: Action) {
         match action {
+            Action::ToClient { peer: INSPECTOR, .. } => {}
             Action::ToClient { peer, message, blobs } => self.send(peer.0, false, Message::ToClient(message), blobs),
             Action::ToWorker { peer, mut message, blobs } => {
                 self.lose_part(&mut message);
@@ -442,6 +453,9 @@ impl World {
                 client::Effect::Unsubscribe(topic) => self.unlisten(at, &topic),
                 client::Effect::Over(end) => self.session_over(at, &end),
             }
+        }
+        if !self.clients[at].inbox.is_empty() {
+            self.wake(Actor::Party(Party::Client(at)), self.now + 10);
         }
         if let Some(due) = self.clients[at].deadline(self.now) {
             self.wake(Actor::Party(Party::Client(at)), due);

@@ -143,14 +143,14 @@ impl Agent {
             let message = format!("a session's name has at most {} bytes", limits::NAME_BYTES);
             return self.refuse(peer, None, None, Refusal::new(Code::TooLarge, message), out);
         }
-        match self.seat(role, hello) {
+        match self.seat(peer, role, hello) {
             Ok((seat, fresh)) => self.attach(peer, role, hello, seat, fresh, out),
             Err(refusal) => self.refuse(peer, None, None, refusal, out),
         }
     }
 
     /// The attachment that a hello is for, and whether its holder is new to it.
-    fn seat(&mut self, role: Role, hello: &ClientHello) -> Result<(u64, bool), Refusal> {
+    fn seat(&mut self, peer: Peer, role: Role, hello: &ClientHello) -> Result<(u64, bool), Refusal> {
         if let Some(resume) = &hello.resume {
             let right = Token::derive(&self.config.secret, Role::Client, resume.peer).verify(&resume.token);
             let seat = self.holders.get(&resume.peer).copied().filter(|_| right);
@@ -198,7 +198,8 @@ impl Agent {
         }
         match (kind, first) {
             (SessionKind::Exclusive, Some(seat)) => {
-                if self.attachments[&seat].peer.is_some() && !hello.takeover {
+                // A hello that comes again on the same connection is of the same client.
+                if self.attachments[&seat].peer.is_some_and(|other| other != peer) && !hello.takeover {
                     let message = format!(
                         "session {:?} is in use by another client: end that one, wait, or ask to take over",
                         hello.session

@@ -380,6 +380,8 @@ impl Agent {
         let Some(worker) = self.workers.get_mut(&number) else { return };
         worker.standing = Standing::Draining;
         worker.drain_until = until;
+        // What it reported before must not wait for the next beat: it says goodbye once all is recorded.
+        self.outgoing_recorded.insert(number);
         // One without a connection is told when it comes back.
         if let Some(peer) = worker.peer {
             let drain_ms = until.saturating_sub(self.now) / 1_000;

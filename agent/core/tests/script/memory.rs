@@ -47,7 +47,7 @@ fn a_client_that_does_not_acknowledge_stops_its_results_and_then_the_work() {
         let recorded = format!("w1< recorded {number}");
         let delivered = ["c1< results 1 None: 1.0@1 done all 67108864 bytes"];
         let delivered: &[&str] = if number == 1 { &delivered } else { &[] };
-        world.worker_with(1, large(number, number), &[&blob]).is(&[&[recorded.as_str()], delivered].concat());
+        world.worker_with(1, large(number, number), &[&blob]).is(&[delivered, &[recorded.as_str()]].concat());
     }
     world.client(1, submit(5, 1, RUN)).is(&["c1< accepted 5: submission 5, 1 tasks"]);
     world.client(1, Acknowledge { delivery: 1 }).is(&[

@@ -6,7 +6,7 @@ use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::Strength;
 use scalems_protocol::task::{After, Needs};
-use scalems_protocol::worker::Pong;
+use scalems_protocol::worker::{Pong, WorkerGoodbye};
 
 use crate::say::{QUICK, RUN, With, cancel, hello, joins, shared, submit};
 use crate::world::{World, config};
@@ -28,16 +28,24 @@ fn what_a_worker_may_still_come_for_waits() {
     world.client(1, submit(1, 1, RUN).cores(5)).begins(&["c1< accepted 1: submission 1, 1 tasks, note waiting_for_worker: "]);
     world.worker(1, joins("w", 4)).begins(&["w1< welcome"]);
     world.client(1, submit(2, 1, "odd")).is(&["c1< refused request 2: unknown_mode"]);
-    for (expected_workers, open_to_workers) in [(2, false), (1, true)] {
-        let mut world = World::with(Config { expected_workers, open_to_workers, ..config() });
-        world.worker(1, joins("w", 4)).begins(&["w1< welcome"]);
-        world.client(1, hello("s")).begins(&["c1< welcome"]);
-        world.client(1, submit(1, 1, "odd")).begins(&["c1< accepted 1: submission 1, 1 tasks, note waiting_for_worker: "]);
-    }
-    // Before the first worker nothing is known to be impossible.
-    let mut world = World::with(Config { expected_workers: 0, ..config() });
+    let mut world = World::with(Config { expected_workers: 2, ..config() });
+    world.worker(1, joins("w", 4)).begins(&["w1< welcome"]);
     world.client(1, hello("s")).begins(&["c1< welcome"]);
-    world.client(1, submit(1, 1, RUN)).begins(&["c1< accepted 1: submission 1, 1 tasks, note waiting_for_worker: "]);
+    world.client(1, submit(1, 1, "odd")).begins(&["c1< accepted 1: submission 1, 1 tasks, note waiting_for_worker: "]);
+}
+
+#[test]
+fn what_a_worker_could_do_that_is_gone_waits_for_another_like_it() {
+    for (open_to_workers, said) in [(true, "accepted 1: submission 1, 1 tasks, note waiting_for_worker: "), (false, "refused request 1: unknown_mode")] {
+        let mut world = World::with(Config { open_to_workers, ..config() });
+        world.worker(1, joins("w", 4)).begins(&["w1< welcome"]);
+        world.worker(1, WorkerGoodbye::default()).is(&[]);
+        world.client(1, hello("s")).begins(&["c1< welcome"]);
+        world.client(1, submit(1, 1, RUN).cores(4)).begins(&[&format!("c1< {said}")]);
+        // What nobody ever could is refused in any case.
+        world.client(1, submit(2, 1, "odd")).is(&["c1< refused request 2: unknown_mode"]);
+        world.client(1, submit(3, 1, RUN).cores(5)).is(&["c1< refused request 3: impossible_needs"]);
+    }
 }
 
 #[test]
@@ -116,9 +124,9 @@ fn a_window_is_full_of_bytes_too_but_one_large_item_goes_alone() {
 fn observers_change_nothing() {
     let mut world = World::small(1);
     world.observer(2, hello("")).begins(&["c2< welcome"]);
-    world.observer(2, submit(1, 1, RUN)).is(&["c2< refused: not_allowed"]);
-    world.observer(2, cancel(1, Selector::all(), Strength::Kill)).is(&["c2< refused: not_allowed"]);
-    world.observer(2, Stop::default()).is(&["c2< refused: not_allowed"]);
+    world.observer(2, submit(1, 1, RUN)).is(&["c2< refused request 1: not_allowed"]);
+    world.observer(2, cancel(1, Selector::all(), Strength::Kill)).is(&["c2< refused request 1: not_allowed"]);
+    world.observer(2, Stop { id: 3, ..Stop::default() }).is(&["c2< refused read 3: not_allowed"]);
     world.observer(2, Ask { id: 4, question: Question::Status }).is(&["c2< answer 4: status"]);
     // Nor do they sit down in somebody's place.
     world.round(vec![scalems_core::Input::ClientGone(scalems_core::Peer(1))]).is(&[]);
@@ -130,7 +138,7 @@ fn observers_change_nothing() {
 #[test]
 fn strangers_say_hello_first() {
     let mut world = World::new();
-    world.client(1, submit(1, 1, RUN)).is(&["c1< refused: hello_first"]);
+    world.client(1, submit(1, 1, RUN)).is(&["c1< refused request 1: hello_first"]);
     world.client(1, Version { id: 3 }).is(&["c1< answer 3: version"]);
     world.worker(1, Pong {}).is(&["w1< refused: hello_first"]);
     let mut hello = joins("w", 1);

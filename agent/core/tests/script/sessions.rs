@@ -12,12 +12,12 @@ use crate::world::World;
 fn an_exclusive_session_has_one_client_at_a_time() {
     let mut world = World::small(1);
     world.client(2, hello("s")).is(&["c2< refused: session_in_use"]);
-    world.client(2, Ask { id: 1, question: Question::Status }).is(&["c2< refused: hello_first"]);
+    world.client(2, Ask { id: 1, question: Question::Status }).is(&["c2< refused read 1: hello_first"]);
     let takes = ClientHello { takeover: true, ..hello("s") };
     world
         .client(2, takes)
         .is(&["c1< detached: taken_over", "c2< welcome session 2, requests 0, next delivery 1"]);
-    world.client(1, submit(1, 1, RUN)).is(&["c1< refused: hello_first"]);
+    world.client(1, submit(1, 1, RUN)).is(&["c1< refused request 1: hello_first"]);
     world.client(2, submit(1, 1, RUN)).begins(&["c2< accepted 1", "w1< lease 1"]);
     // Once it is detached the name is enough.
     world.round(vec![Input::ClientGone(Peer(2))]).is(&[]);
@@ -69,6 +69,18 @@ fn the_same_client_may_come_back_before_its_old_connection_is_seen_to_be_gone() 
     world.client(2, submit(1, 1, RUN)).begins(&["c2< accepted 1", "w1< lease"]);
 }
 
+/// A client whose welcome takes long asks again before it has a token.
+#[test]
+fn hello_may_be_said_twice() {
+    let mut world = World::small(1);
+    world.client(1, hello("s")).is(&["c1< welcome session 2, requests 0, next delivery 1"]);
+    let resume = world.resume();
+    world.client(1, hello("s")).is(&["c1< welcome session 2, requests 0, next delivery 1"]);
+    let latest = world.resume();
+    world.client(2, resume).is(&["c2< refused: taken_over"]);
+    world.client(2, latest).is(&["c2< welcome session 2, requests 0, next delivery 1"]);
+}
+
 #[test]
 fn tokens_and_pilots_have_to_be_the_right_ones() {
     let mut world = World::small(1);
@@ -94,7 +106,7 @@ fn a_shared_session_takes_any_number_each_with_its_own_requests() {
     assert!(matches!(world.ask(2, Question::Explain("last".parse().unwrap())),
         scalems_protocol::client::Reply::Explain(told) if told.row.run.submission == 2));
     world.client(2, Goodbye::default()).is(&[]);
-    world.client(2, Ask { id: 1, question: Question::Status }).is(&["c2< refused: hello_first"]);
+    world.client(2, Ask { id: 1, question: Question::Status }).is(&["c2< refused read 1: hello_first"]);
     // What it brought is there still.
     assert_eq!(world.agent.counts().unfinished(), 2);
 }

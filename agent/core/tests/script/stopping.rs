@@ -24,8 +24,9 @@ fn the_pilot_drains_its_workers_then_results_go_out_then_it_ends() {
     let (mut world, _) = busy();
     world.client(1, Stop { id: 4, worker: None, drain_ms: 5_000 }).is(&["c1< answer 4: stopping", "w1< stop 5000 ms"]);
     world.client(1, submit(2, 1, RUN)).is(&["c1< refused request 2: stopping"]);
-    world.worker(1, returned(2, run(1, 1, 2, 1))).is(&[]);
-    world.worker(1, done(3, run(1, 0, 1, 1))).is(&["c1< results 1 None: 1.0@1 done"]);
+    // It waits for nothing but this before it says goodbye.
+    world.worker(1, returned(2, run(1, 1, 2, 1))).is(&["w1< recorded 2"]);
+    world.worker(1, done(3, run(1, 0, 1, 1))).is(&["c1< results 1 None: 1.0@1 done", "w1< recorded 3"]);
     // Nothing new is granted, and nobody new is let in.
     assert_eq!(world.agent.counts().ready, 2);
     world.worker(5, joins("v", 2)).is(&["w5< refused: stopping"]);
@@ -55,7 +56,7 @@ fn a_worker_whose_connection_broke_may_come_back_to_end_what_runs() {
     world
         .worker(2, back(&welcome, 2, &[held(run(1, 0, 1, 1), Running)]))
         .is(&["w2< welcome worker 1 w drop []", "w2< stop 59000 ms"]);
-    world.worker(2, done(1, run(1, 0, 1, 1))).is(&["c1< results 1 None: 1.0@1 done"]);
+    world.worker(2, done(1, run(1, 0, 1, 1))).is(&["c1< results 1 None: 1.0@1 done", "w2< recorded 1"]);
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn one_worker_is_ended_and_the_rest_goes_on() {
     world.worker(2, joins("v", 1)).begins(&["w2< welcome worker 2 v", "w2< lease 1 recorded 0: 1.2@1"]);
     world.client(1, Stop { id: 1, worker: Some(9), drain_ms: 0 }).is(&["c1< refused read 1: nothing_selected"]);
     world.client(1, Stop { id: 2, worker: Some(1), drain_ms: 500 }).is(&["w1< stop 500 ms", "c1< answer 2: stopping"]);
-    world.worker(1, returned(2, run(1, 1, 2, 1))).is(&[]);
+    world.worker(1, returned(2, run(1, 1, 2, 1))).is(&["w1< recorded 2"]);
     world.worker(2, done(1, run(1, 2, 3, 1))).begins(&["w2< lease 2 recorded 1: 1.1@2", "c1< results"]);
     world.worker(1, WorkerGoodbye::default()).is(&["w2< lease 3 recorded 1: 1.0@2 run"]);
     world.client(1, Stop { id: 3, worker: Some(1), drain_ms: 0 }).is(&["c1< refused read 3: nothing_selected"]);

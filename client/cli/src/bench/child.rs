@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -13,12 +14,23 @@ use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 use super::interrupt;
 use crate::commands::start::own_program;
 
 /// How much of what a process complained about is shown.
 const COMPLAINT_BYTES: usize = 2_000;
+
+/// A directory of this measurement's own.
+pub(super) fn directory() -> anyhow::Result<TempDir> {
+    let permissions = std::fs::Permissions::from_mode(0o700);
+    let directory = tempfile::Builder::new()
+        .prefix("scalems-bench-")
+        .permissions(permissions)
+        .tempdir();
+    directory.context("make a temporary directory")
+}
 
 /// A running process of this program. Dropped, it is killed.
 pub(super) struct Guarded {

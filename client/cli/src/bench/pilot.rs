@@ -12,7 +12,7 @@ use scalems_transport::ConnectionFile;
 use scalems_transport::connection_file::start_time;
 use tempfile::TempDir;
 
-use super::child::Guarded;
+use super::child::{self, Guarded};
 use super::interrupt;
 use super::process;
 use crate::args::Transport;
@@ -50,7 +50,7 @@ pub(super) struct Usage {
 impl BenchPilot {
     /// Starts the processes. It serves when this returns; the worker may still be on its way.
     pub(super) fn start(transport: Transport, with_worker: bool) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("scalems-bench-").tempdir()?;
+        let directory = child::directory()?;
         let mut args: Vec<String> = ["--output", "json", "pilot", "start", "--orphan-time", ORPHAN]
             .map(Into::into)
             .into();

@@ -1,8 +1,10 @@
 //! `scalems logs`: what programs wrote, from their results.
 
-use scalems_client::Session;
+use anyhow::Context as _;
+use scalems_client::protocol::TaskId;
 use scalems_client::protocol::client::Page;
 use scalems_client::protocol::select::Selector;
+use scalems_client::{HeldResult, Session};
 
 use super::connect;
 use crate::Context;
@@ -13,7 +15,7 @@ use crate::print;
 pub(crate) fn run(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let session = connect(context)?;
     if matches!(context.output, Output::Json | Output::Jsonl) {
-        return json(&session, &args.select, args.stderr);
+        return json(&session, &args.select, args.stderr, context.output);
     }
     print(&session, &args.select, args.stderr)?;
     Ok(Exit::Well)
@@ -31,7 +33,8 @@ pub(crate) fn print(session: &Session, select: &Selector, stderr: bool) -> anyho
     })
 }
 
-fn json(session: &Session, select: &Selector, stderr: bool) -> anyhow::Result<Exit> {
+fn json(session: &Session, select: &Selector, stderr: bool, output: Output) -> anyhow::Result<Exit> {
+    let mut all = Vec::new();
     each(session, select, |task, program| {
         let (text, bytes) = if stderr {
             (&program.stderr, program.stderr_bytes)
@@ -39,21 +42,52 @@ fn json(session: &Session, select: &Selector, stderr: bool) -> anyhow::Result<Ex
             (&program.stdout, program.stdout_bytes)
         };
         let text = String::from_utf8_lossy(text);
-        print::out(&format!("{}\n", serde_json::json!({"task": task, "text": text, "bytes": bytes})))
+        let one = serde_json::json!({"task": task.to_string(), "text": text, "bytes": bytes});
+        if output == Output::Jsonl {
+            return print::out(&format!("{one}\n"));
+        }
+        all.push(one);
+        Ok(())
     })?;
+    if output == Output::Json {
+        print::out(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
+    }
     Ok(Exit::Well)
+}
+
+/// The indices of the submission that was asked for last: results come submission by submission.
+#[derive(Default)]
+struct Indices(Option<(u64, (u32, u32))>);
+
+impl Indices {
+    /// A task as people name it: a result bears its place in the submission only.
+    fn task(&mut self, session: &Session, held: &HeldResult) -> anyhow::Result<TaskId> {
+        let submission = held.submission;
+        let (first, step) = match self.0 {
+            Some((known, indices)) if known == submission => indices,
+            _ => {
+                let select = Selector::submission(submission);
+                let listing = session.ask_submissions(Page { select, after: None, rows: 1 })?;
+                let row = listing.rows.first().context("the agent listed a result of a submission that it does not know")?;
+                (row.indices.0, row.indices.1)
+            }
+        };
+        self.0 = Some((submission, (first, step)));
+        Ok(TaskId { submission, index: first + step * held.offset })
+    }
 }
 
 fn each(
     session: &Session,
     select: &Selector,
-    mut take: impl FnMut(String, scalems_client::protocol::program::ProgramResult) -> anyhow::Result<()>,
+    mut take: impl FnMut(TaskId, scalems_client::protocol::program::ProgramResult) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut after = None;
+    let mut indices = Indices::default();
     loop {
         let page = session.ask_results(Page { select: select.clone(), after, rows: 0 })?;
         for held in page.results.iter().filter(|held| !held.result.value.is_empty()) {
-            let task = held.result.id.map(|id| id.to_string()).unwrap_or_default();
+            let task = indices.task(session, held)?;
             // A value of another mode is not a program's output.
             if let Ok(program) = held.result.program() {
                 take(task, program)?;

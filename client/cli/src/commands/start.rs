@@ -73,7 +73,8 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
         tcp: args.tcp.map(|address| (address, host(address))),
         expected_workers: if args.no_workers { 0 } else { args.workers },
         open_to_workers: !args.closed,
-        beat_ms: args.beat.as_millis() as u64,
+        // A few beats fit into the time after which silence means that a worker is lost.
+        beat_ms: args.beat.min(args.lost_after / 5).as_millis().max(1) as u64,
         lost_ms: args.lost_after.as_millis() as u64,
         orphan_ms: args.orphan_time.as_millis() as u64,
         ..PilotOptions::new(name, directory)

@@ -13,7 +13,7 @@ use scalems_client::{Indices, Task};
 use super::{connect, wait};
 use crate::Context;
 use crate::args::{Output, SubmitArgs};
-use crate::exit::Exit;
+use crate::exit::{Exit, Misuse};
 use crate::print;
 
 /// Without a time limit of its own a wait lasts as long as one may; it is renewed.
@@ -37,6 +37,8 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
             print::out(&format!("submission {number}: {tasks}; `scalems wait {number}` waits, `scalems logs {number}` shows\n"))?;
         }
         Output::Quiet => print::out(&format!("{}\n", held.submission))?,
+        // One value: what it came to is in it.
+        Output::Json if args.wait => {}
         Output::Json | Output::Jsonl => {
             print::out(&format!("{}\n", serde_json::json!({"submission": held.submission, "count": count})))?;
         }
@@ -45,7 +47,17 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
         return Ok(Exit::Well);
     }
     let select = Selector::submission(held.submission);
-    let ended = wait::until_ended(&session, &select, args.timeout.unwrap_or(LONGEST), context.output)?;
+    let waited = wait::until_ended(&session, &select, args.timeout.unwrap_or(LONGEST), context.output);
+    if context.output == Output::Json {
+        let tasks = waited.as_ref().ok().and_then(|waited| waited.counts);
+        let said = serde_json::json!({"submission": held.submission, "count": count, "tasks": tasks});
+        print::out(&format!("{said}\n"))?;
+    }
+    let waited = waited?;
+    if let (Output::Jsonl, Some(counts)) = (context.output, &waited.counts) {
+        print::out(&format!("{}\n", serde_json::to_string(counts)?))?;
+    }
+    let ended = waited.exit;
     if matches!(ended, Exit::Well | Exit::Failed) && context.output == Output::Human {
         super::logs::print(&session, &select, false)?;
         super::logs::print(&session, &select, true)?;
@@ -57,11 +69,11 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
 fn task(args: &SubmitArgs) -> anyhow::Result<Task> {
     let mut labels = std::collections::BTreeMap::new();
     for label in &args.label {
-        let (key, value) = label.split_once('=').with_context(|| format!("{label:?} is no label: write KEY=VALUE"))?;
+        let (key, value) = label.split_once('=').ok_or_else(|| Misuse(format!("{label:?} is no label: write KEY=VALUE")))?;
         labels.insert(key.to_owned(), value.to_owned());
     }
     if args.shell && args.command.len() != 1 {
-        bail!("--shell takes one argument, the command line; quote it");
+        bail!(Misuse("--shell takes one argument, the command line; quote it".into()));
     }
     for text in &args.command {
         check_placeholders(text)?;
@@ -101,7 +113,7 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
         let (name, value) = match variable.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
             None => {
-                let value = std::env::var(variable).with_context(|| format!("--env {variable}: it is not set here"))?;
+                let value = std::env::var(variable).map_err(|error| Misuse(format!("--env {variable} takes this shell's: {error}")))?;
                 (variable.as_str(), value)
             }
         };
@@ -145,10 +157,10 @@ fn check_placeholders(text: &str) -> anyhow::Result<()> {
         let name = rest.split_once('}').map(|(name, _)| name);
         if !name.is_some_and(|name| KNOWN.contains(&name)) {
             let shown = name.map_or_else(|| "%{".to_owned(), |name| format!("%{{{name}}}"));
-            bail!(
-                "{shown} in {text:?} is no placeholder [wrong_placeholder]: there are {}; write %%{{ for the text itself",
-                KNOWN.map(|name| format!("%{{{name}}}")).join(", ")
-            );
+            let known = KNOWN.map(|name| format!("%{{{name}}}")).join(", ");
+            bail!(Misuse(format!(
+                "{shown} in {text:?} is no placeholder [wrong_placeholder]: there are {known}; write %%{{ for the text itself"
+            )));
         }
     }
     Ok(())

@@ -155,6 +155,12 @@ fn info(context: &Context, session: &Session, select: &Selector) -> anyhow::Resu
     } else if row.state != TaskState::Done {
         lines.extend(explained.reasons.iter().map(|reason| ("because", reason.clone())));
     }
+    let result = result.map(|program| {
+        let (out, err) = (String::from_utf8_lossy(&program.stdout), String::from_utf8_lossy(&program.stderr));
+        let mut value = serde_json::json!(program);
+        (value["stdout"], value["stderr"]) = (out.into(), err.into());
+        value
+    });
     print::one(context.output, &serde_json::json!({"task": explained, "result": result}), &lines)?;
     Ok(Exit::Well)
 }

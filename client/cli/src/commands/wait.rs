@@ -24,11 +24,23 @@ const FAILURES: usize = 5;
 
 pub(crate) fn run(context: &Context, args: &WaitArgs) -> anyhow::Result<Exit> {
     let session = connect(context)?;
-    let exit = until_ended(&session, &args.select, args.timeout.unwrap_or(LONGEST), context.output)?;
+    let Waited { exit, counts } =
+        until_ended(&session, &args.select, args.timeout.unwrap_or(LONGEST), context.output)?;
+    if let (Output::Json | Output::Jsonl, Some(counts)) = (context.output, &counts) {
+        print::out(&format!("{}\n", serde_json::to_string(counts)?))?;
+    }
     if exit == Exit::Failed && context.output == Output::Human {
         explain_failures(&session, &args.select)?;
     }
     Ok(exit)
+}
+
+/// What a wait came to.
+pub(crate) struct Waited {
+    /// How the command ends.
+    pub(crate) exit: Exit,
+    /// The tasks by state, if all have ended.
+    pub(crate) counts: Option<Counts>,
 }
 
 /// Waits until all selected tasks have ended, with a bar if there is a terminal to draw it on.
@@ -37,7 +49,7 @@ pub(crate) fn until_ended(
     select: &Selector,
     timeout: Duration,
     output: Output,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<Waited> {
     let until = Instant::now() + timeout;
     let bar = output == Output::Human && std::io::stderr().is_terminal();
     let bar = if bar { bar_for(counts(session, select)?.total()) } else { ProgressBar::hidden() };
@@ -54,19 +66,18 @@ pub(crate) fn until_ended(
         if Instant::now() >= until {
             bar.abandon();
             eprintln!("scalems: not all have ended within {timeout:?}; they go on");
-            return Ok(Exit::TimedOut);
+            return Ok(Waited { exit: Exit::TimedOut, counts: None });
         }
         let now = counts(session, select)?;
         bar.set_position(now.finished());
         bar.set_message(summary(&now));
     };
     bar.finish_and_clear();
-    match output {
-        Output::Human => eprintln!("{}", summary(&counts)),
-        Output::Json | Output::Jsonl => print::out(&format!("{}\n", serde_json::to_string(&counts)?))?,
-        Output::Quiet => {}
+    if output == Output::Human {
+        eprintln!("{}", summary(&counts));
     }
-    Ok(if counts.failed + counts.canceled > 0 { Exit::Failed } else { Exit::Well })
+    let exit = if counts.failed + counts.canceled > 0 { Exit::Failed } else { Exit::Well };
+    Ok(Waited { exit, counts: Some(counts) })
 }
 
 fn bar_for(total: u64) -> ProgressBar {

@@ -13,7 +13,7 @@ use scalems_protocol::{Bytes, Role};
 use scalems_transport::{ConnectionFile, Context, CurveClient, Dealer, Endpoint, Message};
 use tempfile::TempDir;
 
-use super::child::Guarded;
+use super::child::{self, Guarded};
 use super::interrupt;
 use super::row::Times;
 use crate::args::Transport;
@@ -40,7 +40,7 @@ pub(super) struct Ring {
 impl Ring {
     /// Starts the other two and connects.
     pub(super) fn start(transport: Transport) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("scalems-bench-").tempdir()?;
+        let directory = child::directory()?;
         let path = directory.path();
         let start = |what, part: &str| {
             let transport = if transport == Transport::Tcp { "tcp" } else { "ipc" };

@@ -1,0 +1,174 @@
+//! What programs read: `--output json`, `jsonl` and `quiet` of every command.
+
+use scalems_tests::pilot::{Output, Pilot};
+use serde_json::Value;
+
+/// The shape of a value, in one line: names of keys, kinds of values, a list by its first element.
+fn shape(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "bool".into(),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "text".into(),
+        Value::Array(items) => match items.first() {
+            None => "[]".into(),
+            Some(first) if items.iter().all(|item| shape(item) == shape(first)) => {
+                format!("[{}]", shape(first))
+            }
+            Some(_) => format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(", ")),
+        },
+        Value::Object(map) => {
+            let mut fields: Vec<_> = map
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", shape(value)))
+                .collect();
+            fields.sort();
+            format!("{{{}}}", fields.join(", "))
+        }
+    }
+}
+
+struct Forms<'a>(&'a Pilot);
+
+impl Forms<'_> {
+    fn output(&self, form: &str, line: &str) -> Output {
+        self.0.sh(&format!("scalems --output {form} {line}")).well()
+    }
+
+    /// A list: one array, and one row a line.
+    fn rows(&self, line: &str, row: &str) {
+        let json = self.output("json", line).json();
+        let json = json.as_array().unwrap_or_else(|| panic!("{line} is no list"));
+        let jsonl = self.output("jsonl", line).jsonl();
+        assert_eq!(json.len(), jsonl.len(), "{line}");
+        for found in json.iter().chain(&jsonl) {
+            assert_eq!(shape(found), row, "{line}");
+        }
+    }
+
+    /// One thing: the same value in both forms, on one line in the second.
+    fn one(&self, line: &str, expected: &str) {
+        let json = self.output("json", line);
+        assert_eq!(shape(&json.json()), expected, "{line}");
+        let jsonl = self.output("jsonl", line);
+        assert_eq!(jsonl.out.lines().count(), 1, "{line}");
+        assert_eq!(shape(&jsonl.json()), expected, "{line}");
+    }
+
+    fn quiet(&self, line: &str, expected: &str) {
+        assert_eq!(self.output("quiet", line).text(), expected, "{line}");
+    }
+}
+
+const COUNTS: &str = "{canceled: number, done: number, failed: number, leased: number, ready: number, running: number, waiting: number}";
+const WORKER: &str = "{beats: [number], ended: number, host: text, leases: [number], name: text, pid: number, \
+    resources: [[text, number, number]], silent_ms: number, state: text, worker: number}";
+const STATUS: &str = "{clients: number, counters: [], incarnation: number, modes: [text], pilot_name: text, \
+    resources: [[text, number, number]], stopping: bool, submissions: number, tasks: COUNTS, up_ms: number, \
+    workers: [number]}";
+const SUBMISSION: &str = "{age_ms: number, indices: [number], labels: {project: text}, mode: text, name: text, \
+    session: text, submission: number, tasks: COUNTS}";
+const TASK: &str = "{exit_code: number, indices: [number], ran_us: number, \
+    run: {attempt: number, hi: number, lo: number, submission: number}, state: text, worker: text}";
+const TEMPLATE: &str = "{labels: {project: text}, mode: text, name: text}";
+const RESULT: &str = "{cpu_s: number, cwd: text, exit_code: number, host: text, peak_rss_kib: number, \
+    stderr: text, stderr_bytes: number, stdout: text, stdout_bytes: number, wall_s: number}";
+
+#[test]
+fn every_command_in_every_form() {
+    let pilot = Pilot::start("");
+    let status = STATUS.replace("COUNTS", COUNTS);
+    let submission = SUBMISSION.replace("COUNTS", COUNTS);
+    let explained = format!("{{faults: [number], reasons: [text], row: {TASK}, task: {TEMPLATE}}}");
+    let forms = Forms(&pilot);
+
+    let make = "submit --name made --label project=x -- echo hello";
+    forms.one(make, "{count: number, submission: number}");
+    forms.quiet(make, "3");
+    let wait = &make.replace("submit", "submit --wait");
+    let waited = format!("{{count: number, submission: number, tasks: {COUNTS}}}");
+    assert_eq!(shape(&forms.output("json", wait).json()), waited);
+    // As things come: first the number, then what it came to.
+    let came: Vec<_> = forms.output("jsonl", wait).jsonl().iter().map(shape).collect();
+    assert_eq!(came, ["{count: number, submission: number}", COUNTS]);
+    forms.quiet(wait, "6");
+
+    forms.rows("pilot list", "{file: text, host: text, pid: number, pilot: text}");
+    forms.quiet("pilot list", "default");
+    forms.one("wait all", COUNTS);
+    forms.quiet("wait all", "");
+    forms.one("pilot wait", &status);
+    forms.quiet("pilot wait", "default");
+    forms.one("pilot info", &status);
+    forms.quiet("pilot info", "default");
+    forms.rows("worker list", WORKER);
+    forms.quiet("worker list", "1");
+    forms.one("worker info 1", WORKER);
+    forms.quiet("worker info 1", "1");
+    forms.rows("task list", &submission);
+    forms.quiet("task list", "1\n2\n3\n4\n5\n6");
+    forms.rows("task list all", TASK);
+    forms.quiet("task list 1-2", "1.0\n2.0");
+    forms.one("task info 1", &format!("{{result: {RESULT}, task: {explained}}}"));
+    forms.quiet("task info 1", "1.0");
+    forms.one("task explain 1", &explained);
+    forms.quiet("task explain 1", "1.0");
+    forms.one(
+        "task cancel 1",
+        "{ended: number, request: number, running: number, told: number, withdrawn: number}",
+    );
+    forms.rows("logs 1-2", "{bytes: number, task: text, text: text}");
+    forms.quiet("logs 1-2", "hello\nhello");
+    forms.one("version", "{protocol: number, scalems: text}");
+
+    // What is not asked for is not said: scripts read standard output alone.
+    let said = forms.output("json", "submit --wait -- sh -c 'echo out; echo err >&2'");
+    assert_eq!((shape(&said.json()), said.err.as_str()), (waited, ""));
+    let failed = pilot.sh("scalems --output json submit --wait -- false");
+    assert_eq!(
+        (failed.code, failed.json()["tasks"]["failed"].as_u64()),
+        (1, Some(1))
+    );
+    let refused = pilot
+        .sh("scalems --output json task info 99")
+        .fails(1, &["[nothing_selected]"]);
+    assert_eq!(refused.out, "");
+    assert_eq!(forms.output("quiet", "pilot stop").out, "");
+    drop(pilot);
+}
+
+#[test]
+fn nothing_that_others_wrote_moves_the_cursor() {
+    let pilot = Pilot::start("");
+    let name = "$(printf 'a\\033[2Jb')";
+    pilot
+        .sh(&format!("scalems submit --wait --name \"{name}\" -- true"))
+        .well();
+    let list = pilot.sh("scalems task list").well().out;
+    assert!(
+        list.contains("a\\u{1b}[2Jb") && !list.contains('\u{1b}'),
+        "{list}"
+    );
+    let said = pilot.sh("scalems submit --wait -- sh -c 'printf \"\\033[2J\" >&2; exit 1'");
+    let explained = said.err.lines().last().unwrap();
+    assert!(!explained.contains('\u{1b}'), "{explained:?}");
+    pilot.stop();
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let pilot = Pilot::start("");
+    pilot
+        .sh("scalems submit --array 0-2000 --wait -- echo 'a line of some length, %{INDEX}' > all")
+        .well();
+    let said = pilot
+        .sh("{ scalems logs last; echo \"code $?\" >&2; } | head -n 1")
+        .well();
+    assert_eq!(said.text(), "a line of some length, 0");
+    assert!(
+        said.err.contains("code 0") && !said.err.contains("panicked"),
+        "{}",
+        said.err
+    );
+    pilot.stop();
+}

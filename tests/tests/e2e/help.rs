@@ -1,0 +1,111 @@
+//! Every `--help` has an example, and every example runs.
+
+use nix::sys::signal::Signal;
+use scalems_tests::pilot::{Home, Pilot, until_workers};
+
+/// The examples of a command and of those below it, as `(the command's words, the example's line)`.
+fn examples(home: &Home, words: &str, found: &mut Vec<(String, String)>) {
+    let help = home.sh(&format!("scalems {words} --help")).well().out;
+    let below = section(&help, "Commands:");
+    let lines = section(&help, "Example:")
+        .chain(section(&help, "Examples:"))
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    let below: Vec<_> = below
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(
+        !lines.is_empty() || !below.is_empty() || words == "version",
+        "`scalems {words} --help` has no example"
+    );
+    found.extend(lines.into_iter().map(|line| (words.to_owned(), line)));
+    for name in below {
+        examples(home, format!("{words} {name}").trim(), found);
+    }
+}
+
+/// The lines that are indented under a heading, up to the next one.
+fn section<'a>(help: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+    let mut lines = help
+        .lines()
+        .skip_while(move |line| line.trim_end() != heading)
+        .skip(1);
+    std::iter::from_fn(move || lines.next().filter(|line| line.starts_with("  ")))
+        // Further lines of a description are indented deeper than the name that they describe.
+        .filter(|line| !line.starts_with("   "))
+        .map(str::trim)
+}
+
+#[test]
+fn every_example_runs() {
+    let mut found = Vec::new();
+    examples(&Home::new(), "", &mut found);
+    found.sort();
+    found.dedup();
+    let lines: Vec<_> = found.iter().map(|(_, line)| line.as_str()).collect();
+    assert!(lines.len() >= 20, "{lines:?}");
+    for line in lines {
+        assert!(line.starts_with("scalems "), "{line}");
+        // They take longer, and have a test of their own.
+        if line.starts_with("scalems demo") || line.starts_with("scalems bench") {
+            continue;
+        }
+        run(line);
+    }
+}
+
+#[test]
+fn the_examples_of_demo_and_bench_run() {
+    let mut found = Vec::new();
+    examples(&Home::new(), "demo", &mut found);
+    examples(&Home::new(), "bench", &mut found);
+    assert!(found.len() >= 2, "{found:?}");
+    for (_, line) in found {
+        let home = Home::new();
+        assert!(!home.sh(&line).well().out.is_empty(), "{line}");
+        home.until_empty();
+    }
+}
+
+/// Runs an example as its reader would: with a pilot that has ended some tasks, unless it starts one.
+fn run(line: &str) {
+    if line.starts_with("scalems pilot start") && line.contains("--detach") {
+        let home = Home::new();
+        home.sh(line).well();
+        home.sh("scalems pilot stop").well();
+        home.until_empty();
+        return;
+    }
+    if line.starts_with("scalems pilot start") {
+        let mut home = Some(Home::new());
+        let mut agent = home.as_ref().unwrap().spawn(line);
+        agent.until_written("Ctrl-C");
+        agent.signal(Signal::SIGINT);
+        assert!(agent.status().success(), "{line}");
+        home.take().unwrap().until_empty();
+        return;
+    }
+    let mut pilot = Pilot::start("");
+    pilot
+        .sh("scalems submit --array 0-1 --wait -- echo before")
+        .well();
+    // Something is left that failed: an example lists such tasks.
+    pilot.sh("scalems submit --wait -- false").fails(1, &[]);
+    if line.starts_with("scalems worker start") {
+        let mut worker = pilot.home.spawn(line);
+        until_workers(&pilot.session(), |rows| {
+            rows.iter().filter(|row| row.state == "active").count() == 2
+        });
+        worker.signal(Signal::SIGINT);
+        assert!(worker.status().success(), "{line}");
+        return pilot.stop();
+    }
+    let said = pilot.sh(line);
+    // Waiting says by its code that one of them failed, as it should.
+    let expected = i32::from(line.starts_with("scalems wait "));
+    assert_eq!(said.code, expected, "{line}: {said:?}");
+    if line.starts_with("scalems pilot stop") {
+        pilot.expect_end();
+    }
+}

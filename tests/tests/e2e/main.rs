@@ -1,0 +1,16 @@
+//! The program as its users have it: real pilots, workers and tasks.
+#![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
+
+mod agent_death;
+mod breaking;
+mod cancel;
+mod dependencies;
+mod forms;
+mod help;
+mod library;
+mod pilots;
+mod policies;
+mod programs;
+mod progress;
+mod select;
+mod workers;
