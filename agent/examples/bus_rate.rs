@@ -12,12 +12,17 @@ use scalems_protocol::task::Template;
 use scalems_transport::{ConnectionFile, Context, Dealer};
 
 fn send(dealer: &mut Dealer, message: impl Into<ClientToAgent>, blobs: &[Bytes]) {
-    let ClientToAgent::Named(named) = message.into() else { unreachable!("only named messages here") };
+    let ClientToAgent::Named(named) = message.into() else {
+        unreachable!("only named messages here")
+    };
     dealer.send(&named.encode(), blobs).expect("send");
 }
 
 fn receive(dealer: &mut Dealer) -> AgentToClient {
-    let message = dealer.recv_until(Instant::now() + Duration::from_secs(10)).expect("receive").expect("in time");
+    let message = dealer
+        .recv_until(Instant::now() + Duration::from_secs(10))
+        .expect("receive")
+        .expect("in time");
     AgentToClient::decode(&message.header).expect("decode")
 }
 
@@ -40,15 +45,25 @@ fn main() {
     let context = Context::new().expect("context");
     let endpoint = file.requests.nearest(true).expect("address").clone();
     let mut dealer = Dealer::connect(&context, &endpoint, file.curve.as_ref()).expect("connect");
-    dealer.wait_connected(Instant::now() + Duration::from_secs(5)).expect("connected");
+    dealer
+        .wait_connected(Instant::now() + Duration::from_secs(5))
+        .expect("connected");
     send(&mut dealer, ClientHello::default(), &[]);
-    let AgentToClient::ClientWelcome(_) = receive(&mut dealer) else { panic!("no welcome") };
+    let AgentToClient::ClientWelcome(_) = receive(&mut dealer) else {
+        panic!("no welcome")
+    };
     let mut request = 0;
-    for (name, batch, total, window) in
-        [("latency", 1_u32, 5_000_u32, 1_u32), ("noop K=1024", 1_024, 4_096_000, 16_384), ("noop K=64", 64, 640_000, 16_384), ("array", 1_000_000, 4_000_000, 1_000_000)]
-    {
+    for (name, batch, total, window) in [
+        ("latency", 1_u32, 5_000_u32, 1_u32),
+        ("noop K=1024", 1_024, 4_096_000, 16_384),
+        ("noop K=64", 64, 640_000, 16_384),
+        ("array", 1_000_000, 4_000_000, 1_000_000),
+    ] {
         let array = batch > 1_024;
-        let task = Template { mode: "scalems.noop".into(), ..Template::default() };
+        let task = Template {
+            mode: "scalems.noop".into(),
+            ..Template::default()
+        };
         let data = Bytes::from(vec![7; 100 * batch.min(1_024) as usize]);
         let blobs = if array { vec![] } else { vec![data] };
         let (mut sent, mut got) = (0, 0);
@@ -58,17 +73,39 @@ fn main() {
         while got < total {
             while sent < total && sent - got + batch <= window {
                 request += 1;
-                let ends = if array || batch == 1 { vec![] } else { (1..=batch).map(|i| i * 100).collect() };
+                let ends = if array || batch == 1 {
+                    vec![]
+                } else {
+                    (1..=batch).map(|i| i * 100).collect()
+                };
                 let low_water = request.max(2_000) - 1_000;
-                let submit =
-                    Submit { request, low_water, count: batch, task: task.clone(), first: 0, step: 1, ends, streaming: true };
-                send(&mut dealer, scalems_protocol::client::NamedClientToAgent::from(submit), &blobs);
+                let submit = Submit {
+                    request,
+                    low_water,
+                    count: batch,
+                    task: task.clone(),
+                    first: 0,
+                    step: 1,
+                    ends,
+                    streaming: true,
+                };
+                send(
+                    &mut dealer,
+                    scalems_protocol::client::NamedClientToAgent::from(submit),
+                    &blobs,
+                );
                 sent += batch;
             }
             match receive(&mut dealer) {
                 AgentToClient::Results(results) => {
                     got += results.groups.iter().map(|group| group.run.count()).sum::<u32>();
-                    send(&mut dealer, Acknowledge { delivery: results.delivery }, &[]);
+                    send(
+                        &mut dealer,
+                        Acknowledge {
+                            delivery: results.delivery,
+                        },
+                        &[],
+                    );
                     if batch == 1 {
                         times.push(last.elapsed().as_micros());
                         last = Instant::now();
@@ -83,6 +120,10 @@ fn main() {
         println!("{name:14} {rate:12.0}/s  p50 {:?} us", times.get(times.len() / 2));
     }
     handle.stop(Duration::ZERO);
-    println!("{:?} {:?}", agent.join().expect("agent"), worker.join().expect("worker"));
+    println!(
+        "{:?} {:?}",
+        agent.join().expect("agent"),
+        worker.join().expect("worker")
+    );
     std::fs::remove_dir_all(&directory).expect("clean up");
 }

@@ -1,7 +1,7 @@
 //! How many programs a second the executor runs, beside what `posix_spawn` and `waitpid` alone reach.
 //!
 //! ```text
-//! cargo run --release -p scalems-agent --example spawn_rate [PROGRAMS] [ROUNDS]
+//! cargo run --release -p scalems-agent --example spawn_rate [PROGRAMS] [ROUNDS] [PART OF A NAME]
 //! ```
 //!
 //! The limit is two processes that each loop over `posix_spawn` and `waitpid` and do nothing else: no pipes, no
@@ -46,7 +46,11 @@ fn main() {
     let runs: Vec<Run<'_>> = vec![
         (
             "posix_spawn + waitpid, 2 processes",
-            Box::new(|| in_processes(programs)),
+            Box::new(|| in_processes(2, programs)),
+        ),
+        (
+            "posix_spawn + waitpid, 4 processes",
+            Box::new(|| in_processes(4, programs)),
         ),
         (
             "posix_spawn + waitpid, 2 threads",
@@ -73,6 +77,11 @@ fn main() {
             Box::new(|| executor(memory.clone(), programs, 4, free)),
         ),
     ];
+    let wanted = arguments.get(2).map_or("", String::as_str);
+    let runs: Vec<Run<'_>> = runs
+        .into_iter()
+        .filter(|(name, _)| name.contains(wanted))
+        .collect();
     let mut rates = vec![Vec::new(); runs.len()];
     for _ in 0..rounds {
         for ((_, run), rates) in runs.iter().zip(&mut rates) {
@@ -150,16 +159,16 @@ fn in_threads(programs: u64) -> Measured {
     })
 }
 
-fn in_processes(programs: u64) -> Measured {
+fn in_processes(count: u64, programs: u64) -> Measured {
     measure(programs, || {
         let this = std::env::current_exe().expect("this program has a path");
         let start = |_| {
             Command::new(&this)
-                .args([LOOP, &(programs / 2).to_string()])
+                .args([LOOP, &(programs / count).to_string()])
                 .spawn()
                 .expect("it starts again")
         };
-        let children: Vec<_> = (0..2).map(start).collect();
+        let children: Vec<_> = (0..count).map(start).collect();
         for mut child in children {
             assert!(child.wait().expect("it is our child").success());
         }

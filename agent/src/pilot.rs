@@ -65,7 +65,9 @@ impl PilotOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum PilotError {
     /// The name is not one.
-    #[error("{0:?} is no name for a pilot: use 1 to 64 letters, digits, '-', '_' and '.', not beginning with '.'")]
+    #[error(
+        "{0:?} is no name for a pilot: use 1 to 64 letters, digits, '-', '_' and '.', not beginning with '.'"
+    )]
     Name(String),
     /// The name is taken.
     #[error("pilot {name:?} runs already, in {}: choose another name, or `scalems pilot stop --pilot {name}`", directory.display())]
@@ -119,7 +121,10 @@ impl Pilot {
         let lock = lock(&directory, &options.name)?;
         let pilot = PilotId(random()?);
         let sockets_directory = options.ipc.then(|| sockets_directory(pilot)).transpose()?;
-        let tcp = options.tcp.as_ref().map(|(address, host)| TcpOptions { address: *address, host: host.clone() });
+        let tcp = options.tcp.as_ref().map(|(address, host)| TcpOptions {
+            address: *address,
+            host: host.clone(),
+        });
         let (sockets, doors) = Sockets::open(sockets_directory.as_ref(), tcp.as_ref())?;
         let core = Agent::new(Config {
             pilot_name: options.name.clone(),
@@ -157,7 +162,13 @@ impl Pilot {
         }
         let handle = bus.handle();
         let sockets = sockets_directory.map(|directory| directory.path().to_owned());
-        Ok(Self { bus: Some(bus), handle, directory, sockets, _lock: lock })
+        Ok(Self {
+            bus: Some(bus),
+            handle,
+            directory,
+            sockets,
+            _lock: lock,
+        })
     }
 
     /// What ends the pilot from another thread.
@@ -200,13 +211,21 @@ fn check_name(name: &str) -> Result<(), PilotError> {
 /// Takes the name: the lock goes with the process, however that ends.
 fn lock(directory: &PrivateDir, name: &str) -> Result<Flock<File>, PilotError> {
     let path = directory.path().join("lock");
-    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     let file = file.map_err(PilotError::system(format!("open {}", path.display())))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => {
-            PilotError::Taken { name: name.to_owned(), directory: directory.path().to_owned() }
-        }
-        errno => PilotError::System { doing: format!("lock {}", path.display()), source: errno.into() },
+        Errno::EWOULDBLOCK => PilotError::Taken {
+            name: name.to_owned(),
+            directory: directory.path().to_owned(),
+        },
+        errno => PilotError::System {
+            doing: format!("lock {}", path.display()),
+            source: errno.into(),
+        },
     })
 }
 
@@ -214,8 +233,12 @@ fn lock(directory: &PrivateDir, name: &str) -> Result<Flock<File>, PilotError> {
 /// path of a socket file is short.
 fn sockets_directory(pilot: PilotId) -> Result<PrivateDir, PilotError> {
     let user = nix::unistd::geteuid();
-    let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-    let base = base.unwrap_or_else(|| PathBuf::from("/tmp")).join(format!("scalems-{user}"));
+    let base = std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir());
+    let base = base
+        .unwrap_or_else(|| PathBuf::from("/tmp"))
+        .join(format!("scalems-{user}"));
     PrivateDir::ensure(&base)?;
     let id = pilot.to_string();
     Ok(PrivateDir::ensure(&base.join(&id[..16]))?)
@@ -223,7 +246,9 @@ fn sockets_directory(pilot: PilotId) -> Result<PrivateDir, PilotError> {
 
 fn random<const N: usize>() -> Result<[u8; N], PilotError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| PilotError::System { doing: "get random numbers".into(), source: io::Error::other(error) })?;
+    getrandom::fill(&mut bytes).map_err(|error| PilotError::System {
+        doing: "get random numbers".into(),
+        source: io::Error::other(error),
+    })?;
     Ok(bytes)
 }

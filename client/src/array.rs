@@ -13,11 +13,11 @@ use scalems_protocol::state::Strength;
 use scalems_protocol::{Ending, TaskId};
 
 use crate::batch::Listener;
+use crate::calls::cancel_tasks;
 use crate::error::ClientError;
 use crate::machine::{Done, Group, PackKey};
 use crate::pending::Pending;
 use crate::result::TaskResult;
-use crate::session::cancel_tasks;
 use crate::shared::{Shared, lock, run_callback};
 
 /// How many tasks of an array ended how.

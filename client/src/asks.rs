@@ -10,11 +10,12 @@ use scalems_protocol::group::ResultGroup;
 use scalems_protocol::select::Selector;
 use scalems_protocol::{Code, TaskId, WireError};
 
+use crate::calls::pending;
 use crate::error::ClientError;
 use crate::machine::{Answered, Call, Group};
 use crate::pending::Pending;
 use crate::result::TaskResult;
-use crate::session::{Session, pending};
+use crate::session::Session;
 
 /// How much longer than the wait itself its answer may be on its way.
 const WAIT_SLACK: Duration = Duration::from_secs(10);

@@ -121,7 +121,7 @@ impl Batch {
                 }
             }
             Done::Failed(fault) => {
-                (lo..hi).for_each(|place| self.set(place, Done::Failed(Arc::clone(fault))))
+                (lo..hi).for_each(|place| self.set(place, Done::Failed(Arc::clone(fault))));
             }
         }
         // After the results are there: whoever asks to be told looks again with the lock held.

@@ -12,11 +12,11 @@ use scalems_protocol::client::CancelDone;
 use scalems_protocol::state::Strength;
 
 use crate::batch::{Batch, Listener};
+use crate::calls::cancel_tasks;
 use crate::error::ClientError;
 use crate::machine::{Done, PackKey, TaskFault};
 use crate::pending::Pending;
 use crate::result::TaskResult;
-use crate::session::cancel_tasks;
 use crate::shared::{Shared, run_callback};
 
 /// A task that was submitted. Clones are handles of the same task; dropping all of them takes nothing back.

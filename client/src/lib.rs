@@ -36,6 +36,7 @@
 mod array;
 mod asks;
 mod batch;
+mod calls;
 mod carrier;
 mod driver;
 mod error;
@@ -53,6 +54,7 @@ mod task;
 
 pub use array::{ArrayCounts, ArrayHandle};
 pub use asks::{HeldResult, ResultsPage};
+pub use calls::HeldSubmission;
 pub use carrier::{Carried, Carrier};
 pub use error::ClientError;
 pub use events::{Events, Listening};
@@ -63,5 +65,5 @@ pub use pending::Pending;
 pub use result::{TaskResult, UnclaimedResults};
 /// The types of the wire that the library hands through: selectors, rows, strengths, errors.
 pub use scalems_protocol as protocol;
-pub use session::{HeldSubmission, Session};
+pub use session::Session;
 pub use task::{Indices, Task};

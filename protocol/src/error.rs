@@ -145,7 +145,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with `code`, saying `message`.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -174,11 +177,21 @@ pub struct TaskError {
 impl TaskError {
     /// An error that another attempt would meet again.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), class: None, trace: None, rank: None, retryable: false }
+        Self {
+            code,
+            message: message.into(),
+            class: None,
+            trace: None,
+            rank: None,
+            retryable: false,
+        }
     }
 
     /// An error that another attempt may not meet.
     pub fn retryable(code: Code, message: impl Into<String>) -> Self {
-        Self { retryable: true, ..Self::new(code, message) }
+        Self {
+            retryable: true,
+            ..Self::new(code, message)
+        }
     }
 }

@@ -129,10 +129,22 @@ mod tests {
 
     #[test]
     fn topics_are_a_closed_list() {
-        for topic in [Topic::Summary, Topic::Submission(7), Topic::Workers, Topic::Alarms] {
+        for topic in [
+            Topic::Summary,
+            Topic::Submission(7),
+            Topic::Workers,
+            Topic::Alarms,
+        ] {
             assert_eq!(Topic::from_name(&topic.name()), Some(topic));
         }
-        for bad in ["", "sum", "submission/", "submission/07", "submission/x", "submission/1/2"] {
+        for bad in [
+            "",
+            "sum",
+            "submission/",
+            "submission/07",
+            "submission/x",
+            "submission/1/2",
+        ] {
             assert_eq!(Topic::from_name(bad), None, "{bad}");
         }
     }

@@ -80,7 +80,8 @@ pub(crate) fn encode<T: Serialize>(name: &str, body: &T) -> Vec<u8> {
     let last = header.pop().expect("the prefix is not empty");
     let at = header.len();
     let mut serializer = rmp_serde::Serializer::new(&mut header).with_struct_map();
-    body.serialize(&mut serializer).expect("our own structs serialize into memory");
+    body.serialize(&mut serializer)
+        .expect("our own structs serialize into memory");
     let marker = header[at];
     assert!((0x80..=0x8d).contains(&marker), "a message has at most 13 fields");
     header[at] = last;
@@ -100,7 +101,9 @@ pub(crate) fn open(header: &[u8]) -> Result<(Scanned<'_>, &str), WireError> {
     }
     let name = match scanned.place("type") {
         None => "",
-        Some(_) => scanned.text("type").ok_or(WireError::Malformed("type is not a string"))?,
+        Some(_) => scanned
+            .text("type")
+            .ok_or(WireError::Malformed("type is not a string"))?,
     };
     if let Some(must) = scanned.value("must") {
         let Names(names) = rmp_serde::from_slice(must)
@@ -119,16 +122,25 @@ struct Names(#[serde(deserialize_with = "bounded::list::<_, _, { limits::MUST }>
 
 /// Decodes the fields of a scanned header.
 pub(crate) fn fields<T: DeserializeOwned>(name: &'static str, header: &[u8]) -> Result<T, WireError> {
-    rmp_serde::from_slice(header).map_err(|error| WireError::Field { name, problem: error.to_string() })
+    rmp_serde::from_slice(header).map_err(|error| WireError::Field {
+        name,
+        problem: error.to_string(),
+    })
 }
 
 /// Checks the sizes of the blobs that came with a header.
 pub fn check_blobs(blobs: &[crate::Bytes]) -> Result<(), WireError> {
     if blobs.len() > limits::BLOBS {
-        return Err(WireError::TooLarge { what: "data frames", limit: limits::BLOBS });
+        return Err(WireError::TooLarge {
+            what: "data frames",
+            limit: limits::BLOBS,
+        });
     }
     if blobs.iter().any(|blob| blob.len() > limits::BLOB_BYTES) {
-        return Err(WireError::TooLarge { what: "bytes in a data frame", limit: limits::BLOB_BYTES });
+        return Err(WireError::TooLarge {
+            what: "bytes in a data frame",
+            limit: limits::BLOB_BYTES,
+        });
     }
     Ok(())
 }

@@ -68,7 +68,10 @@ pub struct Data {
 impl Data {
     /// The same data for every task.
     pub fn shared(bytes: Bytes) -> Self {
-        Self { bytes, ends: Vec::new() }
+        Self {
+            bytes,
+            ends: Vec::new(),
+        }
     }
 
     /// The data of the task that is `at` places into the run.
@@ -104,7 +107,9 @@ fn check_ends(ends: &[u32], count: usize, length: usize) -> Result<(), WireError
         return Ok(());
     }
     if ends.len() != count || count > limits::BATCH_TASKS {
-        return Err(WireError::Malformed("a column has one entry for each task, at most 1,024"));
+        return Err(WireError::Malformed(
+            "a column has one entry for each task, at most 1,024",
+        ));
     }
     if !ends.is_sorted() || ends.last().is_some_and(|end| *end as usize != length) {
         return Err(WireError::Malformed("ends do not rise to the length of the data"));
@@ -121,12 +126,17 @@ impl Place {
             }
             return Ok(Data::default());
         };
-        let blob = blobs.get(blob as usize).ok_or(WireError::Malformed("no such data frame"))?;
+        let blob = blobs
+            .get(blob as usize)
+            .ok_or(WireError::Malformed("no such data frame"))?;
         let (start, length) = (self.at as usize, self.length as usize);
         let end = start.checked_add(length).filter(|end| *end <= blob.len());
         let end = end.ok_or(WireError::Malformed("a run's data ends outside its frame"))?;
         check_ends(&self.ends, count as usize, length)?;
-        Ok(Data { bytes: blob.slice(start..end), ends: self.ends })
+        Ok(Data {
+            bytes: blob.slice(start..end),
+            ends: self.ends,
+        })
     }
 }
 
@@ -158,7 +168,12 @@ impl Gather {
             self.shared.extend_from_slice(&data.bytes);
             (Self::SHARED, at)
         };
-        Place { blob: Some(blob), at, length: length as u32, ends: data.ends.clone() }
+        Place {
+            blob: Some(blob),
+            at,
+            length: length as u32,
+            ends: data.ends.clone(),
+        }
     }
 
     /// How many bytes of data were added.

@@ -21,11 +21,16 @@ pub fn lease_term(incarnation: u64, submission: u64, attempt: u32, state: TaskSt
 /// The sum of the terms of the leases `lo..hi` of one submission, attempt and state.
 pub fn lease_sum(incarnation: u64, submission: u64, attempt: u32, state: TaskState, lo: u32, hi: u32) -> u64 {
     let prefix = prefix(incarnation, submission, attempt, state);
-    (lo..hi).fold(0, |sum: u64, offset| sum.wrapping_add(fold(prefix, u64::from(offset))))
+    (lo..hi).fold(0, |sum: u64, offset| {
+        sum.wrapping_add(fold(prefix, u64::from(offset)))
+    })
 }
 
 fn prefix(incarnation: u64, submission: u64, attempt: u32, state: TaskState) -> u64 {
-    fold(fold(fold(fold(0, incarnation), submission), u64::from(attempt)), state.hash_number())
+    fold(
+        fold(fold(fold(0, incarnation), submission), u64::from(attempt)),
+        state.hash_number(),
+    )
 }
 
 #[cfg(test)]
@@ -35,7 +40,9 @@ mod tests {
     #[test]
     fn a_sum_is_the_sum_of_its_terms_and_states_differ() {
         let sum = lease_sum(1, 2, 3, TaskState::Leased, 4, 7);
-        let terms = (4..7).fold(0_u64, |sum, at| sum.wrapping_add(lease_term(1, 2, 3, TaskState::Leased, at)));
+        let terms = (4..7).fold(0_u64, |sum, at| {
+            sum.wrapping_add(lease_term(1, 2, 3, TaskState::Leased, at))
+        });
         assert_eq!(sum, terms);
         assert_ne!(sum, lease_sum(1, 2, 3, TaskState::Running, 4, 7));
         assert_eq!(lease_sum(1, 2, 3, TaskState::Leased, 4, 4), 0);

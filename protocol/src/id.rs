@@ -26,7 +26,12 @@ impl TryFrom<serde_bytes::ByteBuf> for PilotId {
     type Error = &'static str;
 
     fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, Self::Error> {
-        Ok(Self(bytes.into_vec().try_into().map_err(|_| "a pilot id has 16 bytes")?))
+        Ok(Self(
+            bytes
+                .into_vec()
+                .try_into()
+                .map_err(|_| "a pilot id has 16 bytes")?,
+        ))
     }
 }
 

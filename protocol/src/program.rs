@@ -29,7 +29,10 @@ pub struct Program {
     #[serde(deserialize_with = "bounded::list::<_, _, { limits::WORDS }>")]
     pub argv: Vec<String>,
     /// Variables to set over those that the worker passes on.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "bounded::map::<_, _, _, { limits::NAMES }>")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "bounded::map::<_, _, _, { limits::NAMES }>"
+    )]
     pub env: BTreeMap<String, String>,
     /// The directory to run in; none: a directory of the attempt's own.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,7 +21,10 @@ pub struct Scanned<'a> {
 impl<'a> Scanned<'a> {
     /// The place of the value of `key`.
     pub fn place(&self, key: &str) -> Option<Range<usize>> {
-        self.entries.iter().find(|(name, _)| *name == key).map(|(_, place)| place.clone())
+        self.entries
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, place)| place.clone())
     }
 
     /// The encoded value of `key`.
@@ -31,7 +34,9 @@ impl<'a> Scanned<'a> {
 
     /// The value of `key` when it is a string.
     pub fn text(&self, key: &str) -> Option<&'a str> {
-        rmp::decode::read_str_from_slice(self.value(key)?).ok().map(|(text, _)| text)
+        rmp::decode::read_str_from_slice(self.value(key)?)
+            .ok()
+            .map(|(text, _)| text)
     }
 
     /// The value of `key` when it is an unsigned integer.
@@ -48,14 +53,26 @@ impl<'a> Scanned<'a> {
 /// Checks `header` against the limits: one map with distinct string keys, no extension types, no trailing bytes.
 pub fn scan(header: &[u8]) -> Result<Scanned<'_>, WireError> {
     if header.len() > limits::HEADER_BYTES {
-        return Err(WireError::TooLarge { what: "header bytes", limit: limits::HEADER_BYTES });
+        return Err(WireError::TooLarge {
+            what: "header bytes",
+            limit: limits::HEADER_BYTES,
+        });
     }
-    let mut walk = Walk { bytes: header, at: 0, elements: 0 };
-    let Item::Map(count) = walk.item()? else { return Err(WireError::Malformed("the header is not a map")) };
+    let mut walk = Walk {
+        bytes: header,
+        at: 0,
+        elements: 0,
+    };
+    let Item::Map(count) = walk.item()? else {
+        return Err(WireError::Malformed("the header is not a map"));
+    };
     let mut entries: Vec<(&str, Range<usize>)> = Vec::with_capacity((count as usize).min(TOP_KEYS));
     for _ in 0..count {
         if entries.len() == TOP_KEYS {
-            return Err(WireError::TooLarge { what: "top-level keys", limit: TOP_KEYS });
+            return Err(WireError::TooLarge {
+                what: "top-level keys",
+                limit: TOP_KEYS,
+            });
         }
         let key = walk.key()?;
         if entries.iter().any(|(name, _)| *name == key) {
@@ -73,9 +90,17 @@ pub fn scan(header: &[u8]) -> Result<Scanned<'_>, WireError> {
 
 /// Checks that `bytes` are exactly one msgpack value within the limits.
 pub fn scan_value(bytes: &[u8]) -> Result<(), WireError> {
-    let mut walk = Walk { bytes, at: 0, elements: 0 };
+    let mut walk = Walk {
+        bytes,
+        at: 0,
+        elements: 0,
+    };
     walk.value()?;
-    if walk.at == bytes.len() { Ok(()) } else { Err(WireError::Malformed("bytes after the value")) }
+    if walk.at == bytes.len() {
+        Ok(())
+    } else {
+        Err(WireError::Malformed("bytes after the value"))
+    }
 }
 
 enum Item {
@@ -94,10 +119,12 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn key(&mut self) -> Result<&'a str, WireError> {
         match self.item()? {
-            Item::Text(place) if place.len() <= limits::KEY_BYTES => {
-                std::str::from_utf8(&self.bytes[place]).map_err(|_| WireError::Malformed("a key is not UTF-8"))
-            }
-            Item::Text(_) => Err(WireError::TooLarge { what: "bytes of a key", limit: limits::KEY_BYTES }),
+            Item::Text(place) if place.len() <= limits::KEY_BYTES => std::str::from_utf8(&self.bytes[place])
+                .map_err(|_| WireError::Malformed("a key is not UTF-8")),
+            Item::Text(_) => Err(WireError::TooLarge {
+                what: "bytes of a key",
+                limit: limits::KEY_BYTES,
+            }),
             _ => Err(WireError::Malformed("a key is not a string")),
         }
     }
@@ -115,7 +142,10 @@ impl<'a> Walk<'a> {
             };
             if let Some(container) = opened {
                 let Some(slot) = open.get_mut(depth) else {
-                    return Err(WireError::TooLarge { what: "levels of nesting", limit: limits::DEPTH });
+                    return Err(WireError::TooLarge {
+                        what: "levels of nesting",
+                        limit: limits::DEPTH,
+                    });
                 };
                 *slot = container;
                 depth += 1;
@@ -123,7 +153,9 @@ impl<'a> Walk<'a> {
             while depth > 0 && open[depth - 1].0 == 0 {
                 depth -= 1;
             }
-            let Some((left, map)) = depth.checked_sub(1).map(|top| &mut open[top]) else { return Ok(()) };
+            let Some((left, map)) = depth.checked_sub(1).map(|top| &mut open[top]) else {
+                return Ok(());
+            };
             *left -= 1;
             if *map && *left % 2 == 1 {
                 // A key comes here; the value that follows is the next turn's.
@@ -136,7 +168,10 @@ impl<'a> Walk<'a> {
     fn item(&mut self) -> Result<Item, WireError> {
         self.elements += 1;
         if self.elements > limits::ELEMENTS {
-            return Err(WireError::TooLarge { what: "values in a header", limit: limits::ELEMENTS });
+            return Err(WireError::TooLarge {
+                what: "values in a header",
+                limit: limits::ELEMENTS,
+            });
         }
         let marker = *self.take(1)?.first().expect("one byte was taken");
         Ok(match marker {
@@ -179,7 +214,10 @@ impl<'a> Walk<'a> {
     }
 
     fn length(&mut self, width: usize) -> Result<usize, WireError> {
-        Ok(self.take(width)?.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+        Ok(self
+            .take(width)?
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
@@ -208,19 +246,48 @@ mod tests {
     #[test]
     fn bombs_are_refused_without_memory() {
         let deep: Vec<u8> = [&b"\x81\xa1a"[..], &vec![0x91; 100_000]].concat();
-        assert!(matches!(scan(&deep), Err(WireError::TooLarge { what: "levels of nesting", .. })));
-        assert!(matches!(scan(b"\xdf\xff\xff\xff\xff"), Err(WireError::Malformed(_))));
-        assert!(matches!(scan(b"\x81\xa1a\xdd\xff\xff\xff\xff"), Err(WireError::Malformed(_))));
-        assert!(matches!(scan(b"\x81\xa1a\xdb\xff\xff\xff\xff"), Err(WireError::Malformed(_))));
+        assert!(matches!(
+            scan(&deep),
+            Err(WireError::TooLarge {
+                what: "levels of nesting",
+                ..
+            })
+        ));
+        assert!(matches!(
+            scan(b"\xdf\xff\xff\xff\xff"),
+            Err(WireError::Malformed(_))
+        ));
+        assert!(matches!(
+            scan(b"\x81\xa1a\xdd\xff\xff\xff\xff"),
+            Err(WireError::Malformed(_))
+        ));
+        assert!(matches!(
+            scan(b"\x81\xa1a\xdb\xff\xff\xff\xff"),
+            Err(WireError::Malformed(_))
+        ));
         let wide: Vec<u8> = [&b"\x81\xa1a\xdd\x00\x0f\x00\x00"[..], &vec![0; 0xf_0000]].concat();
-        assert!(matches!(scan(&wide), Err(WireError::TooLarge { what: "values in a header", .. })));
+        assert!(matches!(
+            scan(&wide),
+            Err(WireError::TooLarge {
+                what: "values in a header",
+                ..
+            })
+        ));
     }
 
     #[test]
     fn what_is_not_one_plain_map_is_refused() {
         for bad in [
-            &b""[..], b"\x01", b"\x80\x00", b"\x81\x01\x02", b"\x82\xa1a\x01\xa1a\x02", b"\x81\xa1a\xc1",
-            b"\x81\xa1a\xd4\x00\x00", b"\x81\xa1a", b"\x81\xa1\xff\x00", b"\x81\xa1a\x81\x01\x01",
+            &b""[..],
+            b"\x01",
+            b"\x80\x00",
+            b"\x81\x01\x02",
+            b"\x82\xa1a\x01\xa1a\x02",
+            b"\x81\xa1a\xc1",
+            b"\x81\xa1a\xd4\x00\x00",
+            b"\x81\xa1a",
+            b"\x81\xa1\xff\x00",
+            b"\x81\xa1a\x81\x01\x01",
         ] {
             assert!(scan(bad).is_err(), "{bad:?}");
         }

@@ -20,7 +20,10 @@ pub struct Selector {
     #[serde(skip_serializing_if = "is_default")]
     pub last: bool,
     /// Submissions, or some of their tasks.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, { limits::BATCH_TASKS }>")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, { limits::BATCH_TASKS }>"
+    )]
     pub picks: Vec<Pick>,
     /// Submissions with this label.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,24 +53,47 @@ pub struct Pick {
 impl Selector {
     /// One whole submission.
     pub fn submission(number: u64) -> Self {
-        let pick = Pick { first: number, last: number, step: 1, indices: None };
-        Self { picks: vec![pick], ..Self::default() }
+        let pick = Pick {
+            first: number,
+            last: number,
+            step: 1,
+            indices: None,
+        };
+        Self {
+            picks: vec![pick],
+            ..Self::default()
+        }
     }
 
     /// One task.
     pub fn task(submission: u64, index: u32) -> Self {
-        let pick = Pick { first: submission, last: submission, step: 1, indices: Some((index, index, 1)) };
-        Self { picks: vec![pick], ..Self::default() }
+        let pick = Pick {
+            first: submission,
+            last: submission,
+            step: 1,
+            indices: Some((index, index, 1)),
+        };
+        Self {
+            picks: vec![pick],
+            ..Self::default()
+        }
     }
 
     /// Every task that the pilot knows.
     pub fn all() -> Self {
-        Self { all: true, ..Self::default() }
+        Self {
+            all: true,
+            ..Self::default()
+        }
     }
 
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        !self.all && !self.last && self.picks.is_empty() && self.label.is_none() && self.name.is_none()
+        !self.all
+            && !self.last
+            && self.picks.is_empty()
+            && self.label.is_none()
+            && self.name.is_none()
             && self.state.is_none()
     }
 }
@@ -83,9 +109,13 @@ impl Pick {
 pub fn name_matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
     let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
     for part in middle {
         let Some(at) = rest.find(part) else { return false };
         rest = &rest[at + part.len()..];
@@ -121,7 +151,10 @@ impl FromStr for Selector {
                 selector.label = Some((key.to_owned(), value.to_owned()));
             } else if let Some(state) = part.strip_prefix("state:") {
                 let Some(state) = TaskState::from_name(state) else {
-                    return wrong(part, "states are waiting, ready, leased, running, done, failed, canceled");
+                    return wrong(
+                        part,
+                        "states are waiting, ready, leased, running, done, failed, canceled",
+                    );
                 };
                 selector.state = Some(state);
             } else if let Some(pick) = read_pick(part) {
@@ -144,22 +177,39 @@ fn read_pick(part: &str) -> Option<Pick> {
     if let Some((submission, indices)) = part.split_once('.') {
         let number = number(submission)?;
         let (first, last, step) = read_range(indices)?;
-        let indices = Some((first.try_into().ok()?, last.try_into().ok()?, step.try_into().ok()?));
-        return Some(Pick { first: number, last: number, step: 1, indices });
+        let indices = Some((
+            first.try_into().ok()?,
+            last.try_into().ok()?,
+            step.try_into().ok()?,
+        ));
+        return Some(Pick {
+            first: number,
+            last: number,
+            step: 1,
+            indices,
+        });
     }
     let (first, last, step) = read_range(part)?;
-    Some(Pick { first, last, step, indices: None })
+    Some(Pick {
+        first,
+        last,
+        step,
+        indices: None,
+    })
 }
 
 /// Reads `A`, `A-B` or `A-B:STEP`.
 pub fn read_range(text: &str) -> Option<(u64, u64, u64)> {
-    let (range, step) = text.split_once(':').map_or((text, Some(1)), |(range, step)| (range, number(step)));
+    let (range, step) = text
+        .split_once(':')
+        .map_or((text, Some(1)), |(range, step)| (range, number(step)));
     let (first, last) = match range.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
         None if text.contains(':') => return None,
         None => (number(range)?, number(range)?),
     };
-    step.filter(|step| *step > 0 && first <= last).map(|step| (first, last, step))
+    step.filter(|step| *step > 0 && first <= last)
+        .map(|step| (first, last, step))
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -191,19 +241,58 @@ mod tests {
     #[test]
     fn selectors_read_as_the_design_writes_them() {
         let picks = |text: &str| text.parse::<Selector>().unwrap().picks;
-        assert_eq!(picks("5"), [Pick { first: 5, last: 5, step: 1, indices: None }]);
-        assert_eq!(picks("5.7"), [Pick { first: 5, last: 5, step: 1, indices: Some((7, 7, 1)) }]);
-        assert_eq!(picks("2-10:2"), [Pick { first: 2, last: 10, step: 2, indices: None }]);
+        assert_eq!(
+            picks("5"),
+            [Pick {
+                first: 5,
+                last: 5,
+                step: 1,
+                indices: None
+            }]
+        );
+        assert_eq!(
+            picks("5.7"),
+            [Pick {
+                first: 5,
+                last: 5,
+                step: 1,
+                indices: Some((7, 7, 1))
+            }]
+        );
+        assert_eq!(
+            picks("2-10:2"),
+            [Pick {
+                first: 2,
+                last: 10,
+                step: 2,
+                indices: None
+            }]
+        );
         assert_eq!(picks("1,3,5-8").len(), 3);
         assert!("all".parse::<Selector>().unwrap().all);
-        assert_eq!("state:failed".parse::<Selector>().unwrap().state, Some(TaskState::Failed));
+        assert_eq!(
+            "state:failed".parse::<Selector>().unwrap().state,
+            Some(TaskState::Failed)
+        );
         let label = "label:a=b".parse::<Selector>().unwrap().label;
         assert_eq!(label, Some(("a".into(), "b".into())));
     }
 
     #[test]
     fn wrong_selectors_say_what_is_wrong() {
-        for bad in ["", " ", "x", "5-1", "1:2", "5-9:0", "-1", "5.", "state:odd", "label:x", "99999999999999999999"] {
+        for bad in [
+            "",
+            " ",
+            "x",
+            "5-1",
+            "1:2",
+            "5-9:0",
+            "-1",
+            "5.",
+            "state:odd",
+            "label:x",
+            "99999999999999999999",
+        ] {
             let error = bad.parse::<Selector>().unwrap_err();
             assert_eq!(error.code, Code::WrongSelector, "{bad}");
             assert!(error.message.contains("examples"), "{error}");

@@ -24,8 +24,15 @@ pub enum TaskState {
 
 impl TaskState {
     /// Every state, in the order of the specification.
-    pub const ALL: [Self; 7] =
-        [Self::Waiting, Self::Ready, Self::Leased, Self::Running, Self::Done, Self::Failed, Self::Canceled];
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Ready,
+        Self::Leased,
+        Self::Running,
+        Self::Done,
+        Self::Failed,
+        Self::Canceled,
+    ];
 
     /// The state's name on the wire and in what people read.
     pub const fn name(self) -> &'static str {

@@ -20,7 +20,10 @@ pub struct Template {
     #[serde(skip_serializing_if = "is_default")]
     pub policy: Policy,
     /// What has to end before.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, { limits::AFTER }>")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, { limits::AFTER }>"
+    )]
     pub after: Vec<After>,
     /// The client's own name for the submission, unique in its session.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +32,10 @@ pub struct Template {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Labels for people and selectors.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "bounded::map::<_, _, _, { limits::LABELS }>")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "bounded::map::<_, _, _, { limits::LABELS }>"
+    )]
     pub labels: BTreeMap<String, String>,
     /// Free matter of the submitter: one msgpack value, kept and given back as it is.
     #[serde(skip_serializing_if = "is_default", with = "serde_bytes")]
@@ -51,20 +57,32 @@ pub struct Needs {
     #[serde(skip_serializing_if = "is_default")]
     pub mem_per_rank: u64,
     /// Amounts of named resources of the whole task.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "bounded::map::<_, _, _, { limits::RESOURCE_KINDS }>")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "bounded::map::<_, _, _, { limits::RESOURCE_KINDS }>"
+    )]
     pub named: BTreeMap<String, u64>,
 }
 
 impl Default for Needs {
     fn default() -> Self {
-        Self { ranks: 1, cores_per_rank: 1, gpus_per_rank: 0, mem_per_rank: 0, named: BTreeMap::new() }
+        Self {
+            ranks: 1,
+            cores_per_rank: 1,
+            gpus_per_rank: 0,
+            mem_per_rank: 0,
+            named: BTreeMap::new(),
+        }
     }
 }
 
 impl Needs {
     /// `cores` cores for one process.
     pub fn cores(cores: u32) -> Self {
-        Self { cores_per_rank: cores, ..Self::default() }
+        Self {
+            cores_per_rank: cores,
+            ..Self::default()
+        }
     }
 
     /// The whole task's amounts by kind, zero amounts left out.
@@ -165,7 +183,10 @@ impl Template {
     /// Checks what can be checked without knowing the pilot.
     pub fn check(&self) -> Result<(), Refusal> {
         let too_large = |what: &str, limit: usize| {
-            Err(Refusal::new(Code::TooLarge, format!("{what} may have at most {limit} bytes")))
+            Err(Refusal::new(
+                Code::TooLarge,
+                format!("{what} may have at most {limit} bytes"),
+            ))
         };
         if self.mode.is_empty() {
             return Err(Refusal::new(Code::InvalidValue, "the envelope names no mode"));
@@ -179,16 +200,26 @@ impl Template {
             }
         }
         if self.labels.len() > limits::LABELS {
-            return Err(Refusal::new(Code::TooLarge, format!("at most {} labels", limits::LABELS)));
+            return Err(Refusal::new(
+                Code::TooLarge,
+                format!("at most {} labels", limits::LABELS),
+            ));
         }
-        if self.labels.iter().any(|(key, value)| key.len().max(value.len()) > limits::NAME_BYTES) {
+        if self
+            .labels
+            .iter()
+            .any(|(key, value)| key.len().max(value.len()) > limits::NAME_BYTES)
+        {
             return too_large("a label", limits::NAME_BYTES);
         }
         if self.meta.len() > limits::META_BYTES {
             return too_large("meta", limits::META_BYTES);
         }
         if self.after.len() > limits::AFTER {
-            return Err(Refusal::new(Code::TooLarge, format!("at most {} dependencies", limits::AFTER)));
+            return Err(Refusal::new(
+                Code::TooLarge,
+                format!("at most {} dependencies", limits::AFTER),
+            ));
         }
         for after in &self.after {
             if after.submission.is_some() == after.request.is_some() {
@@ -212,15 +243,27 @@ impl Needs {
         }
         let over = u64::from(self.ranks) * u64::from(self.cores_per_rank.max(self.gpus_per_rank));
         if over > u64::from(u32::MAX) || self.mem_per_rank > 1 << 40 {
-            return Err(Refusal::new(Code::InvalidValue, "the amounts in needs are beyond any machine"));
+            return Err(Refusal::new(
+                Code::InvalidValue,
+                "the amounts in needs are beyond any machine",
+            ));
         }
         if self.named.len() > limits::RESOURCE_KINDS
-            || self.named.keys().any(|kind| kind.is_empty() || kind.len() > limits::KEY_BYTES)
+            || self
+                .named
+                .keys()
+                .any(|kind| kind.is_empty() || kind.len() > limits::KEY_BYTES)
         {
-            let message = format!("at most {} named resources with short names", limits::RESOURCE_KINDS);
+            let message = format!(
+                "at most {} named resources with short names",
+                limits::RESOURCE_KINDS
+            );
             return Err(Refusal::new(Code::TooLarge, message));
         }
-        if let Some(kind) = [CORES, GPUS, MEMORY].into_iter().find(|kind| self.named.contains_key(*kind)) {
+        if let Some(kind) = [CORES, GPUS, MEMORY]
+            .into_iter()
+            .find(|kind| self.named.contains_key(*kind))
+        {
             let message = format!("needs.named may not have {kind:?}: it has fields of its own");
             return Err(Refusal::new(Code::InvalidValue, message));
         }
@@ -231,13 +274,22 @@ impl Needs {
 impl Policy {
     fn check(&self) -> Result<(), Refusal> {
         const YEAR_MS: u64 = 366 * 86_400_000;
-        let longest =
-            self.backoff_ms.max(self.time_limit_ms).max(self.deadline_ms).max(self.grace_ms);
+        let longest = self
+            .backoff_ms
+            .max(self.time_limit_ms)
+            .max(self.deadline_ms)
+            .max(self.grace_ms);
         if longest > YEAR_MS {
-            return Err(Refusal::new(Code::InvalidValue, "a time in policy is longer than a year"));
+            return Err(Refusal::new(
+                Code::InvalidValue,
+                "a time in policy is longer than a year",
+            ));
         }
         if self.crash_limit == 0 {
-            return Err(Refusal::new(Code::InvalidValue, "policy.crash_limit is at least 1"));
+            return Err(Refusal::new(
+                Code::InvalidValue,
+                "policy.crash_limit is at least 1",
+            ));
         }
         Ok(())
     }

@@ -14,7 +14,10 @@ impl Token {
     /// byte and the peer's number as 8 little-endian bytes.
     pub fn derive(secret: &[u8; 32], role: Role, peer: u64) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(secret);
-        hasher.update(role.name().as_bytes()).update(&[0]).update(&peer.to_le_bytes());
+        hasher
+            .update(role.name().as_bytes())
+            .update(&[0])
+            .update(&peer.to_le_bytes());
         Self(*hasher.finalize().as_bytes())
     }
 
@@ -40,6 +43,8 @@ impl TryFrom<serde_bytes::ByteBuf> for Token {
     type Error = &'static str;
 
     fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, Self::Error> {
-        Ok(Self(bytes.into_vec().try_into().map_err(|_| "a token has 32 bytes")?))
+        Ok(Self(
+            bytes.into_vec().try_into().map_err(|_| "a token has 32 bytes")?,
+        ))
     }
 }

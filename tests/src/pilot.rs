@@ -57,12 +57,7 @@ impl Pilot {
     pub fn start_alone(options: &str) -> Self {
         let home = Home::new();
         let agent = home.spawn(&format!("scalems --output jsonl pilot start {options}"));
-        let line = agent
-            .until_written("\n")
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let line = agent.until_written("}\n");
         let said: serde_json::Value =
             serde_json::from_str(&line).expect("a pilot says in JSON that it serves");
         let name = said["pilot"].as_str().expect("it says its name").to_owned();

@@ -14,7 +14,10 @@ const BUDGET: Duration = Duration::from_secs(40);
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+    )
 }
 
 /// Fails with all that is needed to see it again.
@@ -22,7 +25,10 @@ fn report(plan: &Plan, outcome: &Outcome) -> ! {
     let again = sim::run(plan);
     let (smallest, smallest_outcome) = sim::minimise(plan);
     if setting("SCALEMS_SIM_LOG").is_some() {
-        sim::run(&Plan { log: true, ..smallest.clone() });
+        sim::run(&Plan {
+            log: true,
+            ..smallest.clone()
+        });
     }
     panic!(
         "{plan}\n  {:#?}\n  replays exactly: {}\nsmallest that fails: {smallest}\n  {:#?}\n\
@@ -74,7 +80,10 @@ fn the_contract_holds_under_every_seed() {
         }
     });
     let (seeds, tasks, incidents, messages) = *totals.lock().unwrap();
-    println!("{seeds} seeds, {tasks} tasks, {incidents} incidents, {messages} messages in {:?}", begin.elapsed());
+    println!(
+        "{seeds} seeds, {tasks} tasks, {incidents} incidents, {messages} messages in {:?}",
+        begin.elapsed()
+    );
     if let Some((plan, outcome)) = failed.into_inner().unwrap() {
         report(&plan, &outcome);
     }
@@ -102,7 +111,11 @@ fn what_is_wrong_on_purpose_is_found() {
         Sabotage::LeaseTwice,
     ] {
         let found = (1..=8).find(|seed| {
-            let plan = Plan { sabotage: Some(sabotage), faults: Vec::new(), ..Plan::of(*seed) };
+            let plan = Plan {
+                sabotage: Some(sabotage),
+                faults: Vec::new(),
+                ..Plan::of(*seed)
+            };
             !sim::run(&plan).violations.is_empty()
         });
         assert!(found.is_some(), "{sabotage:?} was not found");
@@ -112,10 +125,17 @@ fn what_is_wrong_on_purpose_is_found() {
 /// A failing plan is made smaller as long as it fails.
 #[test]
 fn the_smallest_plan_that_fails_is_found() {
-    let plan = Plan { sabotage: Some(Sabotage::WrongAttempt), operations: 20, ..Plan::of(1) };
+    let plan = Plan {
+        sabotage: Some(Sabotage::WrongAttempt),
+        operations: 20,
+        ..Plan::of(1)
+    };
     assert!(!plan.faults.is_empty() && !sim::run(&plan).violations.is_empty());
     let (smallest, outcome) = sim::minimise(&plan);
     assert!(!outcome.violations.is_empty());
-    assert_eq!((smallest.faults, smallest.workers, smallest.clients), (Vec::<Fault>::new(), 1, 1));
+    assert_eq!(
+        (smallest.faults, smallest.workers, smallest.clients),
+        (Vec::<Fault>::new(), 1, 1)
+    );
     assert!(smallest.operations < 20);
 }

@@ -6,9 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use scalems_core::{Action, Agent, Config, Input, Peer};
-use scalems_protocol::client::{
-    Acknowledge, AgentToClient, ClientHello, ClientToAgent, Submit,
-};
+use scalems_protocol::client::{Acknowledge, AgentToClient, ClientHello, ClientToAgent, Submit};
 use scalems_protocol::group::{Place, ResultGroup};
 use scalems_protocol::program::NOOP;
 use scalems_protocol::task::Template;
@@ -19,7 +17,11 @@ const CLIENT: Peer = Peer(1);
 const WORKER: Peer = Peer(1);
 
 fn main() {
-    for (name, batch, tasks) in [("batches of 1,024", 1_024, 4_000_000_u32), ("single tasks", 1, 20_000), ("one array", 4_000_000, 4_000_000)] {
+    for (name, batch, tasks) in [
+        ("batches of 1,024", 1_024, 4_000_000_u32),
+        ("single tasks", 1, 20_000),
+        ("one array", 4_000_000, 4_000_000),
+    ] {
         let begin = Instant::now();
         run(batch, tasks);
         let ns = begin.elapsed().as_nanos() as f64 / f64::from(tasks);
@@ -52,11 +54,22 @@ fn run(batch: u32, tasks: u32) {
         pid: 1,
         software: String::new(),
         offer: vec![("cores".into(), 2)],
-        modes: vec![ModeOffer { name: NOOP.into(), instant: true }],
+        modes: vec![ModeOffer {
+            name: NOOP.into(),
+            instant: true,
+        }],
         resume: None,
         held: vec![],
     };
-    agent.handle(0, Input::Worker { peer: WORKER, message: hello.into(), blobs: vec![] }, &mut out);
+    agent.handle(
+        0,
+        Input::Worker {
+            peer: WORKER,
+            message: hello.into(),
+            blobs: vec![],
+        },
+        &mut out,
+    );
     client(&mut agent, ClientHello::default().into(), vec![], &mut out);
     agent.flush(0, &mut out);
     out.clear();
@@ -71,10 +84,17 @@ fn run(batch: u32, tasks: u32) {
                 request,
                 low_water: request.saturating_sub(64),
                 count: batch,
-                task: Template { mode: NOOP.into(), ..Template::default() },
+                task: Template {
+                    mode: NOOP.into(),
+                    ..Template::default()
+                },
                 first: 0,
                 step: 1,
-                ends: if array || batch == 1 { vec![] } else { (1..=batch).map(|i| i * 100).collect() },
+                ends: if array || batch == 1 {
+                    vec![]
+                } else {
+                    (1..=batch).map(|i| i * 100).collect()
+                },
                 streaming: true,
             };
             let blobs = if array { vec![] } else { vec![bytes.clone()] };
@@ -93,17 +113,36 @@ fn run(batch: u32, tasks: u32) {
                 ran_us: 0,
                 error: None,
             };
-            let message = Report { number: report, results: vec![result], ..Report::default() }.into();
-            agent.handle(0, Input::Worker { peer: WORKER, message, blobs: vec![] }, &mut out);
+            let message = Report {
+                number: report,
+                results: vec![result],
+                ..Report::default()
+            }
+            .into();
+            agent.handle(
+                0,
+                Input::Worker {
+                    peer: WORKER,
+                    message,
+                    blobs: vec![],
+                },
+                &mut out,
+            );
         }
         agent.flush(0, &mut out);
         let mut delivered = 0;
         for action in out.drain(..) {
             match action {
-                Action::ToWorker { message: AgentToWorker::Lease(lease), .. } => {
+                Action::ToWorker {
+                    message: AgentToWorker::Lease(lease),
+                    ..
+                } => {
                     leases.extend(lease.groups.iter().map(|group| (group.run, group.origin)));
                 }
-                Action::ToClient { message: AgentToClient::Results(results), .. } => {
+                Action::ToClient {
+                    message: AgentToClient::Results(results),
+                    ..
+                } => {
                     got += results.groups.iter().map(|group| group.run.count()).sum::<u32>();
                     delivered = results.delivery;
                 }
@@ -111,11 +150,25 @@ fn run(batch: u32, tasks: u32) {
             }
         }
         if delivered > 0 {
-            client(&mut agent, Acknowledge { delivery: delivered }.into(), vec![], &mut out);
+            client(
+                &mut agent,
+                Acknowledge { delivery: delivered }.into(),
+                vec![],
+                &mut out,
+            );
         }
     }
 }
 
 fn client(agent: &mut Agent, message: ClientToAgent, blobs: Vec<Bytes>, out: &mut Vec<Action>) {
-    agent.handle(0, Input::Client { peer: CLIENT, role: Role::Client, message, blobs }, out);
+    agent.handle(
+        0,
+        Input::Client {
+            peer: CLIENT,
+            role: Role::Client,
+            message,
+            blobs,
+        },
+        out,
+    );
 }

@@ -114,7 +114,10 @@ impl Queue {
 
     /// The first entry of a class.
     pub fn first(&self, at: usize) -> Option<Entry> {
-        self.classes[at].entries.first_key_value().map(|(_, entry)| *entry)
+        self.classes[at]
+            .entries
+            .first_key_value()
+            .map(|(_, entry)| *entry)
     }
 
     /// Drops the first entry of a class.
@@ -139,7 +142,10 @@ impl Queue {
 
     /// Where the first entry of a class stands.
     pub fn head(&self, at: usize) -> Option<Place> {
-        self.classes[at].entries.first_key_value().map(|(place, _)| *place)
+        self.classes[at]
+            .entries
+            .first_key_value()
+            .map(|(place, _)| *place)
     }
 
     /// Whether nothing is ready.

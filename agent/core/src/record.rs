@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
+use scalems_protocol::TaskError;
 use scalems_protocol::client::SessionKind;
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::id::Origin;
 use scalems_protocol::state::{Ending, Strength};
 use scalems_protocol::task::Template;
-use scalems_protocol::TaskError;
 
 use crate::interface::Micros;
 

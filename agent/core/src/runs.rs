@@ -35,7 +35,10 @@ pub struct Stretch<S> {
 impl<S: Copy + Eq> RunMap<S> {
     /// `len` offsets that all have `value`.
     pub fn new(len: u32, value: S) -> Self {
-        Self { len, blocks: vec![Block::One(value); len.div_ceil(BLOCK) as usize] }
+        Self {
+            len,
+            blocks: vec![Block::One(value); len.div_ceil(BLOCK) as usize],
+        }
     }
 
     /// How many offsets there are.
@@ -71,7 +74,13 @@ impl<S: Copy + Eq> RunMap<S> {
             if at == start && until == end {
                 *slot = Block::One(value);
             } else {
-                Self::set_in_block(slot, (at - start) as u16, (until - start) as u16, (end - start) as u16, value);
+                Self::set_in_block(
+                    slot,
+                    (at - start) as u16,
+                    (until - start) as u16,
+                    (end - start) as u16,
+                    value,
+                );
             }
             at = until;
         }
@@ -83,7 +92,9 @@ impl<S: Copy + Eq> RunMap<S> {
             Block::One(old) => {
                 let old = *old;
                 *slot = Block::Many(vec![(0, old)]);
-                let Block::Many(runs) = slot else { unreachable!("it was just made") };
+                let Block::Many(runs) = slot else {
+                    unreachable!("it was just made")
+                };
                 runs
             }
             Block::Many(runs) => runs,
@@ -92,7 +103,8 @@ impl<S: Copy + Eq> RunMap<S> {
         let first = runs.partition_point(|(start, _)| *start < lo);
         let end = runs.partition_point(|(start, _)| *start < hi);
         let before = first.checked_sub(1).map(|at| runs[at].1);
-        let after = (hi < size && runs.get(end).is_none_or(|(start, _)| *start > hi)).then(|| runs[end - 1].1);
+        let after =
+            (hi < size && runs.get(end).is_none_or(|(start, _)| *start > hi)).then(|| runs[end - 1].1);
         let mut new = [None, None];
         if before != Some(value) {
             new[0] = Some((lo, value));
@@ -128,7 +140,9 @@ impl<S: Copy + Eq> RunMap<S> {
                 Block::Many(runs) => {
                     let mut next = runs.partition_point(|(begin, _)| start + u32::from(*begin) <= at);
                     while at < until {
-                        let end = runs.get(next).map_or(until, |(begin, _)| until.min(start + u32::from(*begin)));
+                        let end = runs
+                            .get(next)
+                            .map_or(until, |(begin, _)| until.min(start + u32::from(*begin)));
                         push(at, end, runs[next - 1].1);
                         at = end;
                         next += 1;

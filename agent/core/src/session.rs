@@ -147,7 +147,11 @@ impl Outbox {
             ran_us: ended.ran_us,
             error: ended.error.clone(),
         };
-        self.pending.push_back(Pending { group, data: ended.data.clone(), weight });
+        self.pending.push_back(Pending {
+            group,
+            data: ended.data.clone(),
+            weight,
+        });
     }
 
     /// Whether nothing is on its way.
@@ -157,7 +161,9 @@ impl Outbox {
 
     /// The number of the next delivery that the peer has not taken in.
     pub fn next(&self) -> u64 {
-        self.unacknowledged.front().map_or(self.last + 1, |(first, _, _)| first.delivery)
+        self.unacknowledged
+            .front()
+            .map_or(self.last + 1, |(first, _, _)| first.delivery)
     }
 
     /// Makes the next delivery, if there is something to deliver and room for it.
@@ -178,22 +184,38 @@ impl Outbox {
             if full && !groups.is_empty() {
                 break;
             }
-            let Some(Pending { mut group, data, weight }) = self.pending.pop_front() else { break };
+            let Some(Pending {
+                mut group,
+                data,
+                weight,
+            }) = self.pending.pop_front()
+            else {
+                break;
+            };
             group.place = gather.add(&data);
             bytes += weight;
             groups.push(group);
         }
         self.last += 1;
-        let results = Results { delivery: self.last, durable, groups };
+        let results = Results {
+            delivery: self.last,
+            durable,
+            groups,
+        };
         let blobs = gather.finish();
         self.unacknowledged_bytes += bytes;
-        self.unacknowledged.push_back((results.clone(), blobs.clone(), bytes));
+        self.unacknowledged
+            .push_back((results.clone(), blobs.clone(), bytes));
         Some((results, blobs))
     }
 
     /// Deliveries up to `delivery` were taken in.
     pub fn acknowledge(&mut self, delivery: u64) {
-        while self.unacknowledged.front().is_some_and(|(results, _, _)| results.delivery <= delivery) {
+        while self
+            .unacknowledged
+            .front()
+            .is_some_and(|(results, _, _)| results.delivery <= delivery)
+        {
             if let Some((_, _, bytes)) = self.unacknowledged.pop_front() {
                 self.unacknowledged_bytes -= bytes;
                 self.bytes -= bytes;
@@ -203,14 +225,20 @@ impl Outbox {
 
     /// What was sent and not acknowledged, to be sent again.
     pub fn again(&self) -> impl Iterator<Item = (Results, Vec<Bytes>)> + '_ {
-        self.unacknowledged.iter().map(|(results, blobs, _)| (results.clone(), blobs.clone()))
+        self.unacknowledged
+            .iter()
+            .map(|(results, blobs, _)| (results.clone(), blobs.clone()))
     }
 }
 
 /// The bytes of text that an error takes in a header.
 pub fn error_bytes(error: Option<&scalems_protocol::TaskError>) -> usize {
     error.map_or(0, |error| {
-        let more = [&error.class, &error.trace].into_iter().flatten().map(String::len).sum::<usize>();
+        let more = [&error.class, &error.trace]
+            .into_iter()
+            .flatten()
+            .map(String::len)
+            .sum::<usize>();
         error.message.len() + more
     })
 }
@@ -218,7 +246,9 @@ pub fn error_bytes(error: Option<&scalems_protocol::TaskError>) -> usize {
 /// The numbers that an answer to a message has to bear: the request's, or the read's.
 pub fn numbers(message: &ClientToAgent) -> (Option<u64>, Option<u64>) {
     use scalems_protocol::client::NamedClientToAgent as Named;
-    let ClientToAgent::Named(named) = message else { return (None, None) };
+    let ClientToAgent::Named(named) = message else {
+        return (None, None);
+    };
     match named {
         Named::Submit(submit) => (Some(submit.request), None),
         Named::Cancel(cancel) => (Some(cancel.request), None),
@@ -236,7 +266,10 @@ pub fn changes(message: &ClientToAgent) -> bool {
     match message {
         ClientToAgent::Envelope(_) => true,
         ClientToAgent::Named(named) => {
-            matches!(named, Named::Submit(_) | Named::Cancel(_) | Named::Forget(_) | Named::Stop(_))
+            matches!(
+                named,
+                Named::Submit(_) | Named::Cancel(_) | Named::Forget(_) | Named::Stop(_)
+            )
         }
     }
 }

@@ -14,10 +14,22 @@ pub(super) fn client(message: Message) -> Result<(ClientToAgent, Vec<Bytes>), Re
     match decoded {
         Ok(ClientToAgent::Envelope(envelope)) => {
             if !message.blobs.is_empty() {
-                let refusal = Refusal::new(Code::Malformed, "an envelope carries its data in itself, not in frames");
-                return Err(Refused { request: None, id: None, refusal });
+                let refusal = Refusal::new(
+                    Code::Malformed,
+                    "an envelope carries its data in itself, not in frames",
+                );
+                return Err(Refused {
+                    request: None,
+                    id: None,
+                    refusal,
+                });
             }
-            let blobs = envelope.data.clone().map(|place| message.header.slice(place)).into_iter().collect();
+            let blobs = envelope
+                .data
+                .clone()
+                .map(|place| message.header.slice(place))
+                .into_iter()
+                .collect();
             Ok((ClientToAgent::Envelope(envelope), blobs))
         }
         Ok(decoded) => Ok((decoded, message.blobs)),
@@ -29,13 +41,19 @@ pub(super) fn client(message: Message) -> Result<(ClientToAgent, Vec<Bytes>), Re
 fn refused(header: &[u8], error: WireError) -> Refused {
     let scanned = scan::scan(header).ok();
     let number = |key| scanned.as_ref().and_then(|scanned| scanned.number(key));
-    Refused { request: number("request"), id: number("id"), refusal: error.into() }
+    Refused {
+        request: number("request"),
+        id: number("id"),
+        refusal: error.into(),
+    }
 }
 
 /// A worker's message.
 pub(super) fn worker(message: &Message) -> Result<WorkerToAgent, WorkerRefused> {
     let decoded = check_blobs(&message.blobs).and_then(|()| WorkerToAgent::decode(&message.header));
-    decoded.map_err(|error| WorkerRefused { refusal: error.into() })
+    decoded.map_err(|error| WorkerRefused {
+        refusal: error.into(),
+    })
 }
 
 /// A published beat, if it is one.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use scalems_core::{Action, Agent, Input, Micros, Peer};
 use scalems_protocol::event::{AgentToSubscriber, Topic};
 use scalems_transport::{
-    ConnectionEvent, Incoming, PeerId, Ready, Router, SendError, Source, TransportError, WakeReceiver, Waker, poll,
+    ConnectionEvent, Incoming, PeerId, Ready, Router, SendError, Source, TransportError, WakeReceiver, Waker,
+    poll,
 };
 use tracing::{debug, warn};
 
@@ -36,7 +37,9 @@ pub struct BusHandle {
 impl BusHandle {
     /// Asks the pilot to end once what runs has ended, or after `drain`.
     pub fn stop(&self, drain: Duration) {
-        let ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX - 1).min(u64::MAX - 1);
+        let ms = u64::try_from(drain.as_millis())
+            .unwrap_or(u64::MAX - 1)
+            .min(u64::MAX - 1);
         self.stop.store(ms + 1, Ordering::Release);
         self.waker.wake();
     }
@@ -59,7 +62,10 @@ impl Bus {
     /// A bus over open sockets.
     pub fn new(core: Agent, sockets: Sockets) -> Result<Self, TransportError> {
         let (waker, wake) = Waker::pair()?;
-        let handle = BusHandle { waker, stop: Arc::default() };
+        let handle = BusHandle {
+            waker,
+            stop: Arc::default(),
+        };
         Ok(Self {
             core,
             sockets,
@@ -83,7 +89,15 @@ impl Bus {
         while !self.exit {
             let ready = self.wait()?;
             self.take_stop();
-            let [frontend, backend, beats, events, client_events, worker_events, wake] = ready;
+            let [
+                frontend,
+                backend,
+                beats,
+                events,
+                client_events,
+                worker_events,
+                wake,
+            ] = ready;
             if wake.any() {
                 self.wake.reset();
                 self.take_stop();
@@ -121,8 +135,14 @@ impl Bus {
     }
 
     fn wait(&self) -> Result<[Ready; 7], TransportError> {
-        let core = self.core.deadline().map(|at| self.begun + Duration::from_micros(at));
-        let next = [core, self.ask_clients, self.ask_workers].into_iter().flatten().min();
+        let core = self
+            .core
+            .deadline()
+            .map(|at| self.begun + Duration::from_micros(at));
+        let next = [core, self.ask_clients, self.ask_workers]
+            .into_iter()
+            .flatten()
+            .min();
         let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
         let sockets = &self.sockets;
         poll(
@@ -163,13 +183,20 @@ impl Bus {
 
     fn clients(&mut self) -> Result<(), TransportError> {
         for _ in 0..ROUND {
-            let Some(incoming) = self.sockets.frontend.recv()? else { break };
+            let Some(incoming) = self.sockets.frontend.recv()? else {
+                break;
+            };
             match incoming {
                 Incoming::Message(received) => {
                     let peer = Peer(received.peer.0);
                     match decode::client(received.message) {
                         Ok((message, blobs)) => {
-                            self.input(Input::Client { peer, role: received.role, message, blobs });
+                            self.input(Input::Client {
+                                peer,
+                                role: received.role,
+                                message,
+                                blobs,
+                            });
                         }
                         Err(refused) => self.input(Input::Undecoded { peer, refused }),
                     }
@@ -187,7 +214,9 @@ impl Bus {
 
     fn workers(&mut self) -> Result<(), TransportError> {
         for _ in 0..ROUND {
-            let Some(incoming) = self.sockets.backend.recv()? else { break };
+            let Some(incoming) = self.sockets.backend.recv()? else {
+                break;
+            };
             match incoming {
                 Incoming::Message(received) => {
                     let peer = Peer(received.peer.0);
@@ -199,7 +228,11 @@ impl Bus {
                         Err(refused) => {
                             self.core.count("malformed", 1);
                             let message = refused.into();
-                            self.actions.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+                            self.actions.push(Action::ToWorker {
+                                peer,
+                                message,
+                                blobs: Vec::new(),
+                            });
                         }
                     }
                 }
@@ -214,7 +247,9 @@ impl Bus {
 
     fn beats(&mut self) -> Result<(), TransportError> {
         for _ in 0..ROUND {
-            let Some(message) = self.sockets.beats.recv()? else { break };
+            let Some(message) = self.sockets.beats.recv()? else {
+                break;
+            };
             match decode::beat(&message) {
                 Some(beat) => self.input(Input::Beat(beat)),
                 None => self.core.count("malformed", 1),
@@ -225,7 +260,9 @@ impl Bus {
 
     fn subscriptions(&mut self) -> Result<(), TransportError> {
         for _ in 0..ROUND {
-            let Some(change) = self.sockets.events.subscription()? else { break };
+            let Some(change) = self.sockets.events.subscription()? else {
+                break;
+            };
             let topic = std::str::from_utf8(&change.topic).ok().and_then(Topic::from_name);
             match topic {
                 Some(topic) if change.subscribed => self.input(Input::Subscribed(topic)),
@@ -244,20 +281,29 @@ impl Bus {
             for action in std::mem::take(&mut self.actions) {
                 match action {
                     Action::ToClient { peer, message, blobs } => {
-                        let sent = self.sockets.frontend.send(PeerId(peer.0), &message.encode(), &blobs);
+                        let sent = self
+                            .sockets
+                            .frontend
+                            .send(PeerId(peer.0), &message.encode(), &blobs);
                         if unreachable("client", message.name(), sent) {
                             gone.push(Input::ClientGone(peer));
                         }
                     }
                     Action::ToWorker { peer, message, blobs } => {
-                        let sent = self.sockets.backend.send(PeerId(peer.0), &message.encode(), &blobs);
+                        let sent = self
+                            .sockets
+                            .backend
+                            .send(PeerId(peer.0), &message.encode(), &blobs);
                         if unreachable("worker", message.name(), sent) {
                             gone.push(Input::WorkerGone(peer));
                         }
                     }
                     Action::Publish { topic, event } => {
                         let header = AgentToSubscriber::from(event).encode();
-                        let sent = self.sockets.events.send(topic.name().as_bytes(), &[header.into()]);
+                        let sent = self
+                            .sockets
+                            .events
+                            .send(topic.name().as_bytes(), &[header.into()]);
                         if let Err(error) = sent {
                             self.core.count("events_dropped", 1);
                             debug!(%error, "an event was dropped");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use scalems_protocol::Role;
 use scalems_transport::connection_file::Addresses;
 use scalems_transport::{
-    Context, CurveClient, Endpoint, EventPublisher, IpcDomain, KeyPair, PrivateDir, Router, Subscriber, TcpDomain,
-    TransportError, Zap, check_build,
+    Context, CurveClient, Endpoint, EventPublisher, IpcDomain, KeyPair, PrivateDir, Router, Subscriber,
+    TcpDomain, TransportError, Zap, check_build,
 };
 
 /// How long each of the three connections of the self-test may take.
@@ -55,7 +55,11 @@ impl Doors {
             Role::Observer => (&self.observers, &self.events),
             Role::Worker => (&self.backend, &self.beats),
         };
-        let curve = self.curve.iter().find(|(of, _)| *of == role).map(|(_, curve)| curve.clone());
+        let curve = self
+            .curve
+            .iter()
+            .find(|(of, _)| *of == role)
+            .map(|(_, curve)| curve.clone());
         (requests.clone(), stream.clone(), curve)
     }
 }
@@ -89,7 +93,13 @@ impl Sockets {
             for role in Role::ALL {
                 let keys = KeyPair::generate()?;
                 zap.admit(keys.public, role);
-                doors.curve.push((role, CurveClient { server: server.public, keys }));
+                doors.curve.push((
+                    role,
+                    CurveClient {
+                        server: server.public,
+                        keys,
+                    },
+                ));
             }
             let at = |port| Endpoint::tcp(&tcp.host, port).map_err(TransportError::from);
             let port = frontend.bind_tcp(&permit, TcpDomain::Frontend, tcp.address, 0, &server)?;
@@ -102,6 +112,15 @@ impl Sockets {
             let port = events.bind_tcp(&permit, TcpDomain::Events, tcp.address, 0, &server)?;
             doors.events.tcp = Some(at(port)?);
         }
-        Ok((Self { frontend, backend, beats, events, _zap: zap }, doors))
+        Ok((
+            Self {
+                frontend,
+                backend,
+                beats,
+                events,
+                _zap: zap,
+            },
+            doors,
+        ))
     }
 }

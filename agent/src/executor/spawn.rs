@@ -38,7 +38,7 @@ pub enum Method {
     Borrowed,
     /// Memory borrowed; the pidfd, if there are any, is opened after.
     BorrowedPlain,
-    /// Memory copied, as `fork` does.
+    /// Memory copied, as `fork` does, and a thread that waits for each program's end: it needs nothing new.
     Copied,
 }
 
@@ -161,8 +161,16 @@ impl Launcher {
         }
         Ok(Spawned {
             pid,
-            pidfd: pidfd.or_else(|| sys::pidfd_open(pid).ok()),
+            pidfd: pidfd.or_else(|| self.pidfd_of(pid)),
         })
+    }
+
+    fn pidfd_of(&self, pid: i32) -> Option<OwnedFd> {
+        if self.method.get() == Method::Copied {
+            return None;
+        }
+        // None on old kernels, and where there are no descriptors left: then a thread waits.
+        sys::pidfd_open(pid).ok()
     }
 
     fn clone_child(&self, plan: &Plan<'_>) -> Result<(i32, Option<OwnedFd>), Failure> {

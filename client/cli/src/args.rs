@@ -92,7 +92,9 @@ pub(crate) enum PilotCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  scalems pilot start --detach\n  scalems pilot start --name big --workers 2 --tcp")]
+#[command(
+    after_help = "Examples:\n  scalems pilot start --detach\n  scalems pilot start --name big --workers 2 --tcp"
+)]
 pub(crate) struct PilotStartArgs {
     /// Its name; `--pilot` says the same.
     #[arg(long)]
@@ -401,7 +403,8 @@ pub(crate) enum Transport {
 }
 
 fn selector(text: &str) -> Result<Selector, String> {
-    text.parse().map_err(|refusal: scalems_protocol::Refusal| refusal.message)
+    text.parse()
+        .map_err(|refusal: scalems_protocol::Refusal| refusal.message)
 }
 
 /// `90`, `90s`, `1h30m`, `500ms`, `HH:MM:SS`, `MM:SS`.
@@ -423,9 +426,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let value: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
+        let letters = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len() - digits);
         let factor = match &rest[digits..digits + letters] {
             "ms" => 0.001,
             "" | "s" => 1.0,
@@ -461,10 +468,21 @@ fn after(text: &str) -> Result<scalems_protocol::task::After, String> {
         "any" => (When::Any, false),
         "failed" => (When::Failed, false),
         "each" => (When::Ok, true),
-        other => return Err(format!("{other:?} is no way to end: write ok, any, failed or each")),
+        other => {
+            return Err(format!(
+                "{other:?} is no way to end: write ok, any, failed or each"
+            ));
+        }
     };
-    let number = number.parse().map_err(|_| format!("{number:?} is no submission's number"))?;
-    Ok(After { submission: Some(number), when, each, ..After::default() })
+    let number = number
+        .parse()
+        .map_err(|_| format!("{number:?} is no submission's number"))?;
+    Ok(After {
+        submission: Some(number),
+        when,
+        each,
+        ..After::default()
+    })
 }
 
 #[cfg(test)]
@@ -473,8 +491,20 @@ mod tests {
 
     #[test]
     fn times_read_as_people_write_them() {
-        for (text, seconds) in [("90", 90.0), ("90s", 90.0), ("1h30m", 5400.0), ("500ms", 0.5), ("01:02:03", 3723.0), ("2:30", 150.0), ("1.5m", 90.0)] {
-            assert_eq!(duration(text).unwrap(), Duration::from_secs_f64(seconds), "{text}");
+        for (text, seconds) in [
+            ("90", 90.0),
+            ("90s", 90.0),
+            ("1h30m", 5400.0),
+            ("500ms", 0.5),
+            ("01:02:03", 3723.0),
+            ("2:30", 150.0),
+            ("1.5m", 90.0),
+        ] {
+            assert_eq!(
+                duration(text).unwrap(),
+                Duration::from_secs_f64(seconds),
+                "{text}"
+            );
         }
         for bad in ["", "x", "1x", "s", "1:99", "-1s", "1h30q", "1:2:3:4"] {
             assert!(duration(bad).is_err(), "{bad}");

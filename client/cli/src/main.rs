@@ -29,7 +29,10 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let context = Context { pilot: cli.pilot, output: cli.output };
+    let context = Context {
+        pilot: cli.pilot,
+        output: cli.output,
+    };
     match run(&context, cli.command) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -61,7 +64,10 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
                     println!("scalems {version} (protocol {})", scalems_protocol::VERSION);
                 }
                 Output::Json | Output::Jsonl => {
-                    println!("{}", serde_json::json!({"scalems": version, "protocol": scalems_protocol::VERSION}));
+                    println!(
+                        "{}",
+                        serde_json::json!({"scalems": version, "protocol": scalems_protocol::VERSION})
+                    );
                 }
             }
             Ok(Exit::Well)

@@ -52,12 +52,28 @@ pub(crate) fn one<T: Serialize>(output: Output, value: &T, lines: &[(&str, Strin
 
 /// Writes to standard output. A reader that has gone, such as `head`, ends the program quietly.
 pub(crate) fn out(text: &str) -> anyhow::Result<()> {
-    bytes(text.as_bytes())
+    whole(text.as_bytes(), &mut io::stdout())
 }
 
-/// As [`out`], for what is not text.
-pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(bytes) {
+/// Hands on what a program wrote, as it wrote it; to a terminal without what could move the cursor, and with
+/// a line's end.
+pub(crate) fn written(bytes: &[u8], mut to: impl io::Write + io::IsTerminal) -> anyhow::Result<()> {
+    if bytes.is_empty() || !to.is_terminal() {
+        return whole(bytes, &mut to);
+    }
+    whole(safe_lines(&String::from_utf8_lossy(bytes)).as_bytes(), &mut to)
+}
+
+/// Escapes as [`safe`] does, but for tabs and the ends of lines, of which the last is added.
+fn safe_lines(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(|line| line.split('\t').map(safe).collect::<Vec<_>>().join("\t") + "\n");
+    lines.collect()
+}
+
+fn whole(bytes: &[u8], to: &mut impl io::Write) -> anyhow::Result<()> {
+    match to.write_all(bytes).and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => Ok(written?),
     }
@@ -65,15 +81,26 @@ pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// A table whose columns are as wide as they have to be.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| safe(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| safe(cell)).collect())
+        .collect();
     let wide = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([head.get(column).map_or(0, |head| head.len())]).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain([head.get(column).map_or(0, |head| head.len())])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(wide).collect();
     let mut text = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells = cells.zip(&widths).map(|(cell, wide)| format!("{cell:<wide$}", wide = *wide));
+        let cells = cells
+            .zip(&widths)
+            .map(|(cell, wide)| format!("{cell:<wide$}", wide = *wide));
         let joined = cells.collect::<Vec<_>>().join("  ");
         text.push_str(joined.trim_end());
         text.push('\n');
@@ -90,7 +117,15 @@ pub(crate) fn safe(text: &str) -> String {
     if text.chars().all(|c| !c.is_control()) {
         return text.to_owned();
     }
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 /// A time in the shortest fitting unit.
@@ -120,11 +155,15 @@ mod tests {
     fn nothing_reaches_the_terminal_unescaped() {
         assert_eq!(safe("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
         assert_eq!(safe("größe"), "größe");
+        assert_eq!(safe_lines("a\tb\r\nc\rd\u{1b}[2J"), "a\tb\nc\\rd\\u{1b}[2J\n");
     }
 
     #[test]
     fn columns_are_as_wide_as_they_have_to_be() {
-        let rows = [vec!["1".to_owned(), "done".to_owned()], vec!["10".to_owned(), "x".to_owned()]];
+        let rows = [
+            vec!["1".to_owned(), "done".to_owned()],
+            vec!["10".to_owned(), "x".to_owned()],
+        ];
         assert_eq!(table(&["id", "state"], &rows), "id  state\n1   done\n10  x\n");
     }
 }

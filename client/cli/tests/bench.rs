@@ -1,6 +1,8 @@
 //! `scalems bench` runs, prints what it documents, and leaves nothing behind. No figure is judged: that is not
 //! for a machine that does something else besides.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail here")]
+
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};

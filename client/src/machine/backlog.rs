@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
 use scalems_protocol::client::Durable;
 use scalems_protocol::error::{Code, Refusal, TaskError};
 use scalems_protocol::group::Data;
@@ -12,6 +11,7 @@ use scalems_protocol::{Ending, limits};
 
 use super::Machine;
 use super::depend::Verdict;
+use super::gather::{Batch, assemble, fitting, size};
 use super::interface::{Done, Group, Micros, Output, Pack, PackKey, Shape, TaskFault};
 use super::packs::{Lane, Packs, Part};
 use super::requests::{Request, Submission};
@@ -52,14 +52,6 @@ impl Queues {
         self.normal.clear();
         self.urgent.clear();
     }
-}
-
-/// A batch under the window.
-#[derive(Debug)]
-struct Batch {
-    segments: Vec<Segment>,
-    count: u32,
-    bytes: u64,
 }
 
 impl Machine {
@@ -407,73 +399,6 @@ fn with_after(template: &Arc<Template>, after: Vec<After>) -> Arc<Template> {
     let mut template = Template::clone(template);
     template.after.extend(after);
     Arc::new(template)
-}
-
-/// The bytes of the tasks `lo..hi`.
-fn size(data: &Data, lo: u32, hi: u32) -> u64 {
-    if data.ends.is_empty() {
-        return data.bytes.len() as u64;
-    }
-    u64::from(data.ends[hi as usize - 1] - start(data, lo))
-}
-
-fn start(data: &Data, lo: u32) -> u32 {
-    lo.checked_sub(1).map_or(0, |before| data.ends[before as usize])
-}
-
-/// How many of the tasks `lo..hi`, from the first on, have together at most `most` bytes, and how many they have.
-fn fitting(data: &Data, lo: u32, hi: u32, most: u64) -> (u32, u64) {
-    let all = size(data, lo, hi);
-    if all <= most {
-        return (hi - lo, all);
-    }
-    if data.ends.is_empty() {
-        return (0, 0);
-    }
-    let limit = u64::from(start(data, lo)) + most;
-    let fitting = data.ends[lo as usize..hi as usize].partition_point(|end| u64::from(*end) <= limit) as u32;
-    let bytes = if fitting == 0 {
-        0
-    } else {
-        size(data, lo, lo + fitting)
-    };
-    (fitting, bytes)
-}
-
-/// The data of a batch as one: without a copy when it comes from one pack.
-fn assemble(packs: &Packs, batch: &Batch) -> Data {
-    if batch.bytes == 0 {
-        return Data::default();
-    }
-    let of = |segment: &Segment| &packs.get(segment.pack).expect("it was gathered").pack.data;
-    if let [segment] = &batch.segments[..] {
-        let data = of(segment);
-        let (lo, hi) = (segment.lo as usize, (segment.lo + segment.count) as usize);
-        return if segment.count == 1 {
-            Data::shared(data.of(lo))
-        } else {
-            data.part(lo, hi)
-        };
-    }
-    let mut bytes = BytesMut::with_capacity(batch.bytes as usize);
-    let mut ends = Vec::with_capacity(batch.count as usize);
-    for segment in &batch.segments {
-        let data = of(segment);
-        let before = bytes.len() as u32;
-        if data.ends.is_empty() {
-            bytes.put_slice(&data.bytes);
-            ends.resize(ends.len() + segment.count as usize, bytes.len() as u32);
-        } else {
-            let (lo, hi) = (segment.lo as usize, (segment.lo + segment.count) as usize);
-            let from = start(data, segment.lo);
-            bytes.put_slice(&data.bytes[from as usize..data.ends[hi - 1] as usize]);
-            ends.extend(data.ends[lo..hi].iter().map(|end| before + (end - from)));
-        }
-    }
-    Data {
-        bytes: bytes.freeze(),
-        ends,
-    }
 }
 
 /// The end of tasks that are canceled without the agent.

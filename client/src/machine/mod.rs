@@ -31,6 +31,7 @@ mod backlog;
 mod bits;
 mod cancel;
 mod depend;
+mod gather;
 mod interface;
 mod link;
 mod packs;

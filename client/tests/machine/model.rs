@@ -82,10 +82,10 @@ impl Model {
         }
         match named {
             Named::Submit(submit) => {
-                self.numbered(submit.request, submit.low_water, |model| model.submit(submit))
+                self.numbered(submit.request, submit.low_water, |model| model.submit(submit));
             }
             Named::Cancel(cancel) => {
-                self.numbered(cancel.request, cancel.low_water, |model| model.cancel(cancel))
+                self.numbered(cancel.request, cancel.low_water, |model| model.cancel(cancel));
             }
             Named::Acknowledge(ack) => self.acknowledge(ack.delivery),
             Named::Ask(ask) => self.say(Answer {

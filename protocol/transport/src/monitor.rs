@@ -1,11 +1,14 @@
 //! What becomes of a socket's connections, as libzmq tells it.
 
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zmq_sys as sys;
 
 use crate::context::Context;
-use crate::error::TransportError;
+use crate::error::{Errno, TransportError};
+use crate::message;
 use crate::raw::Frame;
 
 /// Something that became of one of a socket's connections; libzmq does not say of whose.
@@ -45,37 +48,69 @@ const EVENTS: u32 = sys::ZMQ_EVENT_HANDSHAKE_SUCCEEDED
     | sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
     | sys::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
 
-/// Starts the watch over `socket` and gives the socket that its events come by.
-pub(crate) fn start(context: &Context, socket: &zmq::Socket) -> Result<zmq::Socket, TransportError> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let endpoint = format!(
-        "inproc://scalems-monitor-{}",
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    );
-    let unwatched = |error: zmq::Error| TransportError::Monitor(error.into());
-    let reader = context.open(zmq::PAIR)?;
-    // No mark: libzmq's I/O thread waits, with all connections, while an event finds no room.
-    reader.set_rcvhwm(0).map_err(unwatched)?;
-    reader.set_linger(0).map_err(unwatched)?;
-    socket.monitor(&endpoint, EVENTS as i32).map_err(unwatched)?;
-    reader.connect(&endpoint).map_err(unwatched)?;
-    Ok(reader)
+/// The watch over one socket's connections: where its events come by.
+pub(crate) struct Monitor {
+    reader: zmq::Socket,
+    /// libzmq's descriptor of the reader. It tells of what comes after a read that found nothing, so the
+    /// reader is always read to its end. Waiting for the reader itself would cost each wait of the bus two
+    /// calls of the system more.
+    descriptor: RawFd,
+    /// What was read and not yet asked for.
+    events: VecDeque<ConnectionEvent>,
 }
 
-/// The next event, if there is one.
-pub(crate) fn next(reader: &mut zmq::Socket) -> Result<Option<ConnectionEvent>, TransportError> {
-    loop {
-        let Some(first) = Frame::receive(reader).map_err(TransportError::Monitor)? else {
-            return Ok(None);
+impl Monitor {
+    /// Starts the watch over `socket`.
+    pub(crate) fn start(context: &Context, socket: &zmq::Socket) -> Result<Self, TransportError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let endpoint = format!("inproc://scalems-monitor-{number}");
+        let unwatched = |error: zmq::Error| TransportError::Monitor(error.into());
+        let reader = context.open(zmq::PAIR)?;
+        // No mark: libzmq's I/O thread waits, with all connections, while an event finds no room.
+        reader.set_rcvhwm(0).map_err(unwatched)?;
+        reader.set_linger(0).map_err(unwatched)?;
+        socket.monitor(&endpoint, EVENTS as i32).map_err(unwatched)?;
+        reader.connect(&endpoint).map_err(unwatched)?;
+        let descriptor = reader.get_fd().map_err(unwatched)?;
+        let events = VecDeque::new();
+        let mut monitor = Self {
+            reader,
+            descriptor,
+            events,
         };
-        // The second frame names the address listened at, which one socket may have several of.
-        crate::message::drain(reader, &first).map_err(TransportError::Monitor)?;
-        let Ok([a, b, value @ ..]) = <[u8; 6]>::try_from(first.bytes()) else {
-            continue;
-        };
-        let event = u32::from(u16::from_ne_bytes([a, b]));
-        if let Some(event) = ConnectionEvent::from_libzmq(event, u32::from_ne_bytes(value)) {
-            return Ok(Some(event));
+        // The first read to the end; without it the descriptor would never tell of anything.
+        monitor.read_all().map_err(TransportError::Monitor)?;
+        Ok(monitor)
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.descriptor
+    }
+
+    /// Whether there are events that the descriptor does not tell of.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The next event, if there is one.
+    pub(crate) fn next(&mut self) -> Result<Option<ConnectionEvent>, TransportError> {
+        if self.events.is_empty() {
+            self.read_all().map_err(TransportError::Monitor)?;
         }
+        Ok(self.events.pop_front())
+    }
+
+    fn read_all(&mut self) -> Result<(), Errno> {
+        while let Some(first) = Frame::receive(&mut self.reader)? {
+            // The second frame names the address listened at, which one socket may have several of.
+            message::drain(&mut self.reader, &first)?;
+            if let Ok([a, b, value @ ..]) = <[u8; 6]>::try_from(first.bytes()) {
+                let event = u32::from(u16::from_ne_bytes([a, b]));
+                self.events
+                    .extend(ConnectionEvent::from_libzmq(event, u32::from_ne_bytes(value)));
+            }
+        }
+        Ok(())
     }
 }

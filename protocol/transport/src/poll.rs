@@ -1,6 +1,7 @@
 //! Waiting for several sockets and descriptors at once, by the thread that owns them.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::array;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use crate::error::{Errno, TransportError};
@@ -21,7 +22,11 @@ pub(crate) mod sealed {
 }
 
 /// One thing to wait for.
-pub struct Source<'a>(zmq::PollItem<'a>);
+pub struct Source<'a> {
+    item: zmq::PollItem<'a>,
+    /// It is readable whatever its descriptor says.
+    pending: bool,
+}
 
 impl<'a> Source<'a> {
     /// A message to be read.
@@ -39,20 +44,14 @@ impl<'a> Source<'a> {
         Self::of(&socket.socket().inner, zmq::POLLOUT)
     }
 
-    /// An event of the socket's connections. Without a watch over them this is never ready.
+    /// Events of the socket's connections. Without a watch over them this is never ready.
     pub fn connections(socket: &'a impl Pollable) -> Self {
-        // A negative descriptor is passed over by the system.
-        let unwatched = || Self(zmq::PollItem::from_fd(-1, zmq::POLLIN));
-        let monitor = socket.socket().monitor();
-        monitor.map_or_else(unwatched, |monitor| Self::of(monitor, zmq::POLLIN))
+        Self::events_of(socket.socket())
     }
 
     /// Something to be read from a descriptor.
     pub fn descriptor(descriptor: &'a impl AsFd) -> Self {
-        Self(zmq::PollItem::from_fd(
-            descriptor.as_fd().as_raw_fd(),
-            zmq::POLLIN,
-        ))
+        Self::of_descriptor(descriptor.as_fd().as_raw_fd(), false)
     }
 
     /// A wake-up by another thread.
@@ -60,14 +59,22 @@ impl<'a> Source<'a> {
         Self::descriptor(receiver)
     }
 
-    pub(crate) fn of(socket: &'a zmq::Socket, events: zmq::PollEvents) -> Self {
-        Self(socket.as_poll_item(events))
+    pub(crate) fn events_of(socket: &'a Socket) -> Self {
+        match socket.monitor() {
+            Some(monitor) => Self::of_descriptor(monitor.descriptor(), monitor.has_events()),
+            // A negative descriptor is passed over by the system.
+            None => Self::of_descriptor(-1, false),
+        }
     }
-}
 
-impl<'a> From<&'a Socket> for Source<'a> {
-    fn from(socket: &'a Socket) -> Self {
-        Self::of(&socket.inner, zmq::POLLIN)
+    pub(crate) fn of(socket: &'a zmq::Socket, events: zmq::PollEvents) -> Self {
+        let (item, pending) = (socket.as_poll_item(events), false);
+        Self { item, pending }
+    }
+
+    fn of_descriptor(descriptor: RawFd, pending: bool) -> Self {
+        let item = zmq::PollItem::from_fd(descriptor, zmq::POLLIN);
+        Self { item, pending }
     }
 }
 
@@ -88,9 +95,9 @@ impl Ready {
         self.readable || self.writable || self.failed
     }
 
-    fn of(item: &zmq::PollItem<'_>) -> Self {
+    fn of(item: &zmq::PollItem<'_>, pending: bool) -> Self {
         Self {
-            readable: item.is_readable(),
+            readable: item.is_readable() || pending,
             writable: item.is_writable(),
             failed: item.is_error(),
         }
@@ -99,25 +106,42 @@ impl Ready {
 
 /// Waits until one of the sources is ready or the time is over, and says which are; `None` is without end.
 ///
-/// It looks at the sockets' state rather than at their edge-triggered descriptor, so what was not read comes up
-/// again in the next call. A signal ends the wait with nothing ready.
+/// What was not read comes up again in the next call: it goes by the sockets' state, not by the edges of
+/// libzmq's descriptors. A signal ends the wait with nothing ready.
 pub fn poll<const N: usize>(
     sources: [Source<'_>; N],
     wait: Option<Duration>,
 ) -> Result<[Ready; N], TransportError> {
-    let mut items = sources.map(|source| source.0);
-    wait_for(&mut items, wait)?;
-    Ok(items.map(|item| Ready::of(&item)))
+    let pending = sources.each_ref().map(|source| source.pending);
+    let mut items = sources.map(|source| source.item);
+    wait_for(&mut items, &pending, wait)?;
+    Ok(array::from_fn(|at| Ready::of(&items[at], pending[at])))
 }
 
 /// As [`poll`], for a number of sources that is known only when the program runs.
 pub fn poll_all(sources: Vec<Source<'_>>, wait: Option<Duration>) -> Result<Vec<Ready>, TransportError> {
-    let mut items: Vec<_> = sources.into_iter().map(|source| source.0).collect();
-    wait_for(&mut items, wait)?;
-    Ok(items.iter().map(Ready::of).collect())
+    let (mut items, pending): (Vec<_>, Vec<_>) = sources
+        .into_iter()
+        .map(|source| (source.item, source.pending))
+        .unzip();
+    wait_for(&mut items, &pending, wait)?;
+    Ok(items
+        .iter()
+        .zip(pending)
+        .map(|(item, pending)| Ready::of(item, pending))
+        .collect())
 }
 
-fn wait_for(items: &mut [zmq::PollItem<'_>], wait: Option<Duration>) -> Result<(), TransportError> {
+fn wait_for(
+    items: &mut [zmq::PollItem<'_>],
+    pending: &[bool],
+    wait: Option<Duration>,
+) -> Result<(), TransportError> {
+    let wait = if pending.contains(&true) {
+        Some(Duration::ZERO)
+    } else {
+        wait
+    };
     match zmq::poll(items, milliseconds(wait)) {
         Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
         Err(error) => Err(TransportError::Poll(Errno::from(error))),

@@ -9,7 +9,7 @@ use crate::domain::{IpcDomain, TcpDomain};
 use crate::endpoint::Endpoint;
 use crate::error::{Errno, TransportError};
 use crate::keys::{CurveClient, KeyPair};
-use crate::monitor::{self, ConnectionEvent};
+use crate::monitor::{ConnectionEvent, Monitor};
 use crate::options::{self, Use};
 use crate::raw;
 use crate::zap::{TcpPermit, Zap};
@@ -17,7 +17,7 @@ use crate::zap::{TcpPermit, Zap};
 /// A socket of ours. Public in name only, for the sealed trait behind [`crate::Pollable`].
 pub struct Socket {
     pub(crate) inner: zmq::Socket,
-    monitor: Option<zmq::Socket>,
+    monitor: Option<Monitor>,
     context: Context,
 }
 
@@ -146,16 +146,16 @@ impl Socket {
     /// Begins to watch the connections. From then on [`Self::connection_event`] must be asked in every round.
     pub(crate) fn watch(&mut self) -> Result<(), TransportError> {
         if self.monitor.is_none() {
-            self.monitor = Some(monitor::start(&self.context, &self.inner)?);
+            self.monitor = Some(Monitor::start(&self.context, &self.inner)?);
         }
         Ok(())
     }
 
     pub(crate) fn connection_event(&mut self) -> Result<Option<ConnectionEvent>, TransportError> {
-        self.monitor.as_mut().map_or(Ok(None), monitor::next)
+        self.monitor.as_mut().map_or(Ok(None), Monitor::next)
     }
 
-    pub(crate) fn monitor(&self) -> Option<&zmq::Socket> {
+    pub(crate) fn monitor(&self) -> Option<&Monitor> {
         self.monitor.as_ref()
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LONG, World, connected};
-use scalems_transport::{Dealer, IpcDomain, Ready, Router, Source, Waker, poll, poll_all};
+use scalems_transport::{ConnectionEvent, Dealer, IpcDomain, Ready, Router, Source, Waker, poll, poll_all};
 
 const IDLE: Option<Duration> = Some(Duration::ZERO);
 
@@ -108,6 +108,28 @@ fn what_was_not_read_comes_up_again() {
         router.send(peer, b"got it", &[]).unwrap();
     }
     assert!(!poll([Source::readable(&router)], IDLE).unwrap()[0].readable);
+}
+
+#[test]
+fn events_of_connections_that_were_not_asked_for_come_up_again() {
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = router
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    for _ in 0..3 {
+        drop(world.dealer(&endpoint));
+    }
+    let mut events = Vec::new();
+    while events.len() < 6 {
+        // One at a time, with a wait before each.
+        let [ready] = poll([Source::connections(&router)], Some(LONG)).unwrap();
+        assert!(ready.readable, "after {events:?}");
+        events.extend(router.connection_event().unwrap());
+    }
+    let closed = events.iter().filter(|event| **event == ConnectionEvent::Closed);
+    assert_eq!(closed.count(), 3, "{events:?}");
+    assert!(!poll([Source::connections(&router)], IDLE).unwrap()[0].readable);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use scalems_client::machine::{
-    Answered, Call, CallFault, CallKey, Config, Done, Group, Input, Machine, Output, Pack, PackKey, SessionEnd,
+    Answered, Call, CallFault, CallKey, Config, Done, Group, Input, Machine, Output, Pack, PackKey,
+    SessionEnd,
 };
 use scalems_core::Micros;
 use scalems_protocol::client::{ClientToAgent, SessionKind};
@@ -135,14 +136,20 @@ impl SimClient {
 
     /// Takes in what came, and says what follows.
     pub fn round(&mut self, now: Micros, history: &mut History) -> Vec<Effect> {
-        let Some(machine) = &mut self.machine else { return Vec::new() };
+        let Some(machine) = &mut self.machine else {
+            return Vec::new();
+        };
         let mut out = Vec::new();
         for input in std::mem::take(&mut self.inbox) {
             machine.handle(now, input, &mut out);
         }
         machine.flush(now, &mut out);
         if machine.deadline(now).is_some_and(|at| at <= now) {
-            history.violation(format!("client {} has something due after a flush at {now}: {:?} {machine:?}", self.index, machine.deadline(now)));
+            history.violation(format!(
+                "client {} has something due after a flush at {now}: {:?} {machine:?}",
+                self.index,
+                machine.deadline(now)
+            ));
         }
         if machine.counters().repeated_results > 0 {
             history.violation(format!("client {} was sent a result twice", self.index));
@@ -152,9 +159,13 @@ impl SimClient {
         for output in out {
             match output {
                 Output::Send(message, blobs) => effects.push(Effect::Send(message, blobs)),
-                Output::Resolve { pack, lo, hi, done } => self.resolved(pack, lo, hi, &done, history, over.is_some()),
+                Output::Resolve { pack, lo, hi, done } => {
+                    self.resolved(pack, lo, hi, &done, history, over.is_some())
+                }
                 Output::Reply(key, reply) => self.replied(key, *reply, history),
-                Output::Unclaimed { group, .. } => self.given(&group, 0, group.run.map_or(0, |run| run.count()), history),
+                Output::Unclaimed { group, .. } => {
+                    self.given(&group, 0, group.run.map_or(0, |run| run.count()), history)
+                }
                 Output::Complaint(refusal) => history.violation(format!("client {}: {refusal}", self.index)),
                 Output::Subscribe(topic) => effects.push(Effect::Subscribe(topic)),
                 Output::Unsubscribe(topic) => effects.push(Effect::Unsubscribe(topic)),
@@ -167,16 +178,25 @@ impl SimClient {
 
     fn resolved(&mut self, key: PackKey, lo: u32, hi: u32, done: &Done, history: &mut History, over: bool) {
         let Some(pack) = self.packs.get_mut(&key) else {
-            return history.violation(format!("client {}: {key:?} ended and was not submitted", self.index));
+            return history.violation(format!(
+                "client {}: {key:?} ended and was not submitted",
+                self.index
+            ));
         };
         for place in lo..hi {
             if std::mem::replace(&mut pack.resolved[place as usize], true) {
-                history.violation(format!("client {}: task {place} of {key:?} ended twice", self.index));
+                history.violation(format!(
+                    "client {}: task {place} of {key:?} ended twice",
+                    self.index
+                ));
             }
         }
         match done {
             Done::Failed(fault) if !over => {
-                history.violation(format!("client {}: tasks {lo}..{hi} of {key:?}: {fault}", self.index));
+                history.violation(format!(
+                    "client {}: tasks {lo}..{hi} of {key:?}: {fault}",
+                    self.index
+                ));
             }
             Done::Failed(_) => {}
             Done::Ended { group, at } => {
@@ -187,7 +207,10 @@ impl SimClient {
                     let has = group.data.of((at + place - lo) as usize);
                     if group.ending == Ending::Done && has != wants {
                         let problem = format!("has {has:?}, which should be {wants:?}");
-                        history.violation(format!("client {}: task {place} of {key:?} {problem}", self.index));
+                        history.violation(format!(
+                            "client {}: task {place} of {key:?} {problem}",
+                            self.index
+                        ));
                     }
                 }
                 self.given(group, *at, at + hi - lo, history);
@@ -201,27 +224,37 @@ impl SimClient {
         for at in lo..hi {
             let task = (run.submission, run.lo + at);
             if !self.delivered.entry(task).or_default().insert(self.process) {
-                history.violation(format!("client {}: task {}.{} came twice", self.index, task.0, task.1));
+                history.violation(format!(
+                    "client {}: task {}.{} came twice",
+                    self.index, task.0, task.1
+                ));
             }
         }
     }
 
     fn replied(&mut self, key: CallKey, reply: Result<Answered, CallFault>, history: &mut History) {
         let Some(what) = self.calls.remove(&key) else {
-            return history.violation(format!("client {}: an answer to {key:?}, which is not open", self.index));
+            return history.violation(format!(
+                "client {}: an answer to {key:?}, which is not open",
+                self.index
+            ));
         };
         match reply {
             Ok(Answered::Accepted { submission, .. }) => {
                 self.held.push(submission);
                 if self.random.percent(50) {
                     let select = scalems_protocol::select::Selector::submission(submission);
-                    let question = scalems_protocol::client::Question::Wait { select, timeout_ms: 20_000 };
+                    let question = scalems_protocol::client::Question::Wait {
+                        select,
+                        timeout_ms: 20_000,
+                    };
                     self.ask(question, 40_000_000);
                 }
             }
             Ok(_) | Err(CallFault::TimedOut { .. } | CallFault::SessionEnded(_)) => {}
             // These are true answers to what was asked.
-            Err(CallFault::Refused(refusal)) if matches!(refusal.code, Code::NothingSelected | Code::TimedOut) => {}
+            Err(CallFault::Refused(refusal))
+                if matches!(refusal.code, Code::NothingSelected | Code::TimedOut) => {}
             Err(fault) => history.violation(format!("client {}: {what}: {fault}", self.index)),
         }
     }
@@ -229,7 +262,8 @@ impl SimClient {
     /// Wants something answered.
     pub(super) fn call(&mut self, call: Call) {
         let key = CallKey(self.key());
-        self.calls.insert(key, format!("{call:?}").chars().take(120).collect());
+        self.calls
+            .insert(key, format!("{call:?}").chars().take(120).collect());
         self.inbox.push_back(Input::Call(key, call));
     }
 
@@ -265,6 +299,11 @@ impl SimClient {
         if tasks.is_empty() && self.calls.is_empty() {
             return None;
         }
-        Some(format!("client {} waits for {} {:?}", self.index, tasks.join(", "), self.calls))
+        Some(format!(
+            "client {} waits for {} {:?}",
+            self.index,
+            tasks.join(", "),
+            self.calls
+        ))
     }
 }

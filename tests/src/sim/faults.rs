@@ -56,7 +56,11 @@ impl World {
         };
         let [agent, other, back] = [0; 3].map(|_: u32| self.random.within(0, 2_000_000));
         // Most often a new connection is there soon, sometimes before the party knows of it.
-        let back = if self.random.percent(30) { back * 4 } else { back / 2 };
+        let back = if self.random.percent(30) {
+            back * 4
+        } else {
+            back / 2
+        };
         self.at(self.now + agent, Event::AgentNotices(link));
         self.at(self.now + other, Event::PartyNotices { party, process });
         self.at(self.now + back, Event::Reconnect { party, process });
@@ -99,8 +103,16 @@ impl World {
     /// A new connection. What is sent before the party is told of it goes over it as well.
     pub(super) fn reconnect(&mut self, party: Party) {
         let (link, told, lives) = match party {
-            Party::Worker(at) => (self.workers[at].link, self.workers[at].told, self.workers[at].lives()),
-            Party::Client(at) => (self.clients[at].link, self.clients[at].told, self.clients[at].lives()),
+            Party::Worker(at) => (
+                self.workers[at].link,
+                self.workers[at].told,
+                self.workers[at].lives(),
+            ),
+            Party::Client(at) => (
+                self.clients[at].link,
+                self.clients[at].told,
+                self.clients[at].lives(),
+            ),
         };
         if !lives || link.is_some_and(|link| self.network.link(link).open) {
             return;
@@ -173,7 +185,8 @@ impl World {
             self.history.violation(format!("client {at}: {end}"));
         }
         if let Some(open) = self.clients[at].open() {
-            self.history.violation(format!("after the end of its session, {open}"));
+            self.history
+                .violation(format!("after the end of its session, {open}"));
         }
         self.kill(Party::Client(at));
     }

@@ -73,21 +73,39 @@ impl History {
     /// Something is about to be handed to the agent.
     pub fn input(&mut self, input: &Input) {
         match input {
-            Input::Client { peer, message: ClientToAgent::Named(message), blobs, .. } => {
-                let Some(seat) = self.seats.get(&peer.0).copied() else { return };
+            Input::Client {
+                peer,
+                message: ClientToAgent::Named(message),
+                blobs,
+                ..
+            } => {
+                let Some(seat) = self.seats.get(&peer.0).copied() else {
+                    return;
+                };
                 match message {
                     Named::Submit(submit) => self.submitted(seat, submit, blobs),
                     Named::Acknowledge(ack) => self.acknowledged(seat, ack.delivery),
                     Named::Forget(forget) => {
-                        self.forgotten.extend(forget.select.picks.iter().flat_map(|pick| pick.first..=pick.last));
+                        self.forgotten
+                            .extend(forget.select.picks.iter().flat_map(|pick| pick.first..=pick.last));
                     }
                     _ => {}
                 }
             }
-            Input::Worker { message: WorkerToAgent::Report(report), .. } => {
-                for group in report.results.iter().filter(|group| group.ending == Ending::Failed) {
+            Input::Worker {
+                message: WorkerToAgent::Report(report),
+                ..
+            } => {
+                for group in report
+                    .results
+                    .iter()
+                    .filter(|group| group.ending == Ending::Failed)
+                {
                     for offset in group.run.lo..group.run.hi {
-                        self.failed.entry((group.run.submission, offset)).or_default().insert(group.run.attempt);
+                        self.failed
+                            .entry((group.run.submission, offset))
+                            .or_default()
+                            .insert(group.run.attempt);
                     }
                 }
             }
@@ -99,13 +117,29 @@ impl History {
     }
 
     fn submitted(&mut self, seat: u64, submit: &Submit, blobs: &[Bytes]) {
-        let data = Data { bytes: blobs.first().cloned().unwrap_or_default(), ends: submit.ends.clone() };
-        let known = Known { submit: submit.clone(), data, number: None };
+        let data = Data {
+            bytes: blobs.first().cloned().unwrap_or_default(),
+            ends: submit.ends.clone(),
+        };
+        let known = Known {
+            submit: submit.clone(),
+            data,
+            number: None,
+        };
         if let Some(before) = self.known.insert((seat, submit.request), known) {
             let now = &self.known[&(seat, submit.request)];
-            let same = Submit { low_water: 0, ..before.submit.clone() } == Submit { low_water: 0, ..submit.clone() };
+            let same = Submit {
+                low_water: 0,
+                ..before.submit.clone()
+            } == Submit {
+                low_water: 0,
+                ..submit.clone()
+            };
             if !same || before.data != now.data {
-                self.violation(format!("request {} of seat {seat} came again with other content", submit.request));
+                self.violation(format!(
+                    "request {} of seat {seat} came again with other content",
+                    submit.request
+                ));
             }
             self.known.insert((seat, submit.request), before);
         }
@@ -133,15 +167,29 @@ impl History {
                 AgentToClient::Results(results) => self.results(peer.0, results, blobs),
                 _ => {}
             },
-            Action::ToWorker { message: AgentToWorker::Lease(lease), .. } => self.lease(lease),
+            Action::ToWorker {
+                message: AgentToWorker::Lease(lease),
+                ..
+            } => self.lease(lease),
             _ => {}
         }
     }
 
     fn accepted(&mut self, peer: u32, accepted: &Accepted) {
-        let Some(seat) = self.seats.get(&peer).copied() else { return };
-        self.numbered(Origin { session: seat, request: accepted.request }, accepted.submission);
-        let count = self.known.get(&(seat, accepted.request)).map(|known| known.submit.count);
+        let Some(seat) = self.seats.get(&peer).copied() else {
+            return;
+        };
+        self.numbered(
+            Origin {
+                session: seat,
+                request: accepted.request,
+            },
+            accepted.submission,
+        );
+        let count = self
+            .known
+            .get(&(seat, accepted.request))
+            .map(|known| known.submit.count);
         if count != Some(accepted.count) {
             self.violation(format!("{accepted:?}, but {count:?} tasks were asked for"));
         }
@@ -151,11 +199,15 @@ impl History {
         let key = (origin.session, origin.request);
         let before = *self.numbers.entry(number).or_insert(key);
         let Some(known) = self.known.get_mut(&key) else {
-            return self.violation(format!("submission {number} is of {origin:?}, which asked for nothing"));
+            return self.violation(format!(
+                "submission {number} is of {origin:?}, which asked for nothing"
+            ));
         };
         let same = *known.number.get_or_insert(number);
         if before != key || same != number {
-            self.violation(format!("{origin:?} is submission {same} and {number}, which is of {before:?}"));
+            self.violation(format!(
+                "{origin:?} is submission {same} and {number}, which is of {before:?}"
+            ));
         }
     }
 
@@ -164,16 +216,28 @@ impl History {
             let run = group.run;
             self.numbered(group.origin, run.submission);
             for offset in run.lo..run.hi {
-                let before = self.leased.insert((run.submission, offset), run.attempt).unwrap_or(0);
+                let before = self
+                    .leased
+                    .insert((run.submission, offset), run.attempt)
+                    .unwrap_or(0);
                 if before >= run.attempt {
                     let Self { violations, .. } = self;
-                    violations.push(format!("task {}.{offset}: attempt {} after {before}", run.submission, run.attempt));
+                    violations.push(format!(
+                        "task {}.{offset}: attempt {} after {before}",
+                        run.submission, run.attempt
+                    ));
                 }
                 if self.told.contains_key(&(run.submission, offset)) {
-                    self.violation(format!("task {}.{offset} is leased after its end", run.submission));
+                    self.violation(format!(
+                        "task {}.{offset} is leased after its end",
+                        run.submission
+                    ));
                 }
             }
-            if self.submission(run.submission).is_some_and(|known| !known.submit.task.after.is_empty()) {
+            if self
+                .submission(run.submission)
+                .is_some_and(|known| !known.submit.task.after.is_empty())
+            {
                 self.dependent.push((run.submission, run.lo, run.hi));
             }
         }
@@ -183,13 +247,17 @@ impl History {
         for group in &results.groups {
             self.result(group, blobs);
         }
-        let Some(seat) = self.seats.get(&peer).copied() else { return };
+        let Some(seat) = self.seats.get(&peer).copied() else {
+            return;
+        };
         let kept = self.unacknowledged.entry(seat).or_default();
         if kept.back().is_none_or(|(last, _)| *last < results.delivery) {
             kept.push_back((results.delivery, blobs.iter().map(|blob| blob.len() as u64).sum()));
             let bytes: u64 = kept.iter().map(|(_, bytes)| *bytes).sum();
             if bytes > limits::WINDOW_BYTES + limits::BLOB_BYTES as u64 {
-                self.violation(format!("{bytes} bytes of results are not acknowledged by seat {seat}"));
+                self.violation(format!(
+                    "{bytes} bytes of results are not acknowledged by seat {seat}"
+                ));
             }
         }
     }
@@ -206,10 +274,16 @@ impl History {
             let name = format!("task {}.{offset}", run.submission);
             let first = *self.told.entry(task).or_insert((group.ending, run.attempt));
             if first != (group.ending, run.attempt) {
-                self.violation(format!("{name} ended {first:?} and {:?}", (group.ending, run.attempt)));
+                self.violation(format!(
+                    "{name} ended {first:?} and {:?}",
+                    (group.ending, run.attempt)
+                ));
             }
             if self.leased.get(&task).copied().unwrap_or(0) < run.attempt {
-                self.violation(format!("{name} has a result of attempt {}, which was never made", run.attempt));
+                self.violation(format!(
+                    "{name} has a result of attempt {}, which was never made",
+                    run.attempt
+                ));
             }
             let Some(known) = self.submission(run.submission) else {
                 self.violation(format!("{name} has a result and was not submitted"));
@@ -219,7 +293,11 @@ impl History {
             let problem = match (group.ending, group.error.as_ref().map(|error| error.code)) {
                 (Ending::Done, _) => {
                     let has = data.of(at);
-                    let wants = programs::value(&known.submit.task.mode, &known.data.of(offset as usize), run.attempt);
+                    let wants = programs::value(
+                        &known.submit.task.mode,
+                        &known.data.of(offset as usize),
+                        run.attempt,
+                    );
                     (has != wants).then(|| format!("the value {has:?}, which should be {wants:?}"))
                 }
                 (Ending::Failed, Some(Code::ExitCode | Code::Signal | Code::TaskFailed)) => {
@@ -229,7 +307,8 @@ impl History {
                 }
                 (Ending::Failed, Some(Code::CrashLimit)) => {
                     let (attempts, limit) = (run.attempt, policy.crash_limit);
-                    (attempts < limit).then(|| format!("ended by its crash limit of {limit} in attempt {attempts}"))
+                    (attempts < limit)
+                        .then(|| format!("ended by its crash limit of {limit} in attempt {attempts}"))
                 }
                 _ => None,
             };
@@ -242,11 +321,17 @@ impl History {
     /// A worker starts a task.
     pub fn start(&mut self, (submission, offset): Task, attempt: u32, data: &Bytes) {
         if !self.started.insert((submission, offset, attempt)) {
-            self.violation(format!("task {submission}.{offset}: attempt {attempt} runs twice"));
+            self.violation(format!(
+                "task {submission}.{offset}: attempt {attempt} runs twice"
+            ));
         }
-        let wants = self.submission(submission).map(|known| known.data.of(offset as usize));
+        let wants = self
+            .submission(submission)
+            .map(|known| known.data.of(offset as usize));
         if wants.as_ref() != Some(data) {
-            self.violation(format!("task {submission}.{offset} runs with {data:?}, which should be {wants:?}"));
+            self.violation(format!(
+                "task {submission}.{offset} runs with {data:?}, which should be {wants:?}"
+            ));
         }
     }
 
@@ -266,12 +351,17 @@ impl History {
                 }
             }
         }
-        for (number, offset, ending, attempt) in
-            self.told.iter().map(|((number, offset), (ending, attempt))| (*number, *offset, *ending, *attempt)).collect::<Vec<_>>()
+        for (number, offset, ending, attempt) in self
+            .told
+            .iter()
+            .map(|((number, offset), (ending, attempt))| (*number, *offset, *ending, *attempt))
+            .collect::<Vec<_>>()
         {
             let is = tasks.get(&number).and_then(|tasks| tasks.get(offset as usize));
             if is.is_some_and(|is| *is != (TaskState::from(ending), attempt)) {
-                self.violation(format!("task {number}.{offset} was told to be {ending:?} of {attempt} and is {is:?}"));
+                self.violation(format!(
+                    "task {number}.{offset} was told to be {ending:?} of {attempt} and is {is:?}"
+                ));
             }
         }
         self.seen = tasks;
@@ -280,6 +370,8 @@ impl History {
     /// Where the submission that a dependency names came from.
     pub fn target(&self, of: u64, after: &After) -> Option<u64> {
         let (seat, _) = self.numbers.get(&of)?;
-        after.submission.or_else(|| self.known.get(&(*seat, after.request?))?.number)
+        after
+            .submission
+            .or_else(|| self.known.get(&(*seat, after.request?))?.number)
     }
 }

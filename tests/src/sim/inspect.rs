@@ -23,20 +23,36 @@ impl World {
     fn say(&mut self, message: impl Into<ClientToAgent>) -> Option<(Reply, Vec<Bytes>)> {
         let mut out = Vec::new();
         let message = message.into();
-        let input = Input::Client { peer: INSPECTOR, role: Role::Observer, message, blobs: Vec::new() };
+        let input = Input::Client {
+            peer: INSPECTOR,
+            role: Role::Observer,
+            message,
+            blobs: Vec::new(),
+        };
         self.agent.handle(self.now, input, &mut out);
         out.into_iter().find_map(|action| match action {
-            Action::ToClient { message: AgentToClient::Answer(answer), blobs, .. } => Some((answer.reply, blobs)),
+            Action::ToClient {
+                message: AgentToClient::Answer(answer),
+                blobs,
+                ..
+            } => Some((answer.reply, blobs)),
             _ => None,
         })
     }
 
     fn ask(&mut self, question: Question) -> Option<(Reply, Vec<Bytes>)> {
-        if let Some(reply) = self.say(Ask { id: 1, question: question.clone() }) {
+        if let Some(reply) = self.say(Ask {
+            id: 1,
+            question: question.clone(),
+        }) {
             return Some(reply);
         }
         // For the first time, or nothing is there to be asked about.
-        self.say(ClientHello { kind: SessionKind::Shared, session: "inspector".into(), ..ClientHello::default() });
+        self.say(ClientHello {
+            kind: SessionKind::Shared,
+            session: "inspector".into(),
+            ..ClientHello::default()
+        });
         self.say(Ask { id: 1, question })
     }
 
@@ -45,8 +61,14 @@ impl World {
         let mut tasks = Tasks::new();
         let mut after = None;
         loop {
-            let page = Page { select: select.clone(), after, rows: 0 };
-            let Some((Reply::Tasks(listing), _)) = self.ask(Question::Tasks(page)) else { return tasks };
+            let page = Page {
+                select: select.clone(),
+                after,
+                rows: 0,
+            };
+            let Some((Reply::Tasks(listing), _)) = self.ask(Question::Tasks(page)) else {
+                return tasks;
+            };
             for row in &listing.rows {
                 let held = matches!(row.state, TaskState::Leased | TaskState::Running);
                 if held && row.worker.is_none() {
@@ -54,7 +76,8 @@ impl World {
                 }
                 let list = tasks.entry(row.run.submission).or_default();
                 if list.len() != row.run.lo as usize {
-                    self.history.violation(format!("the listing has a hole before {row:?}"));
+                    self.history
+                        .violation(format!("the listing has a hole before {row:?}"));
                 }
                 list.resize(row.run.hi as usize, (row.state, row.run.attempt));
             }
@@ -74,7 +97,8 @@ impl World {
         }
         if counts != self.agent.counts() {
             let has = self.agent.counts();
-            self.history.violation(format!("the agent counts {has:?}, and lists {counts:?}"));
+            self.history
+                .violation(format!("the agent counts {has:?}, and lists {counts:?}"));
         }
         self.history.inspected(tasks);
     }
@@ -82,12 +106,18 @@ impl World {
     /// What was leased in this round may only be if what it was to wait for has ended as asked.
     pub(super) fn check_dependents(&mut self) {
         for (number, lo, hi) in std::mem::take(&mut self.history.dependent) {
-            let Some(known) = self.history.submission(number) else { continue };
+            let Some(known) = self.history.submission(number) else {
+                continue;
+            };
             let after: Vec<After> = known.submit.task.after.clone();
             for after in after {
-                let Some(target) = self.history.target(number, &after) else { continue };
+                let Some(target) = self.history.target(number, &after) else {
+                    continue;
+                };
                 let tasks = self.tasks(&Selector::submission(target));
-                let Some(states) = tasks.get(&target) else { continue };
+                let Some(states) = tasks.get(&target) else {
+                    continue;
+                };
                 let met = |states: &[(TaskState, u32)]| {
                     let ended = states.iter().all(|(state, _)| state.is_final());
                     let well = states.iter().all(|(state, _)| *state == TaskState::Done);
@@ -104,7 +134,9 @@ impl World {
                     met(&states[from as usize..to as usize])
                 };
                 if !met {
-                    self.history.violation(format!("{number}.{lo}-{hi} is leased, and {after:?} is {states:?}"));
+                    self.history.violation(format!(
+                        "{number}.{lo}-{hi} is leased, and {after:?} is {states:?}"
+                    ));
                 }
             }
         }
@@ -113,12 +145,19 @@ impl World {
     /// What has not ended, and why.
     pub(super) fn unfinished(&mut self) -> String {
         let tasks = self.tasks(&Selector::all());
-        let first = tasks.iter().find(|(_, tasks)| tasks.iter().any(|(state, _)| !state.is_final()));
-        let Some((number, tasks)) = first else { return "none at the agent".into() };
+        let first = tasks
+            .iter()
+            .find(|(_, tasks)| tasks.iter().any(|(state, _)| !state.is_final()));
+        let Some((number, tasks)) = first else {
+            return "none at the agent".into();
+        };
         let at = tasks.iter().position(|(state, _)| !state.is_final()).unwrap_or(0);
         let number = *number;
         let state = tasks[at];
-        let step = self.history.submission(number).map_or((0, 1), |known| (known.submit.first, known.submit.step));
+        let step = self
+            .history
+            .submission(number)
+            .map_or((0, 1), |known| (known.submit.first, known.submit.step));
         let index = step.0 + step.1 * at as u32;
         let why = self.ask(Question::Explain(Selector::task(number, index)));
         format!("{number}.{at} is {state:?}: {why:?}")
@@ -130,12 +169,20 @@ impl World {
         self.check_held();
         let mut missing = Vec::new();
         for ((seat, _), known) in &self.history.known {
-            let Some(number) = known.number.filter(|_| known.submit.streaming) else { continue };
+            let Some(number) = known.number.filter(|_| known.submit.streaming) else {
+                continue;
+            };
             // Sessions live as long as their clients come back, so all results have found their way.
-            let given = |offset: &u32| self.clients.iter().any(|client| client.delivered.contains_key(&(number, *offset)));
+            let given = |offset: &u32| {
+                self.clients
+                    .iter()
+                    .any(|client| client.delivered.contains_key(&(number, *offset)))
+            };
             let lost: Vec<u32> = (0..known.submit.count).filter(|offset| !given(offset)).collect();
             if !lost.is_empty() {
-                missing.push(format!("results of {number}.{lost:?} never came to the client of seat {seat}"));
+                missing.push(format!(
+                    "results of {number}.{lost:?} never came to the client of seat {seat}"
+                ));
             }
         }
         for missing in missing {
@@ -143,21 +190,30 @@ impl World {
         }
         let hashes = match self.ask(Question::Snapshot("alarms".into())) {
             Some((Reply::Snapshot { state, .. }, _)) => match *state {
-                Body::Alarms { alarms } => alarms.into_iter().filter(|alarm| alarm.alarm == "hash_differs").collect(),
+                Body::Alarms { alarms } => alarms
+                    .into_iter()
+                    .filter(|alarm| alarm.alarm == "hash_differs")
+                    .collect(),
                 _ => Vec::new(),
             },
             _ => Vec::new(),
         };
         if !hashes.is_empty() && !self.plan.faults.contains(&Fault::LostLease) {
-            self.history.violation(format!("state hashes differ for no reason: {hashes:?}"));
+            self.history
+                .violation(format!("state hashes differ for no reason: {hashes:?}"));
         }
-        let Some((Reply::Workers(rows), _)) = self.ask(Question::Workers) else { return };
+        let Some((Reply::Workers(rows), _)) = self.ask(Question::Workers) else {
+            return;
+        };
         for row in rows.into_iter().filter(|row| row.state == "active") {
             if row.leases != (0, 0) || row.resources.iter().any(|(_, _, used)| *used > 0) {
-                self.history.violation(format!("all has ended, and it is believed to hold something: {row:?}"));
+                self.history.violation(format!(
+                    "all has ended, and it is believed to hold something: {row:?}"
+                ));
             }
             if row.beats.0 == 0 {
-                self.history.violation(format!("no state hash of it was ever found equal: {row:?}"));
+                self.history
+                    .violation(format!("no state hash of it was ever found equal: {row:?}"));
             }
         }
     }
@@ -176,11 +232,18 @@ impl World {
             let mut next = 0;
             let mut after = None;
             loop {
-                let page = Page { select: Selector::submission(number), after, rows: 0 };
-                let Some((Reply::Results(listing), blobs)) = self.ask(Question::Results(page)) else { break };
+                let page = Page {
+                    select: Selector::submission(number),
+                    after,
+                    rows: 0,
+                };
+                let Some((Reply::Results(listing), blobs)) = self.ask(Question::Results(page)) else {
+                    break;
+                };
                 for group in &listing.rows {
                     if group.run.lo != next {
-                        self.history.violation(format!("the held results of {number} have a hole at {next}"));
+                        self.history
+                            .violation(format!("the held results of {number} have a hole at {next}"));
                     }
                     next = group.run.hi;
                     self.history.result(group, &blobs);
@@ -191,7 +254,8 @@ impl World {
                 }
             }
             if next != count {
-                self.history.violation(format!("of {count} results of {number} only {next} are held"));
+                self.history
+                    .violation(format!("of {count} results of {number} only {next} are held"));
             }
         }
     }

@@ -46,7 +46,9 @@ pub fn run(plan: &Plan) -> Outcome {
     if let Err(panic) = ended {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        outcome.violations.push(format!("panic: {}", text.unwrap_or_default()));
+        outcome
+            .violations
+            .push(format!("panic: {}", text.unwrap_or_default()));
     }
     outcome
 }

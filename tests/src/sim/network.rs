@@ -41,14 +41,24 @@ pub struct Network {
 impl Network {
     /// A network without connections.
     pub fn new(seed: u64) -> Self {
-        Self { links: BTreeMap::new(), last: 0, random: Random::new(seed, 2) }
+        Self {
+            links: BTreeMap::new(),
+            last: 0,
+            random: Random::new(seed, 2),
+        }
     }
 
     /// A new connection.
     pub fn connect(&mut self, party: Party) -> u32 {
         self.last += 1;
-        let link =
-            Link { party, open: true, noticed: false, slow_until: 0, last_to_agent: 0, last_to_party: 0 };
+        let link = Link {
+            party,
+            open: true,
+            noticed: false,
+            slow_until: 0,
+            last_to_agent: 0,
+            last_to_party: 0,
+        };
         self.links.insert(self.last, link);
         self.last
     }
@@ -60,7 +70,11 @@ impl Network {
 
     /// The living connections.
     pub fn open(&self) -> Vec<u32> {
-        self.links.iter().filter(|(_, link)| link.open).map(|(number, _)| *number).collect()
+        self.links
+            .iter()
+            .filter(|(_, link)| link.open)
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// Breaks a connection.
@@ -88,8 +102,16 @@ impl Network {
     pub fn arrival(&mut self, now: Micros, number: u32, to_agent: bool) -> Option<Micros> {
         let link = self.links.get_mut(&number).filter(|link| link.open)?;
         let slow = now < link.slow_until;
-        let takes = if slow { self.random.within(100_000, 4_000_000) } else { self.random.within(40, 400) };
-        let last = if to_agent { &mut link.last_to_agent } else { &mut link.last_to_party };
+        let takes = if slow {
+            self.random.within(100_000, 4_000_000)
+        } else {
+            self.random.within(40, 400)
+        };
+        let last = if to_agent {
+            &mut link.last_to_agent
+        } else {
+            &mut link.last_to_party
+        };
         *last = (now + takes).max(*last);
         Some(*last)
     }

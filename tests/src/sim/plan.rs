@@ -115,24 +115,58 @@ impl Plan {
     pub fn smaller(&self) -> Vec<Self> {
         let mut plans = Vec::new();
         for fault in &self.faults {
-            let faults = self.faults.iter().copied().filter(|other| other != fault).collect();
-            plans.push(Self { faults, ..self.clone() });
+            let faults = self
+                .faults
+                .iter()
+                .copied()
+                .filter(|other| other != fault)
+                .collect();
+            plans.push(Self {
+                faults,
+                ..self.clone()
+            });
         }
         if self.journal {
-            plans.push(Self { journal: false, ..self.clone() });
+            plans.push(Self {
+                journal: false,
+                ..self.clone()
+            });
         }
         if self.wire {
-            plans.push(Self { wire: false, ..self.clone() });
+            plans.push(Self {
+                wire: false,
+                ..self.clone()
+            });
         }
-        for (workers, clients) in [(1, 1), (self.workers.div_ceil(2), self.clients.div_ceil(2)), (self.workers, 1)] {
-            plans.push(Self { workers, clients, ..self.clone() });
+        for (workers, clients) in [
+            (1, 1),
+            (self.workers.div_ceil(2), self.clients.div_ceil(2)),
+            (self.workers, 1),
+        ] {
+            plans.push(Self {
+                workers,
+                clients,
+                ..self.clone()
+            });
         }
         for part in [2, 4, 8] {
-            plans.push(Self { operations: self.operations - self.operations / part, ..self.clone() });
-            plans.push(Self { incidents: self.incidents - self.incidents / part, ..self.clone() });
+            plans.push(Self {
+                operations: self.operations - self.operations / part,
+                ..self.clone()
+            });
+            plans.push(Self {
+                incidents: self.incidents - self.incidents / part,
+                ..self.clone()
+            });
         }
-        plans.push(Self { operations: self.operations.saturating_sub(1), ..self.clone() });
-        plans.push(Self { incidents: self.incidents.saturating_sub(1), ..self.clone() });
+        plans.push(Self {
+            operations: self.operations.saturating_sub(1),
+            ..self.clone()
+        });
+        plans.push(Self {
+            incidents: self.incidents.saturating_sub(1),
+            ..self.clone()
+        });
         plans.retain(|plan| plan != self);
         plans
     }
@@ -140,7 +174,19 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, workers, clients, operations, trouble_ms, incidents, faults, journal, wire, sabotage, .. } = self;
+        let Self {
+            seed,
+            workers,
+            clients,
+            operations,
+            trouble_ms,
+            incidents,
+            faults,
+            journal,
+            wire,
+            sabotage,
+            ..
+        } = self;
         write!(
             out,
             "seed {seed}: {workers} workers, {clients} clients, {operations} operations, {incidents} incidents of \

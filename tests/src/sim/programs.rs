@@ -23,8 +23,14 @@ pub enum Behaviour {
 
 impl Behaviour {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Well, Self::Fails, Self::FailsFirst, Self::Broken, Self::Stubborn, Self::Large];
+    pub const ALL: [Self; 6] = [
+        Self::Well,
+        Self::Fails,
+        Self::FailsFirst,
+        Self::Broken,
+        Self::Stubborn,
+        Self::Large,
+    ];
 }
 
 /// The mode that the simulated programs run under.
@@ -32,7 +38,10 @@ pub const MODE: &str = program::EXECUTABLE;
 
 /// The data of a program: how it behaves, how long, and a number of its own.
 pub fn data(behaviour: Behaviour, milliseconds: u16, number: u64) -> Vec<u8> {
-    let at = Behaviour::ALL.iter().position(|other| *other == behaviour).expect("all are listed");
+    let at = Behaviour::ALL
+        .iter()
+        .position(|other| *other == behaviour)
+        .expect("all are listed");
     let mut data = vec![at as u8, 0];
     data.extend(milliseconds.to_le_bytes());
     data.extend(number.to_le_bytes());

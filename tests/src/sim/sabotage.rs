@@ -18,34 +18,80 @@ impl World {
 
     /// What becomes of an action of the agent.
     pub(super) fn sabotaged(&mut self, mut action: Action) -> Vec<Action> {
-        let Some(sabotage) = self.plan.sabotage else { return vec![action] };
+        let Some(sabotage) = self.plan.sabotage else {
+            return vec![action];
+        };
         match (&mut action, sabotage) {
-            (Action::ToClient { message: AgentToClient::Results(_), .. }, Sabotage::DropResults)
-            | (Action::ToClient { message: AgentToClient::Accepted(_), .. }, Sabotage::DropAccepted) => {
-                if self.is_the_one() { Vec::new() } else { vec![action] }
+            (
+                Action::ToClient {
+                    message: AgentToClient::Results(_),
+                    ..
+                },
+                Sabotage::DropResults,
+            )
+            | (
+                Action::ToClient {
+                    message: AgentToClient::Accepted(_),
+                    ..
+                },
+                Sabotage::DropAccepted,
+            ) => {
+                if self.is_the_one() {
+                    Vec::new()
+                } else {
+                    vec![action]
+                }
             }
-            (Action::ToClient { peer, message: AgentToClient::Results(results), blobs }, Sabotage::RepeatResults) => {
+            (
+                Action::ToClient {
+                    peer,
+                    message: AgentToClient::Results(results),
+                    blobs,
+                },
+                Sabotage::RepeatResults,
+            ) => {
                 if !self.is_the_one() {
                     return vec![action];
                 }
                 let mut again = results.clone();
                 again.delivery += 1;
-                let again = Action::ToClient { peer: *peer, message: again.into(), blobs: blobs.clone() };
+                let again = Action::ToClient {
+                    peer: *peer,
+                    message: again.into(),
+                    blobs: blobs.clone(),
+                };
                 vec![action, again]
             }
-            (Action::ToClient { message: AgentToClient::Results(results), .. }, Sabotage::WrongAttempt) => {
+            (
+                Action::ToClient {
+                    message: AgentToClient::Results(results),
+                    ..
+                },
+                Sabotage::WrongAttempt,
+            ) => {
                 if self.is_the_one() {
                     results.groups[0].run.attempt += 1;
                 }
                 vec![action]
             }
-            (Action::ToWorker { peer, message: AgentToWorker::Lease(lease), blobs }, Sabotage::LeaseTwice) => {
+            (
+                Action::ToWorker {
+                    peer,
+                    message: AgentToWorker::Lease(lease),
+                    blobs,
+                },
+                Sabotage::LeaseTwice,
+            ) => {
                 if !self.is_the_one() {
                     return vec![action];
                 }
                 let mut again = lease.clone();
                 again.number += 1;
-                let again = Action::ToWorker { peer: *peer, message: again.into(), blobs: blobs.clone() };
+                let again = Action::ToWorker {
+                    peer: *peer,
+                    message: again.into(),
+                    blobs: blobs.clone(),
+                };
                 vec![action, again]
             }
             _ => vec![action],
@@ -57,7 +103,8 @@ impl World {
         if self.plan.sabotage == Some(Sabotage::SwapValues)
             && let WorkerToAgent::Report(report) = &mut message
         {
-            let with_values = |at: &usize| report.results[*at].place.length > 0 && report.results[*at].run.count() == 1;
+            let with_values =
+                |at: &usize| report.results[*at].place.length > 0 && report.results[*at].run.count() == 1;
             let all: Vec<usize> = (0..report.results.len()).filter(with_values).collect();
             if let [first, second, ..] = all[..] {
                 let place = report.results[first].place.clone();

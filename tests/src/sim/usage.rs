@@ -15,6 +15,9 @@ use scalems_protocol::task::{Needs, Policy, Template, When};
 use super::client::SimClient;
 use super::programs::{self, Behaviour};
 
+/// The longest that a program takes, milliseconds.
+const LONGEST: u16 = 4_000;
+
 const STRENGTHS: [Strength; 3] = [Strength::Withdraw, Strength::Request, Strength::Kill];
 
 impl SimClient {
@@ -68,19 +71,35 @@ impl SimClient {
             deadline_ms: self.random.pick(&[0, 0, 0, 0, 0, 2_000, 20_000]),
             grace_ms: self.random.pick(&[0, 500]),
         };
-        Arc::new(Template { mode: mode.into(), needs: Needs::cores(cores), policy, ..Template::default() })
+        Arc::new(Template {
+            mode: mode.into(),
+            needs: Needs::cores(cores),
+            policy,
+            ..Template::default()
+        })
     }
 
     /// Data of one task of a mode.
-    fn data(&mut self, mode: &str) -> Vec<u8> {
+    fn data(&mut self, mode: &str, longest: u16) -> Vec<u8> {
         let number = self.key();
         match mode {
             programs::MODE => {
-                let behaviour = if self.random.percent(60) { Behaviour::Well } else { self.random.pick(&Behaviour::ALL) };
-                let milliseconds = self.random.pick(&[0, 1, 30, 200, 1_000, 4_000]);
-                programs::data(behaviour, milliseconds, number)
+                let behaviour = if self.random.percent(60) {
+                    Behaviour::Well
+                } else {
+                    self.random.pick(&Behaviour::ALL)
+                };
+                let milliseconds: u16 = self.random.pick(&[0, 1, 30, 200, 1_000, 4_000]);
+                programs::data(behaviour, milliseconds.min(longest), number)
             }
-            program::SLEEP => self.random.pick(&["0.0", "0.05", "1.5"]).into(),
+            program::SLEEP => self
+                .random
+                .pick(if longest < LONGEST {
+                    &["0.0", "0.05"][..]
+                } else {
+                    &["0.0", "0.05", "1.5"]
+                })
+                .into(),
             program::ECHO if self.random.percent(10) => vec![number as u8; 20_000],
             program::ECHO if self.random.percent(20) => Vec::new(),
             _ => format!("{}-{number}", self.index).into(),
@@ -91,8 +110,12 @@ impl SimClient {
     fn after(&mut self, count: u32, array: bool) -> Vec<Dependency> {
         let mut after = Vec::new();
         while self.random.percent(25) {
-            let known: Vec<PackKey> =
-                self.packs.iter().filter(|(_, pack)| !pack.released).map(|(key, _)| *key).collect();
+            let known: Vec<PackKey> = self
+                .packs
+                .iter()
+                .filter(|(_, pack)| !pack.released)
+                .map(|(key, _)| *key)
+                .collect();
             if known.is_empty() {
                 break;
             }
@@ -104,7 +127,12 @@ impl SimClient {
             let hi = self.random.within(u64::from(lo) + 1, u64::from(tasks) + 1) as u32;
             let offsets = (!each && self.random.percent(30)).then_some((lo, hi));
             let when = self.random.pick(&[When::Ok, When::Any, When::Any, When::Failed]);
-            after.push(Dependency { on, offsets, when, each });
+            after.push(Dependency {
+                on,
+                offsets,
+                when,
+                each,
+            });
         }
         after
     }
@@ -114,34 +142,73 @@ impl SimClient {
         let count = self.random.pick(&[1, 1, 2, 5, 20, 60]);
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..count {
-            bytes.extend(self.data(&template.mode));
+            bytes.extend(self.data(&template.mode, LONGEST));
             ends.push(bytes.len() as u32);
         }
-        let data = Data { bytes: bytes.into(), ends };
+        let data = Data {
+            bytes: bytes.into(),
+            ends,
+        };
         let after = self.after(count, false);
         let key = PackKey(self.key());
-        self.submit(Pack { key, template, count, shape: Shape::Batch, data, after }, false);
+        self.submit(
+            Pack {
+                key,
+                template,
+                count,
+                shape: Shape::Batch,
+                data,
+                after,
+            },
+            false,
+        );
     }
 
     fn submit_array(&mut self) {
         let template = self.template();
         let count = self.random.pick(&[1, 4, 4, 30, 30, 500]);
-        let data = Data::shared(Bytes::from(self.data(&template.mode)));
-        let shape = Shape::Array { first: self.random.within(0, 9) as u32, step: self.random.within(1, 4) as u32 };
+        // So many take long enough together.
+        let longest = if count > 100 { 100 } else { LONGEST };
+        let data = Data::shared(Bytes::from(self.data(&template.mode, longest)));
+        let shape = Shape::Array {
+            first: self.random.within(0, 9) as u32,
+            step: self.random.within(1, 4) as u32,
+        };
         let after = self.after(count, true);
         let key = PackKey(self.key());
-        self.submit(Pack { key, template, count, shape, data, after }, true);
+        self.submit(
+            Pack {
+                key,
+                template,
+                count,
+                shape,
+                data,
+                after,
+            },
+            true,
+        );
     }
 
     fn submit_held(&mut self) {
         let template = self.template();
         let count = self.random.pick(&[1, 3, 40]);
-        let data = Data::shared(Bytes::from(self.data(&template.mode)));
-        self.call(Call::Held { template, count, first: 0, step: 1, data });
+        let data = Data::shared(Bytes::from(self.data(&template.mode, LONGEST)));
+        self.call(Call::Held {
+            template,
+            count,
+            first: 0,
+            step: 1,
+            data,
+        });
     }
 
     fn cancel_tasks(&mut self) {
-        let known: Vec<PackKey> = self.packs.iter().filter(|(_, pack)| !pack.released).map(|(key, _)| *key).collect();
+        let known: Vec<PackKey> = self
+            .packs
+            .iter()
+            .filter(|(_, pack)| !pack.released)
+            .map(|(key, _)| *key)
+            .collect();
         if known.is_empty() {
             return;
         }
@@ -154,13 +221,21 @@ impl SimClient {
             tasks.push((key, lo as u32, hi as u32));
         }
         let strength = self.random.pick(&STRENGTHS);
-        self.call(Call::CancelTasks { tasks, strength, reason: "no need".into() });
+        self.call(Call::CancelTasks {
+            tasks,
+            strength,
+            reason: "no need".into(),
+        });
     }
 
     fn cancel_some(&mut self) {
         let select = Selector::submission(self.random.within(1, 40));
         let strength = self.random.pick(&STRENGTHS);
-        self.call(Call::Cancel { select, strength, reason: String::new() });
+        self.call(Call::Cancel {
+            select,
+            strength,
+            reason: String::new(),
+        });
     }
 
     fn forget(&mut self) {
@@ -172,8 +247,12 @@ impl SimClient {
 
     fn release(&mut self) {
         let over = |pack: &super::client::Submitted| pack.resolved.iter().all(|done| *done);
-        let done: Vec<PackKey> =
-            self.packs.iter().filter(|(_, pack)| !pack.released && over(pack)).map(|(key, _)| *key).collect();
+        let done: Vec<PackKey> = self
+            .packs
+            .iter()
+            .filter(|(_, pack)| !pack.released && over(pack))
+            .map(|(key, _)| *key)
+            .collect();
         for key in done {
             self.packs.get_mut(&key).expect("it was just found").released = true;
             self.inbox.push_back(Input::Release(key));
@@ -181,7 +260,11 @@ impl SimClient {
     }
 
     fn read(&mut self) {
-        let page = Page { select: Selector::all(), after: None, rows: 20 };
+        let page = Page {
+            select: Selector::all(),
+            after: None,
+            rows: 20,
+        };
         let select = Selector::submission(self.random.within(1, 30));
         let question = match self.random.within(0, 6) {
             0 => Question::Status,
@@ -189,7 +272,10 @@ impl SimClient {
             2 => Question::Submissions(page),
             3 => Question::Tasks(page),
             4 => Question::Explain(select),
-            _ => Question::Wait { select, timeout_ms: self.random.within(0, 5_000) },
+            _ => Question::Wait {
+                select,
+                timeout_ms: self.random.within(0, 5_000),
+            },
         };
         self.ask(question, 30_000_000);
     }

@@ -117,20 +117,31 @@ impl SimWorker {
 
     /// A program of this process has ended by itself or by being stopped, unless it did so before.
     pub fn program_ended(&mut self, key: u64, stopped: bool) {
-        let Some(lease) = self.running.remove(&key) else { return };
+        let Some(lease) = self.running.remove(&key) else {
+            return;
+        };
         let (ending, value, error) = if stopped {
             (Ending::Failed, Bytes::new(), None)
         } else {
             programs::outcome(&lease.data, lease.attempt)
         };
         let ran_us = programs::read(&lease.data).map_or(0, |(_, milliseconds)| milliseconds * 1_000);
-        let outcome = Outcome { ending, value, exit_code: None, ran_us, error, stopped };
+        let outcome = Outcome {
+            ending,
+            value,
+            exit_code: None,
+            ran_us,
+            error,
+            stopped,
+        };
         self.inbox.push_back(Input::Ended { key, outcome });
     }
 
     /// Takes in what came, and says what follows.
     pub fn round(&mut self, now: Micros, history: &mut History) -> Vec<Effect> {
-        let Some(machine) = &mut self.machine else { return Vec::new() };
+        let Some(machine) = &mut self.machine else {
+            return Vec::new();
+        };
         let mut out = Vec::new();
         for input in std::mem::take(&mut self.inbox) {
             machine.handle(now, input, &mut out);
@@ -160,14 +171,21 @@ impl SimWorker {
 
     fn start(&mut self, now: Micros, lease: TaskLease, history: &mut History, effects: &mut Vec<Effect>) {
         history.start((lease.task.submission, lease.offset), lease.attempt, &lease.data);
-        let mut taken: Vec<u32> = self.running.values().flat_map(|lease| lease.cpus.clone()).collect();
+        let mut taken: Vec<u32> = self
+            .running
+            .values()
+            .flat_map(|lease| lease.cpus.clone())
+            .collect();
         taken.extend(&lease.cpus);
         let wants = lease.template.needs.ranks * lease.template.needs.cores_per_rank;
         let (count, all) = (taken.len(), lease.cpus.len() as u32);
         taken.sort_unstable();
         taken.dedup();
         if taken.len() != count || taken.iter().any(|cpu| *cpu >= self.cores) || all != wants {
-            history.violation(format!("worker {} gives {:?} of {} to {}", self.index, lease.cpus, self.cores, lease.task));
+            history.violation(format!(
+                "worker {} gives {:?} of {} to {}",
+                self.index, lease.cpus, self.cores, lease.task
+            ));
         }
         let Some((_, milliseconds)) = programs::read(&lease.data) else {
             history.violation(format!("{} has data of no program", lease.task));
@@ -183,10 +201,17 @@ impl SimWorker {
     }
 
     fn stop(&mut self, now: Micros, order: &StopOrder, effects: &mut Vec<Effect>) {
-        let Some(lease) = self.running.get(&order.key) else { return };
-        let stubborn = programs::read(&lease.data).is_some_and(|(behaviour, _)| behaviour == Behaviour::Stubborn);
+        let Some(lease) = self.running.get(&order.key) else {
+            return;
+        };
+        let stubborn =
+            programs::read(&lease.data).is_some_and(|(behaviour, _)| behaviour == Behaviour::Stubborn);
         if order.strength == Strength::Kill || !stubborn {
-            effects.push(Effect::Ended(now + self.random.within(100, 20_000), order.key, true));
+            effects.push(Effect::Ended(
+                now + self.random.within(100, 20_000),
+                order.key,
+                true,
+            ));
         }
     }
 }

@@ -20,7 +20,7 @@ use super::random::Random;
 use super::worker::{self, SimWorker};
 
 /// How long everything may take to end once nothing goes wrong any more.
-const PATIENCE: Micros = 600_000_000;
+const PATIENCE: Micros = 1_500_000_000;
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,15 +42,38 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) enum Event {
     Round(Actor),
-    Arrive { link: u32, message: Message, blobs: Vec<Bytes> },
+    Arrive {
+        link: u32,
+        message: Message,
+        blobs: Vec<Bytes>,
+    },
     Beat(Beat),
-    Published { client: usize, process: u32, event: Published },
+    Published {
+        client: usize,
+        process: u32,
+        event: Published,
+    },
     AgentNotices(u32),
-    PartyNotices { party: Party, process: u32 },
-    Reconnect { party: Party, process: u32 },
+    PartyNotices {
+        party: Party,
+        process: u32,
+    },
+    Reconnect {
+        party: Party,
+        process: u32,
+    },
     Restart(Party),
-    ProgramStarted { worker: usize, process: u32, key: u64 },
-    ProgramEnded { worker: usize, process: u32, key: u64, stopped: bool },
+    ProgramStarted {
+        worker: usize,
+        process: u32,
+        key: u64,
+    },
+    ProgramEnded {
+        worker: usize,
+        process: u32,
+        key: u64,
+        stopped: bool,
+    },
     Durable,
     Operation(usize),
     Incident(Fault),
@@ -114,8 +137,12 @@ impl World {
             inbox: VecDeque::new(),
             agent_rounds: 0,
             network: Network::new(plan.seed),
-            workers: (0..plan.workers).map(|index| SimWorker::new(plan.seed, index)).collect(),
-            clients: (0..plan.clients).map(|index| SimClient::new(plan.seed, index)).collect(),
+            workers: (0..plan.workers)
+                .map(|index| SimWorker::new(plan.seed, index))
+                .collect(),
+            clients: (0..plan.clients)
+                .map(|index| SimClient::new(plan.seed, index))
+                .collect(),
             listeners: BTreeMap::new(),
             records: 0,
             writing: false,
@@ -164,7 +191,9 @@ impl World {
 
     /// Has a round take place, no later than asked for unless whoever it is stands still.
     pub(super) fn wake(&mut self, actor: Actor, at: Micros) {
-        let at = at.max(self.now).max(self.paused.get(&actor).copied().unwrap_or(0));
+        let at = at
+            .max(self.now)
+            .max(self.paused.get(&actor).copied().unwrap_or(0));
         if self.rounds.get(&actor).is_none_or(|due| *due > at) {
             self.rounds.insert(actor, at);
             self.at(at, Event::Round(actor));
@@ -172,6 +201,7 @@ impl World {
     }
 
     /// Something came for the agent.
+    #[allow(clippy::wrong_self_convention, reason = "it goes to the agent")]
     pub(super) fn to_agent(&mut self, input: Input) {
         self.inbox.push_back(input);
         let soon = self.now + self.random.within(0, 300);
@@ -201,14 +231,27 @@ impl World {
     }
 
     fn mark(&mut self, what: &str, number: u64) {
-        let bytes = what.bytes().chain(self.now.to_le_bytes()).chain(number.to_le_bytes());
-        self.trace = bytes.fold(self.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let bytes = what
+            .bytes()
+            .chain(self.now.to_le_bytes())
+            .chain(number.to_le_bytes());
+        self.trace = bytes.fold(self.trace, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     }
 
     fn process(&self, party: Party) -> (u32, Option<u32>, bool) {
         match party {
-            Party::Worker(at) => (self.workers[at].process, self.workers[at].link, self.workers[at].told),
-            Party::Client(at) => (self.clients[at].process, self.clients[at].link, self.clients[at].told),
+            Party::Worker(at) => (
+                self.workers[at].process,
+                self.workers[at].link,
+                self.workers[at].told,
+            ),
+            Party::Client(at) => (
+                self.clients[at].process,
+                self.clients[at].link,
+                self.clients[at].told,
+            ),
         }
     }
 
@@ -230,7 +273,11 @@ impl World {
             }
             Event::Arrive { link, message, blobs } => self.arrive(link, message, blobs),
             Event::Beat(beat) => self.to_agent(Input::Beat(beat)),
-            Event::Published { client, process, event } => {
+            Event::Published {
+                client,
+                process,
+                event,
+            } => {
                 if self.clients[client].process == process && self.clients[client].lives() {
                     self.clients[client].inbox.push_back(machine::Input::Event(event));
                     self.wake(Actor::Party(Party::Client(client)), self.now + 20);
@@ -244,7 +291,9 @@ impl World {
                 };
                 self.to_agent(some);
             }
-            Event::PartyNotices { party, process } if self.process(party).0 == process => self.tell(party, false),
+            Event::PartyNotices { party, process } if self.process(party).0 == process => {
+                self.tell(party, false)
+            }
             Event::Reconnect { party, process } if self.process(party).0 == process => self.reconnect(party),
             Event::PartyNotices { .. } | Event::Reconnect { .. } => {}
             Event::Restart(party) => self.restart(party),
@@ -254,7 +303,12 @@ impl World {
                     self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
                 }
             }
-            Event::ProgramEnded { worker, process, key, stopped } => {
+            Event::ProgramEnded {
+                worker,
+                process,
+                key,
+                stopped,
+            } => {
                 if self.workers[worker].process == process && self.workers[worker].lives() {
                     self.workers[worker].program_ended(key, stopped);
                     self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
@@ -289,7 +343,9 @@ impl World {
         }
         if since > PATIENCE {
             let rows = self.unfinished();
-            return self.history.violation(format!("{unfinished} tasks have not ended: {rows}; {open:?}"));
+            return self
+                .history
+                .violation(format!("{unfinished} tasks have not ended: {rows}; {open:?}"));
         }
         self.at(self.now + 1_000_000, Event::Check);
     }
@@ -304,7 +360,12 @@ impl World {
         match (message, party) {
             (Message::FromClient(message), _) => {
                 self.mark("client", u64::from(link));
-                self.to_agent(Input::Client { peer, role: Role::Client, message, blobs });
+                self.to_agent(Input::Client {
+                    peer,
+                    role: Role::Client,
+                    message,
+                    blobs,
+                });
             }
             (Message::FromWorker(message), _) => {
                 self.mark(message.name(), u64::from(link));
@@ -312,12 +373,16 @@ impl World {
             }
             (Message::ToClient(message), Party::Client(at)) => {
                 self.mark(message.name(), u64::from(link));
-                self.clients[at].inbox.push_back(machine::Input::Message(message, blobs));
+                self.clients[at]
+                    .inbox
+                    .push_back(machine::Input::Message(message, blobs));
                 self.wake(Actor::Party(party), self.now + 30);
             }
             (Message::ToWorker(message), Party::Worker(at)) => {
                 self.mark(message.name(), u64::from(link));
-                self.workers[at].inbox.push_back(leaseholder::Input::Agent { message, blobs });
+                self.workers[at]
+                    .inbox
+                    .push_back(leaseholder::Input::Agent { message, blobs });
                 self.wake(Actor::Party(party), self.now + 30);
             }
             (message, party) => unreachable!("{message:?} for {party:?}"),
@@ -325,7 +390,11 @@ impl World {
     }
 
     pub(super) fn send(&mut self, link: u32, to_agent: bool, message: Message, blobs: Vec<Bytes>) {
-        let message = if self.plan.wire { through_bytes(message) } else { message };
+        let message = if self.plan.wire {
+            through_bytes(message)
+        } else {
+            message
+        };
         if let Some(at) = self.network.arrival(self.now, link, to_agent) {
             self.at(at, Event::Arrive { link, message, blobs });
         } else if !to_agent && self.network.link(link).noticed {
@@ -353,7 +422,8 @@ impl World {
         }
         if let Some(at) = self.agent.deadline() {
             if at <= self.now {
-                self.history.violation("the agent has something due after a flush".into());
+                self.history
+                    .violation("the agent has something due after a flush".into());
             }
             self.wake(Actor::Agent, at);
         }
@@ -379,8 +449,14 @@ impl World {
     fn take_action(&mut self, action: Action) {
         match action {
             Action::ToClient { peer: INSPECTOR, .. } => {}
-            Action::ToClient { peer, message, blobs } => self.send(peer.0, false, Message::ToClient(message), blobs),
-            Action::ToWorker { peer, mut message, blobs } => {
+            Action::ToClient { peer, message, blobs } => {
+                self.send(peer.0, false, Message::ToClient(message), blobs)
+            }
+            Action::ToWorker {
+                peer,
+                mut message,
+                blobs,
+            } => {
                 self.lose_part(&mut message);
                 self.send(peer.0, false, Message::ToWorker(message), blobs);
             }
@@ -389,13 +465,21 @@ impl World {
                 for client in self.listeners.get(&topic).cloned().unwrap_or_default() {
                     if let Some(at) = self.network.publication(self.now, lossy) {
                         let process = self.clients[client].process;
-                        self.at(at, Event::Published { client, process, event: event.clone() });
+                        self.at(
+                            at,
+                            Event::Published {
+                                client,
+                                process,
+                                event: event.clone(),
+                            },
+                        );
                     }
                 }
             }
             Action::Record { number, .. } => {
                 if number != self.records + 1 {
-                    self.history.violation(format!("record {number} comes after record {}", self.records));
+                    self.history
+                        .violation(format!("record {number} comes after record {}", self.records));
                 }
                 self.records = number;
                 if !std::mem::replace(&mut self.writing, true) {
@@ -403,7 +487,9 @@ impl World {
                     self.at(self.now + takes, Event::Durable);
                 }
             }
-            Action::Exit => self.history.violation("the agent ends, and nobody asked for it".into()),
+            Action::Exit => self
+                .history
+                .violation("the agent ends, and nobody asked for it".into()),
         }
     }
 
@@ -425,10 +511,25 @@ impl World {
                     }
                 }
                 worker::Effect::Started(when, key) => {
-                    self.at(when, Event::ProgramStarted { worker: at, process, key });
+                    self.at(
+                        when,
+                        Event::ProgramStarted {
+                            worker: at,
+                            process,
+                            key,
+                        },
+                    );
                 }
                 worker::Effect::Ended(when, key, stopped) => {
-                    self.at(when, Event::ProgramEnded { worker: at, process, key, stopped });
+                    self.at(
+                        when,
+                        Event::ProgramEnded {
+                            worker: at,
+                            process,
+                            key,
+                            stopped,
+                        },
+                    );
                 }
                 worker::Effect::End => self.kill(Party::Worker(at)),
             }
@@ -463,7 +564,9 @@ impl World {
     }
 
     pub(super) fn unlisten(&mut self, client: usize, topic: &Topic) {
-        let Some(listeners) = self.listeners.get_mut(topic) else { return };
+        let Some(listeners) = self.listeners.get_mut(topic) else {
+            return;
+        };
         if listeners.remove(&client) && listeners.is_empty() {
             self.listeners.remove(topic);
             self.to_agent(Input::Unsubscribed(topic.clone()));
@@ -483,8 +586,14 @@ fn through_bytes(message: Message) -> Message {
             Message::FromClient(ClientToAgent::decode(&message.encode()).expect(same))
         }
         Message::FromClient(envelope) => Message::FromClient(envelope),
-        Message::ToClient(message) => Message::ToClient(AgentToClient::decode(&message.encode()).expect(same)),
-        Message::FromWorker(message) => Message::FromWorker(WorkerToAgent::decode(&message.encode()).expect(same)),
-        Message::ToWorker(message) => Message::ToWorker(AgentToWorker::decode(&message.encode()).expect(same)),
+        Message::ToClient(message) => {
+            Message::ToClient(AgentToClient::decode(&message.encode()).expect(same))
+        }
+        Message::FromWorker(message) => {
+            Message::FromWorker(WorkerToAgent::decode(&message.encode()).expect(same))
+        }
+        Message::ToWorker(message) => {
+            Message::ToWorker(AgentToWorker::decode(&message.encode()).expect(same))
+        }
     }
 }

@@ -150,8 +150,11 @@ fn nothing_that_others_wrote_moves_the_cursor() {
         "{list}"
     );
     let said = pilot.sh("scalems submit --wait -- sh -c 'printf \"\\033[2J\" >&2; exit 1'");
-    let explained = said.err.lines().last().unwrap();
-    assert!(!explained.contains('\u{1b}'), "{explained:?}");
+    let explained = &said.err[said.err.find("task 2.0").unwrap()..];
+    assert!(
+        explained.contains("\\u{1b}[2J") && !explained.contains('\u{1b}'),
+        "{explained:?}"
+    );
     pilot.stop();
 }
 

@@ -19,8 +19,8 @@ pub(crate) fn battery_of(pilot: &Pilot, workers: &str) {
     let said = pilot
         .sh("scalems submit --array 0-99 --wait -- echo 'member-%{INDEX}'")
         .well();
-    let expected: String = (0..100).map(|index| format!("member-{index}\n")).collect();
-    assert_eq!(said.out, expected);
+    let expected: Vec<String> = (0..100).map(|index| format!("member-{index}")).collect();
+    assert_eq!(said.out.lines().collect::<Vec<_>>(), expected);
     assert!(said.err.contains("100 done"), "{}", said.err);
     let large = vec![b'x'; 300_000];
     let said = pilot

@@ -48,18 +48,23 @@ impl Drop for Terminal<'_> {
     }
 }
 
-#[test]
-fn a_bar_moves_on_a_terminal_and_nowhere_else() {
+/// Whether there is tmux to draw on; where nothing may be skipped it has to be.
+fn has_terminal() -> bool {
     let there = Command::new("tmux")
         .arg("-V")
         .output()
         .is_ok_and(|said| said.status.success());
+    let may_skip = std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty();
+    assert!(there || may_skip, "tmux is missing: run tests/run prepare");
     if !there {
-        assert!(
-            std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty(),
-            "tmux is missing"
-        );
         eprintln!("skipped: tmux is missing");
+    }
+    there
+}
+
+#[test]
+fn a_bar_moves_on_a_terminal_and_nowhere_else() {
+    if !has_terminal() {
         return;
     }
     let pilot = Pilot::start("--cores 1");
@@ -81,5 +86,30 @@ fn a_bar_moves_on_a_terminal_and_nowhere_else() {
     // Not on a terminal: no bar.
     let said = pilot.sh("scalems submit --wait -- echo plain").well();
     assert_eq!((said.out.as_str(), said.err.as_str()), ("plain\n", "1 done\n"));
+    pilot.stop();
+}
+
+#[test]
+fn what_programs_wrote_does_not_move_the_cursor() {
+    if !has_terminal() {
+        return;
+    }
+    let pilot = Pilot::start("");
+    pilot
+        .sh("scalems submit --wait -- printf 'a\\033[2Jb' > plain")
+        .well();
+    assert_eq!(
+        pilot.home.read("plain"),
+        "a\u{1b}[2Jb",
+        "as it was, where it is no terminal"
+    );
+    let mut code = Fifo::new(&pilot.home.work(), "code");
+    let mut drawn = Fifo::new(&pilot.home.work(), "drawn");
+    let terminal = Terminal::start(&pilot, "scalems logs last");
+    let mut seen = String::new();
+    drawn.until(&mut seen, "a\\u{1b}[2Jb");
+    assert_eq!(code.line(), "code 0");
+    assert!(!seen.contains("\u{1b}[2J"), "{seen:?}");
+    drop(terminal);
     pilot.stop();
 }

@@ -14,12 +14,23 @@ impl Agent {
         let selected = match self.selected(seat, &cancel.select) {
             Ok(selected) => selected,
             Err(refusal) => {
-                let refused = Refused { request: Some(cancel.request), id: None, refusal };
+                let refused = Refused {
+                    request: Some(cancel.request),
+                    id: None,
+                    refusal,
+                };
                 return self.answer(peer, seat, cancel.request, refused.into());
             }
         };
-        let mut done = CancelDone { request: cancel.request, ..CancelDone::default() };
-        let reason = if cancel.reason.is_empty() { "it was asked for" } else { &cancel.reason };
+        let mut done = CancelDone {
+            request: cancel.request,
+            ..CancelDone::default()
+        };
+        let reason = if cancel.reason.is_empty() {
+            "it was asked for"
+        } else {
+            &cancel.reason
+        };
         for (number, lo, hi) in selected {
             let one = self.cancel_range(number, lo, hi, cancel.strength, reason, out);
             done.withdrawn += one.withdrawn;
@@ -41,7 +52,9 @@ impl Agent {
         out: &mut Vec<Action>,
     ) -> CancelDone {
         let mut done = CancelDone::default();
-        let Some(submission) = self.tasks.get(number) else { return done };
+        let Some(submission) = self.tasks.get(number) else {
+            return done;
+        };
         for stretch in submission.slots.stretches(lo, hi) {
             let tasks = u64::from(stretch.hi - stretch.lo);
             match stretch.value.state {
@@ -49,17 +62,28 @@ impl Agent {
                 TaskState::Waiting | TaskState::Ready => {
                     // An earlier one of this loop may have canceled these through a dependency.
                     let error = TaskError::new(Code::Canceled, format!("canceled: {reason}"));
-                    let ended = self.end_unstarted(number, stretch.lo, stretch.hi, Ending::Canceled, error, out);
+                    let ended =
+                        self.end_unstarted(number, stretch.lo, stretch.hi, Ending::Canceled, &error, out);
                     done.withdrawn += ended;
                     done.ended += tasks - ended;
                 }
                 TaskState::Running if strength == Strength::Withdraw => done.running += tasks,
                 TaskState::Leased | TaskState::Running => {
                     done.told += tasks;
-                    let record = Record::CancelAsked { submission: number, lo: stretch.lo, hi: stretch.hi, strength };
+                    let record = Record::CancelAsked {
+                        submission: number,
+                        lo: stretch.lo,
+                        hi: stretch.hi,
+                        strength,
+                    };
                     self.commit(record, out);
                     let (lo, hi) = (stretch.lo, stretch.hi);
-                    let run = Run { submission: number, lo, hi, attempt: stretch.value.attempt };
+                    let run = Run {
+                        submission: number,
+                        lo,
+                        hi,
+                        attempt: stretch.value.attempt,
+                    };
                     self.revoke(stretch.value.worker, run, strength, false, reason, out);
                 }
             }
@@ -73,15 +97,25 @@ impl Agent {
         let selected = match self.selected(seat, &forget.select) {
             Ok(selected) => selected,
             Err(refusal) => {
-                let refused = Refused { request: Some(forget.request), id: None, refusal };
+                let refused = Refused {
+                    request: Some(forget.request),
+                    id: None,
+                    refusal,
+                };
                 return self.answer(peer, seat, forget.request, refused.into());
             }
         };
-        let mut done = ForgetDone { request: forget.request, forgotten: 0, kept: 0 };
+        let mut done = ForgetDone {
+            request: forget.request,
+            forgotten: 0,
+            kept: 0,
+        };
         let mut submissions: Vec<u64> = selected.iter().map(|(number, _, _)| *number).collect();
         submissions.dedup();
         for number in submissions {
-            let Some(submission) = self.tasks.get(number) else { continue };
+            let Some(submission) = self.tasks.get(number) else {
+                continue;
+            };
             let count = u64::from(submission.count());
             if submission.counts.unfinished() > 0 {
                 done.kept += count;
@@ -95,7 +129,9 @@ impl Agent {
 
     /// Drops an ended submission and what points to it.
     pub(super) fn drop_submission(&mut self, number: u64, out: &mut Vec<Action>) {
-        let Some(submission) = self.tasks.get(number) else { return };
+        let Some(submission) = self.tasks.get(number) else {
+            return;
+        };
         let (class, origin) = (submission.class, submission.origin);
         let uid = submission.template.uid.clone();
         let count = u64::from(submission.count());
@@ -112,7 +148,10 @@ impl Agent {
         }
         // The seat may be gone already, its session not.
         if let Some(uid) = uid {
-            let owner = self.sessions.values_mut().find(|session| session.uids.get(&uid) == Some(&number));
+            let owner = self
+                .sessions
+                .values_mut()
+                .find(|session| session.uids.get(&uid) == Some(&number));
             owner.map(|session| session.uids.remove(&uid));
         }
         self.events.forget(number);
@@ -121,13 +160,18 @@ impl Agent {
     /// Keeps the memory for ended tasks bounded (R10): the oldest are forgotten.
     pub(super) fn forget_oldest(&mut self, out: &mut Vec<Action>) {
         while self.ended_tasks > scalems_protocol::limits::ENDED_TASKS && self.ended.len() > 1 {
-            let Some(number) = self.ended.front().copied() else { break };
+            let Some(number) = self.ended.front().copied() else {
+                break;
+            };
             self.count("forgotten_oldest", 1);
             self.drop_submission(number, out);
         }
     }
 
     pub(super) fn nothing_selected() -> Refusal {
-        Refusal::new(Code::NothingSelected, "no task that is known here matches; `scalems task list all` shows them")
+        Refusal::new(
+            Code::NothingSelected,
+            "no task that is known here matches; `scalems task list all` shows them",
+        )
     }
 }

@@ -31,20 +31,31 @@ impl Agent {
     ) {
         let (request, id) = session::numbers(&message);
         if role != Role::Client && session::changes(&message) || role == Role::Worker {
-            let refusal = Refusal::new(Code::NotAllowed, format!("the {} role may not do this", role.name()));
+            let refusal = Refusal::new(
+                Code::NotAllowed,
+                format!("the {} role may not do this", role.name()),
+            );
             return self.refuse(peer, request, id, refusal, out);
         }
         match message {
-            ClientToAgent::Named(Named::ClientHello(hello)) => return self.client_hello(peer, role, &hello, out),
+            ClientToAgent::Named(Named::ClientHello(hello)) => {
+                return self.client_hello(peer, role, &hello, out);
+            }
             ClientToAgent::Named(Named::Version(version)) => {
                 let software = self.config.software.clone();
-                let reply = Reply::Version { software, protocol: (VERSION, VERSION) };
+                let reply = Reply::Version {
+                    software,
+                    protocol: (VERSION, VERSION),
+                };
                 return self.reply(peer, version.id, reply, Vec::new(), out);
             }
             _ => {}
         }
         let Some(seat) = self.clients.get(&peer).copied() else {
-            let refusal = Refusal::new(Code::HelloFirst, "say hello first: this agent does not know this connection");
+            let refusal = Refusal::new(
+                Code::HelloFirst,
+                "say hello first: this agent does not know this connection",
+            );
             return self.refuse(peer, request, id, refusal, out);
         };
         match message {
@@ -84,7 +95,11 @@ impl Agent {
     pub(super) fn undecoded(&mut self, peer: Peer, refused: Refused, out: &mut Vec<Action>) {
         self.count("malformed", 1);
         let Some((seat, request)) = self.clients.get(&peer).copied().zip(refused.request) else {
-            return out.push(Action::ToClient { peer, message: refused.into(), blobs: Vec::new() });
+            return out.push(Action::ToClient {
+                peer,
+                message: refused.into(),
+                blobs: Vec::new(),
+            });
         };
         if self.new_request(peer, seat, request, 0, out) {
             self.answer(peer, seat, request, refused.into());
@@ -100,11 +115,27 @@ impl Agent {
         out: &mut Vec<Action>,
     ) {
         self.count("refused", 1);
-        out.push(Action::ToClient { peer, message: Refused { request, id, refusal }.into(), blobs: Vec::new() });
+        out.push(Action::ToClient {
+            peer,
+            message: Refused { request, id, refusal }.into(),
+            blobs: Vec::new(),
+        });
     }
 
-    pub(super) fn reply(&mut self, peer: Peer, id: u64, reply: Reply, blobs: Vec<Bytes>, out: &mut Vec<Action>) {
-        out.push(Action::ToClient { peer, message: Answer { id, reply }.into(), blobs });
+    #[allow(clippy::unused_self, reason = "it answers as its siblings do")]
+    pub(super) fn reply(
+        &mut self,
+        peer: Peer,
+        id: u64,
+        reply: Reply,
+        blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
+    ) {
+        out.push(Action::ToClient {
+            peer,
+            message: Answer { id, reply }.into(),
+            blobs,
+        });
     }
 
     /// Answers a changing request for good, once what it did is durable.
@@ -112,22 +143,34 @@ impl Agent {
         if let Some(attachment) = self.attachments.get_mut(&seat) {
             attachment.requests.answer(request, message.clone());
         }
-        self.held.push_back((self.records, super::Held::ToClient(peer, message)));
+        self.held
+            .push_back((self.records, super::Held::ToClient(peer, message)));
     }
 
     /// Whether a request is new; if not it is answered here.
-    fn new_request(&mut self, peer: Peer, seat: u64, request: u64, low_water: u64, out: &mut Vec<Action>) -> bool {
+    fn new_request(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        request: u64,
+        low_water: u64,
+        out: &mut Vec<Action>,
+    ) -> bool {
         let attachment = self.attachments.get_mut(&seat).expect("a client's seat is known");
         let (code, message) = match attachment.requests.take(request, low_water) {
             Numbered::New => return true,
             Numbered::Again(answer) => {
-                self.held.push_back((self.records, super::Held::ToClient(peer, *answer)));
+                self.held
+                    .push_back((self.records, super::Held::ToClient(peer, *answer)));
                 return false;
             }
             Numbered::Wrong(message) => (Code::RequestNumber, message),
             Numbered::TooManyOpen => {
                 let most = limits::OPEN_REQUESTS;
-                (Code::TooManyOpen, format!("{most} answers are kept: raise the low-water mark, then repeat"))
+                (
+                    Code::TooManyOpen,
+                    format!("{most} answers are kept: raise the low-water mark, then repeat"),
+                )
             }
         };
         self.refuse(peer, Some(request), None, Refusal::new(code, message), out);
@@ -136,7 +179,10 @@ impl Agent {
 
     fn client_hello(&mut self, peer: Peer, role: Role, hello: &ClientHello, out: &mut Vec<Action>) {
         if hello.pilot.is_some_and(|pilot| pilot != self.config.pilot) {
-            let message = format!("this is another pilot than the one you were with: {}", self.config.pilot);
+            let message = format!(
+                "this is another pilot than the one you were with: {}",
+                self.config.pilot
+            );
             return self.refuse(peer, None, None, Refusal::new(Code::OtherPilot, message), out);
         }
         if hello.session.len() > limits::NAME_BYTES {
@@ -154,20 +200,32 @@ impl Agent {
         if let Some(resume) = &hello.resume {
             let right = Token::derive(&self.config.secret, Role::Client, resume.peer).verify(&resume.token);
             let seat = self.holders.get(&resume.peer).copied().filter(|_| right);
-            let seat = seat.filter(|seat| self.attachments.get(seat).is_some_and(|a| a.holder == resume.peer));
+            let seat = seat.filter(|seat| {
+                self.attachments
+                    .get(seat)
+                    .is_some_and(|a| a.holder == resume.peer)
+            });
             return match seat {
                 Some(seat) => Ok((seat, false)),
-                None if right => {
-                    Err(Refusal::new(Code::TakenOver, "the attachment has ended or was taken over by another client"))
-                }
-                None => Err(Refusal::new(Code::WrongToken, "the token is not the one that this attachment was given")),
+                None if right => Err(Refusal::new(
+                    Code::TakenOver,
+                    "the attachment has ended or was taken over by another client",
+                )),
+                None => Err(Refusal::new(
+                    Code::WrongToken,
+                    "the token is not the one that this attachment was given",
+                )),
             };
         }
         if role != Role::Client && hello.kind == SessionKind::Exclusive && !hello.session.is_empty() {
             let message = "an observer attaches to shared sessions or to one without a name";
             return Err(Refusal::new(Code::NotAllowed, message));
         }
-        let known = self.session_names.get(&hello.session).copied().filter(|_| !hello.session.is_empty());
+        let known = self
+            .session_names
+            .get(&hello.session)
+            .copied()
+            .filter(|_| !hello.session.is_empty());
         let Some(session) = known else {
             if self.sessions.len() >= limits::SESSIONS && !self.drop_idle_session() {
                 let message = format!("the pilot has {} sessions, all of them in use", limits::SESSIONS);
@@ -193,7 +251,10 @@ impl Agent {
             (session.kind, session.attachments.first().copied())
         };
         if kind != hello.kind {
-            let message = format!("session {:?} was opened as the other kind, {kind:?}", hello.session);
+            let message = format!(
+                "session {:?} was opened as the other kind, {kind:?}",
+                hello.session
+            );
             return Err(Refusal::new(Code::SessionKind, message));
         }
         match (kind, first) {
@@ -234,14 +295,33 @@ impl Agent {
         number
     }
 
-    fn attach(&mut self, peer: Peer, role: Role, hello: &ClientHello, seat: u64, fresh: bool, out: &mut Vec<Action>) {
-        let holder = if fresh { self.number() } else { self.attachments[&seat].holder };
+    fn attach(
+        &mut self,
+        peer: Peer,
+        role: Role,
+        hello: &ClientHello,
+        seat: u64,
+        fresh: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let holder = if fresh {
+            self.number()
+        } else {
+            self.attachments[&seat].holder
+        };
         if let Some(old) = self.attachments[&seat].peer.filter(|old| *old != peer) {
             self.clients.remove(&old);
             self.waiting.retain(|waiting| waiting.peer != old);
             if fresh {
-                let refusal = Refusal::new(Code::TakenOver, "another client took the session over, as it asked to");
-                out.push(Action::ToClient { peer: old, message: Detached { refusal }.into(), blobs: Vec::new() });
+                let refusal = Refusal::new(
+                    Code::TakenOver,
+                    "another client took the session over, as it asked to",
+                );
+                out.push(Action::ToClient {
+                    peer: old,
+                    message: Detached { refusal }.into(),
+                    blobs: Vec::new(),
+                });
             }
         }
         // A connection has one seat: what it had before is left.
@@ -271,7 +351,11 @@ impl Agent {
         }
         if kind == SessionKind::Exclusive && attachment.requests.high == 0 {
             let number = attachment.session;
-            let record = Record::Session { session: number, name: hello.session.clone(), kind: hello.kind };
+            let record = Record::Session {
+                session: number,
+                name: hello.session.clone(),
+                kind: hello.kind,
+            };
             self.commit(record, out);
         }
         let attachment = &self.attachments[&seat];
@@ -289,9 +373,17 @@ impl Agent {
             software: self.config.software.clone(),
             journal: self.config.journal,
         };
-        out.push(Action::ToClient { peer, message: welcome.into(), blobs: Vec::new() });
+        out.push(Action::ToClient {
+            peer,
+            message: welcome.into(),
+            blobs: Vec::new(),
+        });
         for (results, blobs) in attachment.outbox.again() {
-            out.push(Action::ToClient { peer, message: results.into(), blobs });
+            out.push(Action::ToClient {
+                peer,
+                message: results.into(),
+                blobs,
+            });
         }
         self.delivering.insert(seat);
     }
@@ -305,23 +397,33 @@ impl Agent {
 
     pub(super) fn ping_clients(&mut self, out: &mut Vec<Action>) {
         for peer in self.clients.keys() {
-            out.push(Action::ToClient { peer: *peer, message: ClientPing::default().into(), blobs: Vec::new() });
+            out.push(Action::ToClient {
+                peer: *peer,
+                message: ClientPing::default().into(),
+                blobs: Vec::new(),
+            });
         }
     }
 
     fn detach(&mut self, seat: u64) {
-        let Some(attachment) = self.attachments.get_mut(&seat) else { return };
+        let Some(attachment) = self.attachments.get_mut(&seat) else {
+            return;
+        };
         attachment.peer = None;
         attachment.waits = 0;
         attachment.detached = Some(self.now);
-        let shared = self.sessions.get(&attachment.session).is_some_and(|s| s.kind == SessionKind::Shared);
+        let shared = self
+            .sessions
+            .get(&attachment.session)
+            .is_some_and(|s| s.kind == SessionKind::Shared);
         let after = match attachment.cancel_after {
             // A terminal that is gone is looked at again, since nobody says goodbye for it.
             0 if shared => UNATTENDED,
             0 => return,
             after => after,
         };
-        self.timers.add(self.now.saturating_add(after), Timer::Abandoned(seat));
+        self.timers
+            .add(self.now.saturating_add(after), Timer::Abandoned(seat));
     }
 
     /// A client leaves: an unnamed session ends with it.
@@ -337,7 +439,9 @@ impl Agent {
 
     /// Drops a seat of a shared session that nobody is in and nothing is on its way to.
     fn drop_idle_seat(&mut self, seat: u64) -> bool {
-        let Some(attachment) = self.attachments.get(&seat) else { return true };
+        let Some(attachment) = self.attachments.get(&seat) else {
+            return true;
+        };
         let shared = self.sessions[&attachment.session].kind == SessionKind::Shared;
         let idle =
             shared && attachment.peer.is_none() && attachment.window.0 == 0 && attachment.outbox.is_empty();
@@ -348,14 +452,18 @@ impl Agent {
     }
 
     pub(super) fn abandoned(&mut self, seat: u64, out: &mut Vec<Action>) {
-        let Some(attachment) = self.attachments.get(&seat) else { return };
+        let Some(attachment) = self.attachments.get(&seat) else {
+            return;
+        };
         if attachment.cancel_after == 0 {
             if attachment.detached.is_some() && !self.drop_idle_seat(seat) {
                 self.timers.add(self.now + UNATTENDED, Timer::Abandoned(seat));
             }
             return;
         }
-        let due = attachment.detached.is_some_and(|since| since.saturating_add(attachment.cancel_after) <= self.now);
+        let due = attachment
+            .detached
+            .is_some_and(|since| since.saturating_add(attachment.cancel_after) <= self.now);
         if due {
             self.end_seat(seat, "its client has been gone for too long", out);
         }
@@ -363,20 +471,38 @@ impl Agent {
 
     /// Cancels what a seat brought, and drops the seat.
     fn end_seat(&mut self, seat: u64, why: &str, out: &mut Vec<Action>) {
-        let brought: Vec<u64> = self.attachments[&seat].requests.submissions.values().copied().collect();
+        let brought: Vec<u64> = self.attachments[&seat]
+            .requests
+            .submissions
+            .values()
+            .copied()
+            .collect();
         for number in brought {
-            let Some(count) = self.tasks.get(number).map(crate::task::Submission::count) else { continue };
-            self.cancel_range(number, 0, count, scalems_protocol::state::Strength::Request, why, out);
+            let Some(count) = self.tasks.get(number).map(crate::task::Submission::count) else {
+                continue;
+            };
+            self.cancel_range(
+                number,
+                0,
+                count,
+                scalems_protocol::state::Strength::Request,
+                why,
+                out,
+            );
         }
         self.drop_seat(seat);
     }
 
     fn drop_seat(&mut self, seat: u64) {
-        let Some(attachment) = self.attachments.remove(&seat) else { return };
+        let Some(attachment) = self.attachments.remove(&seat) else {
+            return;
+        };
         // Its results take no memory any more.
         self.schedule = true;
         self.holders.remove(&attachment.holder);
-        let Some(session) = self.sessions.get_mut(&attachment.session) else { return };
+        let Some(session) = self.sessions.get_mut(&attachment.session) else {
+            return;
+        };
         session.attachments.retain(|number| *number != seat);
         if session.name.is_empty() {
             self.sessions.remove(&attachment.session);
@@ -388,10 +514,13 @@ impl Agent {
         let idle = self.sessions.values().find(|session| {
             session.attachments.iter().all(|seat| {
                 let attachment = &self.attachments[seat];
-                attachment.peer.is_none() && attachment.outbox.is_empty() && attachment.requests.submissions.is_empty()
+                attachment.peer.is_none()
+                    && attachment.outbox.is_empty()
+                    && attachment.requests.submissions.is_empty()
             })
         });
-        let Some((number, name, seats)) = idle.map(|s| (s.number, s.name.clone(), s.attachments.clone())) else {
+        let Some((number, name, seats)) = idle.map(|s| (s.number, s.name.clone(), s.attachments.clone()))
+        else {
             return false;
         };
         for seat in seats {
@@ -407,10 +536,18 @@ impl Agent {
             self.stop(stop.drain_ms);
             return self.reply(peer, stop.id, Reply::Stopping, Vec::new(), out);
         };
-        let worker = u32::try_from(number).ok().and_then(|number| self.workers.get(&number));
+        let worker = u32::try_from(number)
+            .ok()
+            .and_then(|number| self.workers.get(&number));
         let Some(worker) = worker.filter(|worker| worker.lives()) else {
             let message = format!("no worker {number} lives in this pilot; `scalems worker list` shows them");
-            return self.refuse(peer, None, Some(stop.id), Refusal::new(Code::NothingSelected, message), out);
+            return self.refuse(
+                peer,
+                None,
+                Some(stop.id),
+                Refusal::new(Code::NothingSelected, message),
+                out,
+            );
         };
         let number = worker.number;
         let until = self.now.saturating_add(stop.drain_ms.saturating_mul(1_000));
@@ -420,7 +557,11 @@ impl Agent {
 
     /// Modes that workers serve now.
     pub(super) fn modes(&self) -> Vec<String> {
-        let modes = self.workers.values().filter(|worker| worker.lives()).flat_map(|worker| worker.modes.keys());
+        let modes = self
+            .workers
+            .values()
+            .filter(|worker| worker.lives())
+            .flat_map(|worker| worker.modes.keys());
         let modes: std::collections::BTreeSet<&String> = modes.collect();
         modes.into_iter().cloned().collect()
     }

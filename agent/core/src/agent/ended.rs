@@ -18,43 +18,80 @@ const LONGEST_BACKOFF_MS: u64 = 300_000;
 impl Agent {
     /// Whether results take as much memory as they may: then nothing new starts until some are collected.
     pub(super) fn results_full(&self) -> bool {
-        let outboxes: u64 = self.attachments.values().map(|attachment| attachment.outbox.bytes).sum();
+        let outboxes: u64 = self
+            .attachments
+            .values()
+            .map(|attachment| attachment.outbox.bytes)
+            .sum();
         self.tasks.result_bytes + outboxes > limits::RESULT_BYTES
     }
 
     /// An attempt at each of the tasks of `ended` is over; they are leased no more. Decides whether the
     /// tasks end with it.
     pub(super) fn attempt_over(&mut self, mut ended: Ended, out: &mut Vec<Action>) {
-        let Run { submission: number, lo, hi, .. } = ended.run;
+        let Run {
+            submission: number,
+            lo,
+            hi,
+            ..
+        } = ended.run;
         let submission = self.tasks.known(number);
         let retries = submission.template.policy.retries;
         let canceling = !submission.canceling.is_empty();
-        if ended.ending == Ending::Done || (!canceling && (retries == 0 || ended.ending == Ending::Canceled)) {
+        if ended.ending == Ending::Done || (!canceling && (retries == 0 || ended.ending == Ending::Canceled))
+        {
             return self.end(ended, out);
         }
-        let retryable = ended.ending == Ending::Failed && ended.error.as_ref().is_some_and(|error| error.retryable);
+        let retryable =
+            ended.ending == Ending::Failed && ended.error.as_ref().is_some_and(|error| error.retryable);
         // Task by task: each has been charged differently.
         for offset in lo..hi {
             let at = (offset - lo) as usize;
             let one = Ended {
-                run: Run { lo: offset, hi: offset + 1, ..ended.run },
+                run: Run {
+                    lo: offset,
+                    hi: offset + 1,
+                    ..ended.run
+                },
                 data: ended.data.part(at, at + 1),
                 ran_us: ended.ran_us / u64::from(hi - lo),
-                error: if offset + 1 == hi { ended.error.take() } else { ended.error.clone() },
+                error: if offset + 1 == hi {
+                    ended.error.take()
+                } else {
+                    ended.error.clone()
+                },
                 ..ended
             };
             let submission = self.tasks.known(number);
             let own = submission.faults.get(&offset).copied().unwrap_or_default().own;
             if submission.canceling(offset).is_some() {
-                let mut one = Ended { ending: Ending::Canceled, ..one };
-                if one.error.as_ref().is_none_or(|error| error.code != Code::Canceled) {
-                    let how = one.error.map_or_else(String::new, |error| format!("; it {}", error.message));
-                    one.error = Some(TaskError::new(Code::Canceled, format!("canceled while it ran{how}")));
+                let mut one = Ended {
+                    ending: Ending::Canceled,
+                    ..one
+                };
+                if one
+                    .error
+                    .as_ref()
+                    .is_none_or(|error| error.code != Code::Canceled)
+                {
+                    let how = one
+                        .error
+                        .map_or_else(String::new, |error| format!("; it {}", error.message));
+                    one.error = Some(TaskError::new(
+                        Code::Canceled,
+                        format!("canceled while it ran{how}"),
+                    ));
                 }
                 self.end(one, out);
             } else if retryable && own < retries {
                 let backoff = submission.template.policy.backoff_ms;
-                self.commit(Record::Fault { run: one.run, crash: false }, out);
+                self.commit(
+                    Record::Fault {
+                        run: one.run,
+                        crash: false,
+                    },
+                    out,
+                );
                 let wait_ms = backoff.saturating_mul(1 << own.min(20)).min(LONGEST_BACKOFF_MS);
                 self.again(number, offset, offset + 1, wait_ms * 1_000);
             } else {
@@ -74,22 +111,45 @@ impl Agent {
         for offset in run.lo..run.hi {
             let submission = self.tasks.known(number);
             let Faults { crashes, .. } = submission.faults.get(&offset).copied().unwrap_or_default();
-            let one = Run { lo: offset, hi: offset + 1, ..run };
+            let one = Run {
+                lo: offset,
+                hi: offset + 1,
+                ..run
+            };
             let (ending, error) = if submission.canceling(offset).is_some() {
-                (Ending::Canceled, TaskError::new(Code::Canceled, "canceled before it ended by itself"))
+                (
+                    Ending::Canceled,
+                    TaskError::new(Code::Canceled, "canceled before it ended by itself"),
+                )
             } else if charged && crashes + 1 >= limit {
                 let message = format!("{limit} workers were lost while it ran, the last: {why}");
                 self.alarm("crash_limit", format!("{number}.{offset}"), message.clone());
                 (Ending::Failed, TaskError::new(Code::CrashLimit, message))
             } else {
                 if charged {
-                    self.commit(Record::Fault { run: one, crash: true }, out);
+                    self.commit(
+                        Record::Fault {
+                            run: one,
+                            crash: true,
+                        },
+                        out,
+                    );
                 }
                 self.again(number, offset, offset + 1, 0);
                 continue;
             };
             let error = Some(error);
-            self.end(Ended { run: one, ending, data: Data::default(), exit_code: None, ran_us: 0, error }, out);
+            self.end(
+                Ended {
+                    run: one,
+                    ending,
+                    data: Data::default(),
+                    exit_code: None,
+                    ran_us: 0,
+                    error,
+                },
+                out,
+            );
         }
     }
 
@@ -97,7 +157,10 @@ impl Agent {
     fn again(&mut self, number: u64, lo: u32, hi: u32, wait: Micros) {
         let submission = self.tasks.known(number);
         for stretch in submission.slots.stretches(lo, hi) {
-            let slot = Slot { state: TaskState::Waiting, ..stretch.value };
+            let slot = Slot {
+                state: TaskState::Waiting,
+                ..stretch.value
+            };
             self.tasks.set(number, stretch.lo, stretch.hi, slot);
         }
         let submission = self.tasks.known(number);
@@ -112,7 +175,14 @@ impl Agent {
             self.make_ready(number, lo, hi);
         } else {
             self.events.submission_changed(number);
-            self.timers.add(self.now + wait, Timer::Retry { submission: number, lo, hi });
+            self.timers.add(
+                self.now + wait,
+                Timer::Retry {
+                    submission: number,
+                    lo,
+                    hi,
+                },
+            );
         }
     }
 
@@ -123,7 +193,7 @@ impl Agent {
         lo: u32,
         hi: u32,
         ending: Ending,
-        error: TaskError,
+        error: &TaskError,
         out: &mut Vec<Action>,
     ) -> u64 {
         let mut count = 0;
@@ -133,9 +203,24 @@ impl Agent {
                 self.schedule = true;
                 count += u64::from(stretch.hi - stretch.lo);
                 let attempt = stretch.value.attempt;
-                let run = Run { submission: number, lo: stretch.lo, hi: stretch.hi, attempt };
+                let run = Run {
+                    submission: number,
+                    lo: stretch.lo,
+                    hi: stretch.hi,
+                    attempt,
+                };
                 let error = Some(error.clone());
-                self.end(Ended { run, ending, data: Data::default(), exit_code: None, ran_us: 0, error }, out);
+                self.end(
+                    Ended {
+                        run,
+                        ending,
+                        data: Data::default(),
+                        exit_code: None,
+                        ran_us: 0,
+                        error,
+                    },
+                    out,
+                );
             }
         }
         count
@@ -174,17 +259,27 @@ impl Agent {
     /// Looks at what waited for tasks that have ended. One end leads to others, so this is a loop over a list.
     pub(super) fn settle(&mut self, out: &mut Vec<Action>) {
         while let Some((number, lo, hi)) = self.settling.pop_front() {
-            let Some(submission) = self.tasks.get_mut(number) else { continue };
+            let Some(submission) = self.tasks.get_mut(number) else {
+                continue;
+            };
             let over = submission.counts.unfinished() == 0;
-            let dependents =
-                if over { std::mem::take(&mut submission.dependents) } else { submission.dependents.clone() };
+            let dependents = if over {
+                std::mem::take(&mut submission.dependents)
+            } else {
+                submission.dependents.clone()
+            };
             let bad = submission.counts.failed + submission.counts.canceled > 0;
             // The last look is at all of it: what ended in this round by other ranges has no look of its own.
             let (lo, hi) = if over { (0, submission.count()) } else { (lo, hi) };
             let count = submission.count();
             for dependent in dependents {
-                let Some(waiting) = self.tasks.get(dependent) else { continue };
-                let mine = waiting.blockers.iter().filter(|blocker| blocker.submission == number);
+                let Some(waiting) = self.tasks.get(dependent) else {
+                    continue;
+                };
+                let mine = waiting
+                    .blockers
+                    .iter()
+                    .filter(|blocker| blocker.submission == number);
                 let (mut whole, mut each) = (false, false);
                 for blocker in mine {
                     // A whole dependency is looked at when its last task ended, or the first one badly; one
@@ -207,10 +302,16 @@ impl Agent {
     pub(super) fn deliver(&mut self, out: &mut Vec<Action>) {
         let durable = self.durability();
         while let Some(seat) = self.delivering.pop_first() {
-            let Some(attachment) = self.attachments.get_mut(&seat) else { continue };
+            let Some(attachment) = self.attachments.get_mut(&seat) else {
+                continue;
+            };
             let Some(peer) = attachment.peer else { continue };
             while let Some((results, blobs)) = attachment.outbox.deliver(durable) {
-                out.push(Action::ToClient { peer, message: results.into(), blobs });
+                out.push(Action::ToClient {
+                    peer,
+                    message: results.into(),
+                    blobs,
+                });
             }
         }
     }

@@ -85,7 +85,12 @@ impl Agent {
     }
 
     fn event(&self, topic: Topic, seq: u64, body: Body) -> Action {
-        let event = Event { incarnation: self.config.incarnation, topic: topic.name(), seq, body };
+        let event = Event {
+            incarnation: self.config.incarnation,
+            topic: topic.name(),
+            seq,
+            body,
+        };
         Action::Publish { topic, event }
     }
 
@@ -99,7 +104,12 @@ impl Agent {
 
     pub(super) fn alarm(&mut self, alarm: &str, about: String, message: String) {
         let at_ms = self.now / 1_000;
-        let alarm = Alarm { alarm: alarm.to_owned(), about, message, at_ms };
+        let alarm = Alarm {
+            alarm: alarm.to_owned(),
+            about,
+            message,
+            at_ms,
+        };
         if self.events.alarms.len() == ALARMS {
             self.events.alarms.pop_front();
         }
@@ -116,7 +126,9 @@ impl Agent {
         }
         while let Some(number) = self.events.submissions.pop_first() {
             let topic = Topic::Submission(number);
-            let Some(body) = self.submission_body(number) else { continue };
+            let Some(body) = self.submission_body(number) else {
+                continue;
+            };
             if let Some(seq) = self.events.next(&topic) {
                 out.push(self.event(topic, seq, body));
             }
@@ -150,13 +162,28 @@ impl Agent {
         let stretches = submission.slots.all().into_iter().take(RUNS);
         let runs = stretches.map(|stretch| {
             let attempt = stretch.value.attempt;
-            (Run { submission: number, lo: stretch.lo, hi: stretch.hi, attempt }, stretch.value.state)
+            (
+                Run {
+                    submission: number,
+                    lo: stretch.lo,
+                    hi: stretch.hi,
+                    attempt,
+                },
+                stretch.value.state,
+            )
         });
-        Some(Body::Tasks { runs: runs.collect(), counts: submission.counts })
+        Some(Body::Tasks {
+            runs: runs.collect(),
+            counts: submission.counts,
+        })
     }
 
     fn summary_body(&self) -> Body {
-        Body::Summary { tasks: self.tasks.counts, workers: self.worker_counts(), resources: self.resources() }
+        Body::Summary {
+            tasks: self.tasks.counts,
+            workers: self.worker_counts(),
+            resources: self.resources(),
+        }
     }
 
     pub(super) fn snapshot(&mut self, peer: Peer, id: u64, name: &str, out: &mut Vec<Action>) {
@@ -164,13 +191,23 @@ impl Agent {
             let body = match &topic {
                 Topic::Summary => self.summary_body(),
                 Topic::Submission(number) => self.submission_body(*number)?,
-                Topic::Workers => {
-                    Body::Workers { rows: self.workers.values().map(|worker| self.worker_row(worker)).collect() }
-                }
+                Topic::Workers => Body::Workers {
+                    rows: self
+                        .workers
+                        .values()
+                        .map(|worker| self.worker_row(worker))
+                        .collect(),
+                },
                 // Those that are not published yet come as an event.
                 Topic::Alarms => {
-                    let published = self.events.alarms.len().saturating_sub(self.events.new_alarms.len());
-                    Body::Alarms { alarms: self.events.alarms.iter().take(published).cloned().collect() }
+                    let published = self
+                        .events
+                        .alarms
+                        .len()
+                        .saturating_sub(self.events.new_alarms.len());
+                    Body::Alarms {
+                        alarms: self.events.alarms.iter().take(published).cloned().collect(),
+                    }
                 }
             };
             Some((topic, body))
@@ -179,13 +216,29 @@ impl Agent {
             let message = format!(
                 "{name:?} is no topic with a state here; topics are summary, workers, alarms and submission/N"
             );
-            return self.refuse(peer, None, Some(id), Refusal::new(Code::InvalidValue, message), out);
+            return self.refuse(
+                peer,
+                None,
+                Some(id),
+                Refusal::new(Code::InvalidValue, message),
+                out,
+            );
         };
         // What has happened and is not published yet is in the snapshot, and comes as an event besides.
         let events = &self.events;
-        let seq = events.topics.get(&topic).or_else(|| events.numbers.get(&topic)).copied().unwrap_or(0);
+        let seq = events
+            .topics
+            .get(&topic)
+            .or_else(|| events.numbers.get(&topic))
+            .copied()
+            .unwrap_or(0);
         let incarnation = self.config.incarnation;
-        let reply = Reply::Snapshot { incarnation, topic: topic.name(), seq, state: Box::new(state) };
+        let reply = Reply::Snapshot {
+            incarnation,
+            topic: topic.name(),
+            seq,
+            state: Box::new(state),
+        };
         self.reply(peer, id, reply, Vec::new(), out);
     }
 }

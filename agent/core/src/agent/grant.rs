@@ -37,7 +37,8 @@ impl Agent {
             return;
         }
         if let Some((class, worker)) = self.reserved
-            && (self.first_ready(class).is_none() || !self.workers.get(&worker).is_some_and(Worker::takes_leases))
+            && (self.first_ready(class).is_none()
+                || !self.workers.get(&worker).is_some_and(Worker::takes_leases))
         {
             self.reserved = None;
         }
@@ -57,7 +58,9 @@ impl Agent {
                 return;
             }
             let Some(entry) = ready else { return };
-            let Some((worker, room)) = self.best_worker(class, entry) else { break };
+            let Some((worker, room)) = self.best_worker(class, entry) else {
+                break;
+            };
             let lo = entry.lo;
             let hi = lo + u32::try_from(room).unwrap_or(u32::MAX).min(entry.hi - lo);
             self.lease(class, worker, entry.submission, lo, hi);
@@ -88,7 +91,12 @@ impl Agent {
             .workers
             .values()
             .filter(|worker| worker.takes_leases() && worker.modes.contains_key(mode))
-            .filter(|worker| worker.capacity.short_of(&crate::resources::Amounts::default(), needs).is_none())
+            .filter(|worker| {
+                worker
+                    .capacity
+                    .short_of(&crate::resources::Amounts::default(), needs)
+                    .is_none()
+            })
             .min_by_key(|worker| worker.capacity.overhang(&worker.used, needs));
         self.reserved = nearest.map(|worker| (class, worker.number));
     }
@@ -99,19 +107,29 @@ impl Agent {
             let entry = self.queue.first(class)?;
             let ready = self.tasks.get(entry.submission).and_then(|submission| {
                 let stretches = submission.slots.stretches(entry.lo, entry.hi);
-                stretches.into_iter().find(|stretch| stretch.value.state == TaskState::Ready)
+                stretches
+                    .into_iter()
+                    .find(|stretch| stretch.value.state == TaskState::Ready)
             });
             match ready {
                 None => self.queue.pop(class),
                 Some(ready) => {
                     let batch = limits::BATCH_TASKS as u32;
                     let submission = self.tasks.get(entry.submission)?;
-                    let most = if submission.is_array() { limits::RANGE_TASKS } else { batch };
+                    let most = if submission.is_array() {
+                        limits::RANGE_TASKS
+                    } else {
+                        batch
+                    };
                     let hi = ready.hi.min(ready.lo + most);
                     if ready.lo > entry.lo {
                         self.queue.shorten(class, ready.lo);
                     }
-                    return Some(Entry { lo: ready.lo, hi, ..entry });
+                    return Some(Entry {
+                        lo: ready.lo,
+                        hi,
+                        ..entry
+                    });
                 }
             }
         }
@@ -122,15 +140,23 @@ impl Agent {
         let class = self.queue.class(at);
         let submission = self.tasks.get(entry.submission)?;
         let array = submission.is_array();
-        let kept = self.reserved.filter(|(reserved, _)| *reserved != at).map(|(_, worker)| worker);
+        let kept = self
+            .reserved
+            .filter(|(reserved, _)| *reserved != at)
+            .map(|(_, worker)| worker);
         let mut best: Option<(u64, u32, u64)> = None;
         for worker in self.workers.values() {
             if !worker.takes_leases() {
                 continue;
             }
-            let Some(instant) = worker.modes.get(&class.mode).copied() else { continue };
+            let Some(instant) = worker.modes.get(&class.mode).copied() else {
+                continue;
+            };
             let fits = worker.capacity.fits(&worker.used, &class.needs);
-            let possible = worker.capacity.short_of(&crate::resources::Amounts::default(), &class.needs).is_none();
+            let possible = worker
+                .capacity
+                .short_of(&crate::resources::Amounts::default(), &class.needs)
+                .is_none();
             if !possible {
                 continue;
             }
@@ -150,7 +176,12 @@ impl Agent {
                 continue;
             }
             // Room for seats counts before room ahead; ties go to the one that holds less.
-            let seats = if instant { room } else { fits.map_or(room, |fits| fits << 16).max(u64::from(fits == Some(0))) };
+            let seats = if instant {
+                room
+            } else {
+                fits.map_or(room, |fits| fits << 16)
+                    .max(u64::from(fits == Some(0)))
+            };
             if best.is_none_or(|(most, _, _)| seats > most) {
                 best = Some((seats, worker.number, room));
             }
@@ -169,43 +200,91 @@ impl Agent {
         let (mut few, mut many) = (0, hi - entry.lo);
         while few < many {
             let middle = few + (many - few).div_ceil(2);
-            if submission.bytes(entry.lo, entry.lo + middle) <= left { few = middle } else { many = middle - 1 }
+            if submission.bytes(entry.lo, entry.lo + middle) <= left {
+                few = middle
+            } else {
+                many = middle - 1
+            }
         }
         // A single item larger than the credit goes alone.
-        if few == 0 && held == 0 { room.min(1) } else { u64::from(few) }
+        if few == 0 && held == 0 {
+            room.min(1)
+        } else {
+            u64::from(few)
+        }
     }
 
     /// How many tasks of a class may be granted beyond what a worker can run, by how short they are.
     fn ahead(worker: &Worker, class: &crate::queue::Class) -> u64 {
         let Some(mean) = class.mean_us else { return 0 };
-        let seats = worker.capacity.fits(&crate::resources::Amounts::default(), &class.needs).unwrap_or(1);
+        let seats = worker
+            .capacity
+            .fits(&crate::resources::Amounts::default(), &class.needs)
+            .unwrap_or(1);
         let depth = seats * (AHEAD_US / mean.max(1)).min(AHEAD_TASKS);
         depth.saturating_sub(worker.capacity.overhang(&worker.used, &class.needs))
     }
 
     /// Grants the ready tasks `lo..hi` to a worker.
     fn lease(&mut self, class: usize, to: u32, number: u64, lo: u32, hi: u32) {
-        let worker = self.workers.get_mut(&to).expect("the scheduler chose a worker that is there");
+        let worker = self
+            .workers
+            .get_mut(&to)
+            .expect("the scheduler chose a worker that is there");
         let submission = self.tasks.known(number);
-        let (origin, template, indices) = (submission.origin, Arc::clone(&submission.template), submission.indices);
+        let (origin, template, indices) = (
+            submission.origin,
+            Arc::clone(&submission.template),
+            submission.indices,
+        );
         let bytes = submission.bytes(lo, hi);
         let needs = &self.queue.class(class).needs;
-        worker.occupy(number, &template.mode, needs, bytes, u64::from(hi - lo), TaskState::Leased);
+        worker.occupy(
+            number,
+            &template.mode,
+            needs,
+            bytes,
+            u64::from(hi - lo),
+            TaskState::Leased,
+        );
         let stretches = submission.slots.stretches(lo, hi);
         let mut groups = Vec::with_capacity(stretches.len());
         for stretch in stretches {
             let attempt = stretch.value.attempt + 1;
-            let run = Run { submission: number, lo: stretch.lo, hi: stretch.hi, attempt };
+            let run = Run {
+                submission: number,
+                lo: stretch.lo,
+                hi: stretch.hi,
+                attempt,
+            };
             let data = submission.data.part(stretch.lo as usize, stretch.hi as usize);
             groups.push((run, data));
         }
         for (run, data) in groups {
-            let slot = Slot { state: TaskState::Leased, attempt: run.attempt, worker: to };
+            let slot = Slot {
+                state: TaskState::Leased,
+                attempt: run.attempt,
+                worker: to,
+            };
             self.tasks.set(number, run.lo, run.hi, slot);
             let place = group::Place::default();
-            let group = LeaseGroup { run, origin, template: 0, first: indices.0, step: indices.1, place };
-            let worker = self.workers.get_mut(&to).expect("the scheduler chose a worker that is there");
-            worker.outgoing.push(Outgoing { group, template: Arc::clone(&template), data });
+            let group = LeaseGroup {
+                run,
+                origin,
+                template: 0,
+                first: indices.0,
+                step: indices.1,
+                place,
+            };
+            let worker = self
+                .workers
+                .get_mut(&to)
+                .expect("the scheduler chose a worker that is there");
+            worker.outgoing.push(Outgoing {
+                group,
+                template: Arc::clone(&template),
+                data,
+            });
         }
         self.outgoing.insert(to);
         self.events.submission_changed(number);
@@ -215,12 +294,18 @@ impl Agent {
     pub(super) fn send_leases(&mut self, out: &mut Vec<Action>) {
         while let Some(number) = self.outgoing.pop_first() {
             let (now, incarnation) = (self.now, self.config.incarnation);
-            let Some(worker) = self.workers.get_mut(&number) else { continue };
+            let Some(worker) = self.workers.get_mut(&number) else {
+                continue;
+            };
             let Some(peer) = worker.peer else { continue };
             let mut granted = std::mem::take(&mut worker.outgoing).into_iter().peekable();
             while granted.peek().is_some() {
                 let mut gather = Gather::default();
-                let mut lease = Lease { number: worker.sent + 1, recorded: worker.durable, ..Lease::default() };
+                let mut lease = Lease {
+                    number: worker.sent + 1,
+                    recorded: worker.durable,
+                    ..Lease::default()
+                };
                 let mut last: Option<Arc<scalems_protocol::task::Template>> = None;
                 let mut values = 0;
                 while let Some(next) = granted.peek() {
@@ -231,14 +316,29 @@ impl Agent {
                     if full && !lease.groups.is_empty() {
                         break;
                     }
-                    let Some(Outgoing { mut group, template, data }) = granted.next() else { break };
-                    if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &template) && **last != *template) {
+                    let Some(Outgoing {
+                        mut group,
+                        template,
+                        data,
+                    }) = granted.next()
+                    else {
+                        break;
+                    };
+                    if last
+                        .as_ref()
+                        .is_none_or(|last| !Arc::ptr_eq(last, &template) && **last != *template)
+                    {
                         lease.templates.push(bare(&template));
                         last = Some(template);
                     }
                     group.template = lease.templates.len() as u32 - 1;
                     group.place = gather.add(&data);
-                    let Run { submission, lo, hi, attempt } = group.run;
+                    let Run {
+                        submission,
+                        lo,
+                        hi,
+                        attempt,
+                    } = group.run;
                     let sum = hash::lease_sum(incarnation, submission, attempt, TaskState::Leased, lo, hi);
                     worker.belief.grant(sum);
                     lease.groups.push(group);
@@ -248,7 +348,11 @@ impl Agent {
                 worker.recorded = worker.durable;
                 worker.unrecorded_bytes = 0;
                 worker.belief.mark_sent(worker.sent);
-                out.push(Action::ToWorker { peer, message: lease.into(), blobs: gather.finish() });
+                out.push(Action::ToWorker {
+                    peer,
+                    message: lease.into(),
+                    blobs: gather.finish(),
+                });
             }
         }
     }
@@ -256,5 +360,9 @@ impl Agent {
 
 /// What a worker has to know of a template.
 fn bare(template: &scalems_protocol::task::Template) -> scalems_protocol::task::Template {
-    scalems_protocol::task::Template { after: Vec::new(), uid: None, ..template.clone() }
+    scalems_protocol::task::Template {
+        after: Vec::new(),
+        uid: None,
+        ..template.clone()
+    }
 }

@@ -146,7 +146,12 @@ impl Agent {
     pub fn handle(&mut self, now: Micros, input: Input, out: &mut Vec<Action>) {
         self.advance(now);
         match input {
-            Input::Client { peer, role, message, blobs } => self.client(peer, role, message, blobs, out),
+            Input::Client {
+                peer,
+                role,
+                message,
+                blobs,
+            } => self.client(peer, role, message, blobs, out),
             Input::Undecoded { peer, refused } => self.undecoded(peer, refused, out),
             Input::Worker { peer, message, blobs } => self.worker(peer, message, &blobs, out),
             Input::Beat(beat) => self.beat(&beat, out),
@@ -184,7 +189,10 @@ impl Agent {
     /// When `flush` has to be called next even if nothing comes in.
     pub fn deadline(&self) -> Option<Micros> {
         let waits = self.waiting.iter().map(|waiting| waiting.until).min();
-        [self.timers.next(), self.events.deadline(), waits].into_iter().flatten().min()
+        [self.timers.next(), self.events.deadline(), waits]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// All tasks by state: for tests and the simulator.
@@ -228,7 +236,10 @@ impl Agent {
         self.tasks.apply(&record);
         self.records += 1;
         if self.config.journal {
-            out.push(Action::Record { number: self.records, record });
+            out.push(Action::Record {
+                number: self.records,
+                record,
+            });
         } else {
             self.durable = self.records;
         }
@@ -246,10 +257,18 @@ impl Agent {
 
     /// Lets go what waited for the disk.
     fn release_held(&mut self, out: &mut Vec<Action>) {
-        while self.held.front().is_some_and(|(number, _)| *number <= self.durable) {
+        while self
+            .held
+            .front()
+            .is_some_and(|(number, _)| *number <= self.durable)
+        {
             match self.held.pop_front() {
                 Some((_, Held::ToClient(peer, message))) => {
-                    out.push(Action::ToClient { peer, message, blobs: Vec::new() });
+                    out.push(Action::ToClient {
+                        peer,
+                        message,
+                        blobs: Vec::new(),
+                    });
                 }
                 Some((_, Held::Recorded { worker, report })) => self.tell_recorded(worker, report),
                 None => {}
@@ -266,7 +285,10 @@ impl Agent {
         let until = self.now.saturating_add(drain_ms.saturating_mul(1_000));
         let sooner = self.stopping.is_none_or(|stopping| until < stopping.until);
         if sooner {
-            self.stopping = Some(Stopping { until, workers_told: false });
+            self.stopping = Some(Stopping {
+                until,
+                workers_told: false,
+            });
             self.timers.add(self.now, Timer::Stop);
         }
     }

@@ -1,7 +1,8 @@
 //! Reads: they change nothing, are not numbered, and stop at the core.
 
 use scalems_protocol::client::{
-    Answer, Ask, Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow, WorkerRow,
+    Answer, Ask, Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow,
+    WorkerRow,
 };
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{Gather, ResultGroup, Run};
@@ -34,14 +35,19 @@ impl Agent {
         let reply = match ask.question {
             Question::Status => Ok((Reply::Status(Box::new(self.status())), Vec::new())),
             Question::Workers => {
-                let rows = self.workers.values().map(|worker| self.worker_row(worker)).collect();
+                let rows = self
+                    .workers
+                    .values()
+                    .map(|worker| self.worker_row(worker))
+                    .collect();
                 Ok((Reply::Workers(rows), Vec::new()))
             }
             Question::Submissions(page) => self.submissions(seat, &page).map(|rows| (rows, Vec::new())),
             Question::Tasks(page) => self.tasks(seat, &page).map(|rows| (rows, Vec::new())),
             Question::Explain(select) => self.explain(seat, &select).map(|reply| (reply, Vec::new())),
             Question::Results(page) => self.results(seat, &page),
-            Question::Wait { select, timeout_ms } => match self.wait(peer, seat, ask.id, &select, timeout_ms) {
+            Question::Wait { select, timeout_ms } => match self.wait(peer, seat, ask.id, &select, timeout_ms)
+            {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             },
@@ -65,15 +71,29 @@ impl Agent {
             resources: self.resources(),
             modes: self.modes(),
             stopping: self.stopping.is_some(),
-            counters: self.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            counters: self
+                .counters
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect(),
         }
     }
 
     /// Workers: joined, suspect, draining, lost.
     pub(super) fn worker_counts(&self) -> (u64, u64, u64, u64) {
-        let count = |standing| self.workers.values().filter(|worker| worker.standing == standing).count() as u64;
+        let count = |standing| {
+            self.workers
+                .values()
+                .filter(|worker| worker.standing == standing)
+                .count() as u64
+        };
         let lost = self.counters.get("workers_lost").copied().unwrap_or(0);
-        (count(WorkerStanding::Active), count(WorkerStanding::Suspect), count(WorkerStanding::Draining), lost)
+        (
+            count(WorkerStanding::Active),
+            count(WorkerStanding::Suspect),
+            count(WorkerStanding::Draining),
+            lost,
+        )
     }
 
     /// Resources of living workers by kind: kind, total, in use.
@@ -127,7 +147,9 @@ impl Agent {
                 next = listed.last().map(|row: &SubmissionRow| (row.submission, 0));
                 break;
             }
-            let Some(submission) = self.tasks.get(number) else { continue };
+            let Some(submission) = self.tasks.get(number) else {
+                continue;
+            };
             let attachment = self.attachments.get(&submission.origin.session);
             let session = attachment.and_then(|attachment| self.sessions.get(&attachment.session));
             listed.push(SubmissionRow {
@@ -152,7 +174,9 @@ impl Agent {
         let mut words = 0;
         for (number, lo, hi) in selected {
             let lo = if number == after.0 { lo.max(after.1) } else { lo };
-            let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else { continue };
+            let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else {
+                continue;
+            };
             for stretch in submission.slots.stretches(lo, hi) {
                 for row in self.task_rows(submission, stretch.lo, stretch.hi, stretch.value) {
                     words += error_bytes(row.error.as_ref());
@@ -164,7 +188,10 @@ impl Agent {
                 }
             }
         }
-        Ok(Reply::Tasks(Listing { rows: listed, next: None }))
+        Ok(Reply::Tasks(Listing {
+            rows: listed,
+            next: None,
+        }))
     }
 
     /// Tasks in one slot, cut where their results differ.
@@ -174,10 +201,19 @@ impl Agent {
         let mut at = lo;
         while at < hi {
             let ended = submission.result(at);
-            let next = submission.results.range(at + 1..).next().map_or(hi, |(begin, _)| *begin);
+            let next = submission
+                .results
+                .range(at + 1..)
+                .next()
+                .map_or(hi, |(begin, _)| *begin);
             let end = ended.map_or(next, |ended| ended.run.hi).min(hi);
             listed.push(TaskRow {
-                run: Run { submission: submission.number, lo: at, hi: end, attempt: slot.attempt },
+                run: Run {
+                    submission: submission.number,
+                    lo: at,
+                    hi: end,
+                    attempt: slot.attempt,
+                },
                 indices: submission.indices,
                 state: slot.state,
                 worker: worker.clone().filter(|_| slot.worker > 0),
@@ -200,14 +236,18 @@ impl Agent {
         let (mut values, mut words) = (0, 0);
         'all: for (number, lo, hi) in selected {
             let lo = if number == after.0 { lo.max(after.1) } else { lo };
-            let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else { continue };
+            let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else {
+                continue;
+            };
             let first = submission.result(lo).map_or(lo, |ended| ended.run.lo);
             for ended in submission.results.range(first..hi).map(|(_, ended)| ended) {
                 let (from, to) = (ended.run.lo.max(lo), ended.run.hi.min(hi));
                 if from >= to {
                     continue;
                 }
-                let data = ended.data.part((from - ended.run.lo) as usize, (to - ended.run.lo) as usize);
+                let data = ended
+                    .data
+                    .part((from - ended.run.lo) as usize, (to - ended.run.lo) as usize);
                 values += data.ends.len();
                 words += error_bytes(ended.error.as_ref());
                 let full = gather.bytes() + data.bytes.len() > limits::MESSAGE_BYTES
@@ -219,7 +259,11 @@ impl Agent {
                     break 'all;
                 }
                 groups.push(ResultGroup {
-                    run: Run { lo: from, hi: to, ..ended.run },
+                    run: Run {
+                        lo: from,
+                        hi: to,
+                        ..ended.run
+                    },
                     origin: submission.origin,
                     incarnation: self.config.incarnation,
                     ending: ended.ending,
@@ -233,7 +277,14 @@ impl Agent {
         Ok((Reply::Results(Listing { rows: groups, next }), gather.finish()))
     }
 
-    fn wait(&mut self, peer: Peer, seat: u64, id: u64, select: &Selector, timeout_ms: u64) -> Result<(), Refusal> {
+    fn wait(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        id: u64,
+        select: &Selector,
+        timeout_ms: u64,
+    ) -> Result<(), Refusal> {
         let selected = self.selected(seat, select)?;
         let attachment = self.attachments.get_mut(&seat).expect("a client's seat is known");
         if attachment.waits >= limits::OPEN_READS {
@@ -242,7 +293,14 @@ impl Agent {
         }
         attachment.waits += 1;
         let until = self.now.saturating_add(timeout_ms.saturating_mul(1_000));
-        self.waiting.push(Waiting { peer, seat, id, selected, ended: 0, until });
+        self.waiting.push(Waiting {
+            peer,
+            seat,
+            id,
+            selected,
+            ended: 0,
+            until,
+        });
         Ok(())
     }
 
@@ -254,7 +312,11 @@ impl Agent {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain_mut(|wait| {
             while let Some((number, lo, hi)) = wait.selected.get(wait.ended).copied() {
-                if self.tasks.get(number).is_some_and(|submission| !all_ended(submission, lo, hi)) {
+                if self
+                    .tasks
+                    .get(number)
+                    .is_some_and(|submission| !all_ended(submission, lo, hi))
+                {
                     break;
                 }
                 wait.ended += 1;
@@ -266,17 +328,34 @@ impl Agent {
             if over {
                 let mut counts = Counts::default();
                 for (number, lo, hi) in &wait.selected {
-                    let Some(submission) = self.tasks.get(*number) else { continue };
+                    let Some(submission) = self.tasks.get(*number) else {
+                        continue;
+                    };
                     for stretch in submission.slots.stretches(*lo, *hi) {
                         *counts.of(stretch.value.state) += u64::from(stretch.hi - stretch.lo);
                     }
                 }
-                let message = Answer { id: wait.id, reply: Reply::Ended(counts) }.into();
-                out.push(Action::ToClient { peer: wait.peer, message, blobs: Vec::new() });
+                let message = Answer {
+                    id: wait.id,
+                    reply: Reply::Ended(counts),
+                }
+                .into();
+                out.push(Action::ToClient {
+                    peer: wait.peer,
+                    message,
+                    blobs: Vec::new(),
+                });
             } else {
                 let first = wait.selected.get(wait.ended).map_or(0, |(number, _, _)| *number);
-                let message = format!("the wait ended before its tasks: submission {first} has unfinished ones");
-                self.refuse(wait.peer, None, Some(wait.id), Refusal::new(Code::TimedOut, message), out);
+                let message =
+                    format!("the wait ended before its tasks: submission {first} has unfinished ones");
+                self.refuse(
+                    wait.peer,
+                    None,
+                    Some(wait.id),
+                    Refusal::new(Code::TimedOut, message),
+                    out,
+                );
             }
             if let Some(attachment) = self.attachments.get_mut(&wait.seat) {
                 attachment.waits = attachment.waits.saturating_sub(1);
@@ -298,25 +377,46 @@ impl Agent {
             TaskState::Ready => self.why_ready(submission),
             TaskState::Leased => {
                 let name = row.worker.clone().unwrap_or_default();
-                vec![format!("granted to worker {name} and not started: it waits there for room, or is on its way")]
+                vec![format!(
+                    "granted to worker {name} and not started: it waits there for room, or is on its way"
+                )]
             }
-            TaskState::Running => vec![format!("runs on worker {}", row.worker.clone().unwrap_or_default())],
+            TaskState::Running => vec![format!(
+                "runs on worker {}",
+                row.worker.clone().unwrap_or_default()
+            )],
             TaskState::Done | TaskState::Failed | TaskState::Canceled => {
-                vec![row.error.as_ref().map_or_else(|| "it has ended".to_owned(), |error| error.message.clone())]
+                vec![
+                    row.error
+                        .as_ref()
+                        .map_or_else(|| "it has ended".to_owned(), |error| error.message.clone()),
+                ]
             }
         };
         let task = (*submission.template).clone();
         let faults = (faults.own, faults.crashes);
-        Ok(Reply::Explain(Box::new(Explanation { row, task, faults, reasons })))
+        Ok(Reply::Explain(Box::new(Explanation {
+            row,
+            task,
+            faults,
+            reasons,
+        })))
     }
 
     fn why_waiting(&self, submission: &Submission, offset: u32, slot: Slot) -> Vec<String> {
         if slot.attempt > 0 {
-            return vec![format!("attempt {} failed; the next one waits for its back-off", slot.attempt)];
+            return vec![format!(
+                "attempt {} failed; the next one waits for its back-off",
+                slot.attempt
+            )];
         }
         let pending = submission.blockers.iter().filter_map(|blocker| {
             let target = self.tasks.get(blocker.submission)?;
-            let (lo, hi) = if blocker.each { (offset, offset + 1) } else { (blocker.lo, blocker.hi) };
+            let (lo, hi) = if blocker.each {
+                (offset, offset + 1)
+            } else {
+                (blocker.lo, blocker.hi)
+            };
             (blocker.standing(target, lo, hi) == Standing::Pending).then(|| {
                 let left: u32 = target
                     .slots
@@ -325,7 +425,10 @@ impl Agent {
                     .filter(|stretch| !stretch.value.state.is_final())
                     .map(|stretch| stretch.hi - stretch.lo)
                     .sum();
-                format!("waits for submission {}, of which {left} tasks have not ended", target.number)
+                format!(
+                    "waits for submission {}, of which {left} tasks have not ended",
+                    target.number
+                )
             })
         });
         pending.collect()
@@ -341,11 +444,18 @@ impl Agent {
             reasons.push("results take as much memory as they may: collect or forget some".to_owned());
         }
         let living: Vec<&Worker> = self.workers.values().filter(|worker| worker.lives()).collect();
-        let serving: Vec<&&Worker> = living.iter().filter(|worker| worker.modes.contains_key(&class.mode)).collect();
+        let serving: Vec<&&Worker> = living
+            .iter()
+            .filter(|worker| worker.modes.contains_key(&class.mode))
+            .collect();
         if living.is_empty() {
             reasons.push("no worker has joined yet (waiting_for_worker)".to_owned());
         } else if serving.is_empty() {
-            let text = format!("none of the {} workers serves mode {:?} (waiting_for_worker)", living.len(), class.mode);
+            let text = format!(
+                "none of the {} workers serves mode {:?} (waiting_for_worker)",
+                living.len(),
+                class.mode
+            );
             reasons.push(text);
         } else {
             for worker in &serving {
@@ -370,7 +480,9 @@ impl Agent {
                     (None, None) if worker.standing != WorkerStanding::Active => {
                         format!("worker {} is {}", worker.name, worker.standing.name())
                     }
-                    (None, None) => format!("worker {} has room: the task is about to be granted", worker.name),
+                    (None, None) => {
+                        format!("worker {} has room: the task is about to be granted", worker.name)
+                    }
                 };
                 reasons.push(text);
                 if reasons.len() >= 8 {
@@ -379,8 +491,13 @@ impl Agent {
             }
         }
         if let Some((_, worker)) = self.reserved.filter(|(class, _)| *class != submission.class) {
-            let name = self.workers.get(&worker).map_or("?", |worker| worker.name.as_str());
-            reasons.push(format!("worker {name} is kept free for a bigger task that has waited longer"));
+            let name = self
+                .workers
+                .get(&worker)
+                .map_or("?", |worker| worker.name.as_str());
+            reasons.push(format!(
+                "worker {name} is kept free for a bigger task that has waited longer"
+            ));
         }
         reasons
     }
@@ -388,7 +505,11 @@ impl Agent {
 
 fn all_ended(submission: &Submission, lo: u32, hi: u32) -> bool {
     submission.counts.unfinished() == 0
-        || submission.slots.stretches(lo, hi).iter().all(|stretch| stretch.value.state.is_final())
+        || submission
+            .slots
+            .stretches(lo, hi)
+            .iter()
+            .all(|stretch| stretch.value.state.is_final())
 }
 
 fn rows(asked: u32) -> usize {

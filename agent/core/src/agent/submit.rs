@@ -30,7 +30,11 @@ impl Agent {
         blobs: Vec<Bytes>,
         out: &mut Vec<Action>,
     ) {
-        let requests = &mut self.attachments.get_mut(&seat).expect("a client's seat is known").requests;
+        let requests = &mut self
+            .attachments
+            .get_mut(&seat)
+            .expect("a client's seat is known")
+            .requests;
         requests.high += 1;
         let request = requests.high;
         let submit = Submit {
@@ -45,22 +49,41 @@ impl Agent {
         };
         // Its sender does not know the number, so it cannot ask for the answer again: it is not kept.
         let message = self.accepted(seat, submit, blobs, out);
-        self.held.push_back((self.records, super::Held::ToClient(peer, message)));
+        self.held
+            .push_back((self.records, super::Held::ToClient(peer, message)));
     }
 
-    pub(super) fn submit(&mut self, peer: Peer, seat: u64, submit: Submit, blobs: Vec<Bytes>, out: &mut Vec<Action>) {
+    pub(super) fn submit(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        submit: Submit,
+        blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
+    ) {
         let request = submit.request;
         let message = self.accepted(seat, submit, blobs, out);
         self.answer(peer, seat, request, message);
     }
 
-    fn accepted(&mut self, seat: u64, submit: Submit, blobs: Vec<Bytes>, out: &mut Vec<Action>) -> AgentToClient {
+    fn accepted(
+        &mut self,
+        seat: u64,
+        submit: Submit,
+        blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
+    ) -> AgentToClient {
         let request = submit.request;
         match self.accept(seat, submit, blobs, out) {
             Ok(accepted) => accepted.into(),
             Err(refusal) => {
                 self.count("refused", 1);
-                Refused { request: Some(request), id: None, refusal }.into()
+                Refused {
+                    request: Some(request),
+                    id: None,
+                    refusal,
+                }
+                .into()
             }
         }
     }
@@ -78,7 +101,10 @@ impl Agent {
         }
         check_shape(&submit, &blobs)?;
         submit.task.check()?;
-        let data = Data { bytes: blobs.pop().unwrap_or_default(), ends: submit.ends };
+        let data = Data {
+            bytes: blobs.pop().unwrap_or_default(),
+            ends: submit.ends,
+        };
         data.check(submit.count as usize)?;
         let batch = !data.ends.is_empty() || submit.count == 1;
         self.check_room(seat, submit.streaming && batch, submit.count, data.bytes.len())?;
@@ -91,7 +117,10 @@ impl Agent {
         }
         let blockers = self.blockers(seat, submit.count, &submit.task.after)?;
         let needs = self.kinds.amounts(submit.task.needs.totals()).ok_or_else(|| {
-            Refusal::new(Code::TooLarge, format!("more than {} kinds of resources", limits::RESOURCE_KINDS))
+            Refusal::new(
+                Code::TooLarge,
+                format!("more than {} kinds of resources", limits::RESOURCE_KINDS),
+            )
         })?;
         let note = self.servable(&submit.task, &needs)?;
 
@@ -102,7 +131,10 @@ impl Agent {
         let bytes = data.bytes.len() as u64;
         let record = Record::Submitted(Submitted {
             submission: number,
-            origin: Origin { session: seat, request: submit.request },
+            origin: Origin {
+                session: seat,
+                request: submit.request,
+            },
             template: Arc::clone(&template),
             count: submit.count,
             indices: (submit.first, submit.step),
@@ -128,16 +160,27 @@ impl Agent {
             attachment.window.0 += u64::from(submit.count);
             attachment.window.1 += bytes;
         }
-        let session = self.sessions.get_mut(&session).expect("a seat's session is known");
+        let session = self
+            .sessions
+            .get_mut(&session)
+            .expect("a seat's session is known");
         session.last = Some(number);
         if let Some(uid) = &template.uid {
             session.uids.insert(uid.clone(), number);
         }
         if template.policy.deadline_ms > 0 {
-            self.timers.add(self.now + template.policy.deadline_ms * 1_000, Timer::Deadline(number));
+            self.timers.add(
+                self.now + template.policy.deadline_ms * 1_000,
+                Timer::Deadline(number),
+            );
         }
         self.unblock(number, 0, submit.count, out);
-        Ok(Accepted { request: submit.request, submission: number, count: submit.count, note })
+        Ok(Accepted {
+            request: submit.request,
+            submission: number,
+            count: submit.count,
+            note,
+        })
     }
 
     fn check_room(&self, seat: u64, windowed: bool, count: u32, bytes: usize) -> Result<(), Refusal> {
@@ -171,14 +214,17 @@ impl Agent {
         after
             .iter()
             .map(|after| {
-                let number = after.submission.or_else(|| requests.get(&after.request?).copied());
+                let number = after
+                    .submission
+                    .or_else(|| requests.get(&after.request?).copied());
                 let target = number.and_then(|number| self.tasks.get(number));
                 let Some(target) = target else {
                     let what = after.submission.map_or_else(
                         || format!("request {}", after.request.unwrap_or_default()),
                         |number| format!("submission {number}"),
                     );
-                    let message = format!("the task is to run after {what}, which is not known here (any more)");
+                    let message =
+                        format!("the task is to run after {what}, which is not known here (any more)");
                     return Err(Refusal::new(Code::UnknownDependency, message));
                 };
                 let (lo, hi) = after.offsets.unwrap_or((0, target.count()));
@@ -194,7 +240,13 @@ impl Agent {
                     );
                     return Err(Refusal::new(Code::InvalidValue, message));
                 }
-                Ok(Blocker { submission: target.number, lo, hi, when: after.when, each: after.each })
+                Ok(Blocker {
+                    submission: target.number,
+                    lo,
+                    hi,
+                    when: after.when,
+                    each: after.each,
+                })
             })
             .collect()
     }
@@ -209,27 +261,45 @@ impl Agent {
         if living().any(|worker| could(&worker.modes, &worker.capacity)) {
             return Ok(None);
         }
-        let serving = self.seen.iter().filter(|(modes, _)| modes.contains_key(&task.mode));
+        let serving = self
+            .seen
+            .iter()
+            .filter(|(modes, _)| modes.contains_key(&task.mode));
         let most = serving.filter_map(|(_, has)| {
             let kind = has.short_of(&none, needs)?;
             Some((has.get(kind), kind))
         });
         let (code, problem) = if let Some((has, kind)) = most.max() {
             let (name, wants) = (self.kinds.name(kind), needs.get(kind));
-            (Code::ImpossibleNeeds, format!("one task needs {wants} {name} and no worker has more than {has}"))
+            (
+                Code::ImpossibleNeeds,
+                format!("one task needs {wants} {name} and no worker has more than {has}"),
+            )
         } else if self.seen.iter().any(|(modes, has)| could(modes, has)) {
-            (Code::UnknownMode, format!("the worker that served mode {:?} has gone", task.mode))
+            (
+                Code::UnknownMode,
+                format!("the worker that served mode {:?} has gone", task.mode),
+            )
         } else if self.seen.is_empty() {
             (Code::UnknownMode, "no worker has joined yet".to_owned())
         } else {
             let known: BTreeSet<&String> = self.seen.iter().flat_map(|(modes, _)| modes.keys()).collect();
-            let known = known.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            (Code::UnknownMode, format!("no worker serves mode {:?}; they serve {known}", task.mode))
+            let known = known
+                .into_iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ");
+            (
+                Code::UnknownMode,
+                format!("no worker serves mode {:?}; they serve {known}", task.mode),
+            )
         };
         let expected = (self.next_worker) < self.config.expected_workers;
         let seen = self.seen.iter().any(|(modes, has)| could(modes, has));
         if expected || (self.config.open_to_workers && (seen || self.seen.is_empty())) {
-            return Ok(Some(format!("waiting_for_worker: {problem}; the task waits for a worker that can")));
+            return Ok(Some(format!(
+                "waiting_for_worker: {problem}; the task waits for a worker that can"
+            )));
         }
         Err(Refusal::new(code, problem))
     }
@@ -237,7 +307,9 @@ impl Agent {
     /// Lets go those of the waiting tasks `lo..hi` whose dependencies are met; cancels those for which one
     /// was missed.
     pub(super) fn unblock(&mut self, number: u64, lo: u32, hi: u32, out: &mut Vec<Action>) {
-        let Some(submission) = self.tasks.get(number) else { return };
+        let Some(submission) = self.tasks.get(number) else {
+            return;
+        };
         let waiting: Vec<(u32, u32)> = submission
             .slots
             .stretches(lo, hi)
@@ -291,7 +363,9 @@ impl Agent {
 
     /// A target that was forgotten had ended as was asked, else its dependents would have been canceled.
     fn blocker_standing(&self, blocker: &Blocker, lo: u32, hi: u32) -> Standing {
-        self.tasks.get(blocker.submission).map_or(Standing::Met, |target| blocker.standing(target, lo, hi))
+        self.tasks
+            .get(blocker.submission)
+            .map_or(Standing::Met, |target| blocker.standing(target, lo, hi))
     }
 
     fn dependency_missed(&mut self, number: u64, lo: u32, hi: u32, blocker: &Blocker, out: &mut Vec<Action>) {
@@ -306,29 +380,49 @@ impl Agent {
         );
         let error = TaskError::new(Code::DependencyFailed, message);
         let waiting = self.tasks.known(number).slots.stretches(lo, hi);
-        for stretch in waiting.into_iter().filter(|stretch| stretch.value.state == TaskState::Waiting) {
-            self.end_unstarted(number, stretch.lo, stretch.hi, Ending::Canceled, error.clone(), out);
+        for stretch in waiting
+            .into_iter()
+            .filter(|stretch| stretch.value.state == TaskState::Waiting)
+        {
+            self.end_unstarted(number, stretch.lo, stretch.hi, Ending::Canceled, &error, out);
         }
     }
 
     /// Puts waiting tasks into the queue.
     pub(super) fn make_ready(&mut self, number: u64, lo: u32, hi: u32) {
-        let Some(submission) = self.tasks.get(number) else { return };
+        let Some(submission) = self.tasks.get(number) else {
+            return;
+        };
         let (class, priority) = (submission.class, submission.template.policy.priority);
         for stretch in submission.slots.stretches(lo, hi) {
             if stretch.value.state != TaskState::Waiting {
                 continue;
             }
-            let slot = Slot { state: TaskState::Ready, ..stretch.value };
+            let slot = Slot {
+                state: TaskState::Ready,
+                ..stretch.value
+            };
             self.tasks.set(number, stretch.lo, stretch.hi, slot);
-            self.queue.push(class, priority, Entry { submission: number, lo: stretch.lo, hi: stretch.hi });
+            self.queue.push(
+                class,
+                priority,
+                Entry {
+                    submission: number,
+                    lo: stretch.lo,
+                    hi: stretch.hi,
+                },
+            );
         }
         self.events.submission_changed(number);
         self.schedule = true;
     }
 
     pub(super) fn deadline_passed(&mut self, number: u64, out: &mut Vec<Action>) {
-        let Some(submission) = self.tasks.get(number).filter(|submission| submission.counts.unfinished() > 0) else {
+        let Some(submission) = self
+            .tasks
+            .get(number)
+            .filter(|submission| submission.counts.unfinished() > 0)
+        else {
             return;
         };
         let (count, limit) = (submission.count(), submission.template.policy.deadline_ms);
@@ -342,7 +436,7 @@ impl Agent {
             .collect();
         for (lo, hi) in unstarted {
             let error = TaskError::new(Code::Deadline, message.clone());
-            self.end_unstarted(number, lo, hi, Ending::Failed, error, out);
+            self.end_unstarted(number, lo, hi, Ending::Failed, &error, out);
         }
         self.cancel_range(number, 0, count, Strength::Request, &message, out);
     }
@@ -351,18 +445,24 @@ impl Agent {
 fn check_shape(submit: &Submit, blobs: &[Bytes]) -> Result<(), Refusal> {
     let wrong = |message: String| Err(Refusal::new(Code::InvalidValue, message));
     if submit.count == 0 || submit.count > limits::SUBMISSION_TASKS {
-        return wrong(format!("a submission has 1 to {} tasks, not {}", limits::SUBMISSION_TASKS, submit.count));
+        return wrong(format!(
+            "a submission has 1 to {} tasks, not {}",
+            limits::SUBMISSION_TASKS,
+            submit.count
+        ));
     }
     let span = u64::from(submit.step) * u64::from(submit.count - 1);
     if submit.step == 0 || u64::from(submit.first) + span > u64::from(u32::MAX - 1) {
         return wrong("indices rise by at least 1 and fit 32 bits".into());
     }
     if blobs.len() > 1 {
-        return wrong(format!("a submission has at most one data frame, not {}", blobs.len()));
+        return wrong(format!(
+            "a submission has at most one data frame, not {}",
+            blobs.len()
+        ));
     }
     if submit.request == 0 {
         return wrong("requests are numbered from 1".into());
     }
     Ok(())
 }
-

@@ -84,13 +84,21 @@ impl Agent {
             return;
         }
         if !stopping.workers_told {
-            let living = self.workers.values().filter(|worker| worker.lives()).map(|worker| worker.number);
+            let living = self
+                .workers
+                .values()
+                .filter(|worker| worker.lives())
+                .map(|worker| worker.number);
             for number in living.collect::<Vec<u32>>() {
                 self.drain(number, stopping.until, "the pilot stops", out);
             }
-            self.stopping = Some(super::Stopping { workers_told: true, ..stopping });
+            self.stopping = Some(super::Stopping {
+                workers_told: true,
+                ..stopping
+            });
             for linger in [LINGER, 2 * LINGER] {
-                self.timers.add(stopping.until.saturating_add(linger), Timer::Stop);
+                self.timers
+                    .add(stopping.until.saturating_add(linger), Timer::Stop);
             }
         }
         let workers = self.workers.values().any(crate::worker::Worker::lives);
@@ -98,13 +106,22 @@ impl Agent {
             .attachments
             .values()
             .any(|attachment| attachment.peer.is_some() && !attachment.outbox.is_empty());
-        let patience = stopping.until.saturating_add(if workers { LINGER } else { 2 * LINGER });
+        let patience = stopping
+            .until
+            .saturating_add(if workers { LINGER } else { 2 * LINGER });
         if (workers || results || !self.held.is_empty()) && self.now < patience {
             return;
         }
         for peer in self.clients.keys() {
-            let refusal = Refusal::new(Code::Stopping, format!("pilot {} has ended", self.config.pilot_name));
-            out.push(Action::ToClient { peer: *peer, message: Detached { refusal }.into(), blobs: Vec::new() });
+            let refusal = Refusal::new(
+                Code::Stopping,
+                format!("pilot {} has ended", self.config.pilot_name),
+            );
+            out.push(Action::ToClient {
+                peer: *peer,
+                message: Detached { refusal }.into(),
+                blobs: Vec::new(),
+            });
         }
         self.exited = true;
         out.push(Action::Exit);

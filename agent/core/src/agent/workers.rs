@@ -9,7 +9,8 @@ use scalems_protocol::hash;
 use scalems_protocol::limits;
 use scalems_protocol::state::{Strength, TaskState};
 use scalems_protocol::worker::{
-    AgentToWorker, Beat, ListHoldings, Ping, Recorded, Report, Revoke, WorkerRefused, WorkerStop, WorkerToAgent,
+    AgentToWorker, Beat, ListHoldings, Ping, Recorded, Report, Revoke, WorkerRefused, WorkerStop,
+    WorkerToAgent,
 };
 
 use super::Agent;
@@ -29,12 +30,20 @@ const UNCOMPARED: u32 = 10;
 const LONGEST_RUN: Micros = 1 << 56;
 
 impl Agent {
-    pub(super) fn worker(&mut self, peer: Peer, message: WorkerToAgent, blobs: &[Bytes], out: &mut Vec<Action>) {
+    pub(super) fn worker(
+        &mut self,
+        peer: Peer,
+        message: WorkerToAgent,
+        blobs: &[Bytes],
+        out: &mut Vec<Action>,
+    ) {
         if let WorkerToAgent::WorkerHello(hello) = message {
             return self.worker_hello(peer, &hello, out);
         }
         let number = self.worker_peers.get(&peer).copied();
-        let Some(worker) = number.and_then(|number| self.workers.get_mut(&number)).filter(|worker| worker.lives())
+        let Some(worker) = number
+            .and_then(|number| self.workers.get_mut(&number))
+            .filter(|worker| worker.lives())
         else {
             if !matches!(message, WorkerToAgent::WorkerGoodbye(_)) {
                 Self::hello_first(peer, "this agent does not know this worker (any more)", out);
@@ -49,7 +58,11 @@ impl Agent {
             WorkerToAgent::Beat(beat) => self.beat(&beat, out),
             WorkerToAgent::Pong(_) => {}
             WorkerToAgent::WorkerGoodbye(goodbye) => {
-                let reason = if goodbye.reason.is_empty() { "it said goodbye" } else { &goodbye.reason };
+                let reason = if goodbye.reason.is_empty() {
+                    "it said goodbye"
+                } else {
+                    &goodbye.reason
+                };
                 self.worker_ends(number, Standing::Gone, reason, out);
             }
             WorkerToAgent::WorkerHello(_) => unreachable!("answered above"),
@@ -58,15 +71,27 @@ impl Agent {
 
     fn hello_first(peer: Peer, why: &str, out: &mut Vec<Action>) {
         let refusal = Refusal::new(Code::HelloFirst, why);
-        out.push(Action::ToWorker { peer, message: WorkerRefused { refusal }.into(), blobs: Vec::new() });
+        out.push(Action::ToWorker {
+            peer,
+            message: WorkerRefused { refusal }.into(),
+            blobs: Vec::new(),
+        });
     }
 
     fn report(&mut self, number: u32, peer: Peer, report: Report, blobs: &[Bytes], out: &mut Vec<Action>) {
         let worker = self.workers.get_mut(&number).expect("the worker was just found");
         if report.number != worker.received + 1 {
             // Something between us was lost: both sides begin anew from what the worker holds.
-            let why = format!("report {} came where {} was due", report.number, worker.received + 1);
-            worker.standing = if worker.standing == Standing::Active { Standing::Suspect } else { worker.standing };
+            let why = format!(
+                "report {} came where {} was due",
+                report.number,
+                worker.received + 1
+            );
+            worker.standing = if worker.standing == Standing::Active {
+                Standing::Suspect
+            } else {
+                worker.standing
+            };
             self.worker_peers.remove(&peer);
             worker.peer = None;
             self.count("report_gaps", 1);
@@ -82,9 +107,17 @@ impl Agent {
         for run in &report.returned {
             self.returned(number, *run, out);
         }
-        self.held.push_back((self.records, super::Held::Recorded { worker: number, report: report.number }));
+        self.held.push_back((
+            self.records,
+            super::Held::Recorded {
+                worker: number,
+                report: report.number,
+            },
+        ));
         self.schedule = true;
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
         worker.belief.mark_received(report.number);
         if let Some(beat) = worker.beat.take_if(|beat| beat.sent <= report.number) {
             self.compare(number, &beat, out);
@@ -97,8 +130,20 @@ impl Agent {
                 continue;
             }
             let tasks = u64::from(stretch.hi - stretch.lo);
-            self.restate(number, Run { lo: stretch.lo, hi: stretch.hi, ..run }, TaskState::Leased, TaskState::Running);
-            let slot = Slot { state: TaskState::Running, ..stretch.value };
+            self.restate(
+                number,
+                Run {
+                    lo: stretch.lo,
+                    hi: stretch.hi,
+                    ..run
+                },
+                TaskState::Leased,
+                TaskState::Running,
+            );
+            let slot = Slot {
+                state: TaskState::Running,
+                ..stretch.value
+            };
             self.tasks.set(run.submission, stretch.lo, stretch.hi, slot);
             if let Some(worker) = self.workers.get_mut(&number) {
                 worker.leases.0 -= tasks;
@@ -111,14 +156,22 @@ impl Agent {
 
     /// The parts of a run that this worker holds a lease of.
     fn held_by(&self, number: u32, run: Run) -> Vec<crate::runs::Stretch<Slot>> {
-        let Some(submission) = self.tasks.get(run.submission) else { return Vec::new() };
+        let Some(submission) = self.tasks.get(run.submission) else {
+            return Vec::new();
+        };
         if run.lo >= run.hi || run.hi > submission.count() {
             return Vec::new();
         }
         let mut held = submission.slots.stretches(run.lo, run.hi);
         held.retain(|stretch| {
-            let Slot { state, attempt, worker } = stretch.value;
-            worker == number && attempt == run.attempt && matches!(state, TaskState::Leased | TaskState::Running)
+            let Slot {
+                state,
+                attempt,
+                worker,
+            } = stretch.value;
+            worker == number
+                && attempt == run.attempt
+                && matches!(state, TaskState::Leased | TaskState::Running)
         });
         held
     }
@@ -126,7 +179,9 @@ impl Agent {
     /// A worker's report changes what it should hold.
     fn restate(&mut self, number: u32, run: Run, old: TaskState, new: TaskState) {
         let incarnation = self.config.incarnation;
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
         let sum = |state: TaskState| match state {
             TaskState::Leased | TaskState::Running => {
                 hash::lease_sum(incarnation, run.submission, run.attempt, state, run.lo, run.hi)
@@ -146,8 +201,15 @@ impl Agent {
             }
         };
         let current = group.incarnation == self.config.incarnation
-            && self.tasks.get(run.submission).is_some_and(|submission| submission.origin == group.origin);
-        let held = if current { self.held_by(number, run) } else { Vec::new() };
+            && self
+                .tasks
+                .get(run.submission)
+                .is_some_and(|submission| submission.origin == group.origin);
+        let held = if current {
+            self.held_by(number, run)
+        } else {
+            Vec::new()
+        };
         let mut taken = 0;
         for stretch in held {
             let (lo, hi) = (stretch.lo, stretch.hi);
@@ -164,7 +226,17 @@ impl Agent {
                 worker.unrecorded_bytes += data.bytes.len() as u64;
             }
             let (ending, exit_code, error) = (group.ending, group.exit_code, group.error.clone());
-            self.attempt_over(Ended { run: part, ending, data, exit_code, ran_us, error }, out);
+            self.attempt_over(
+                Ended {
+                    run: part,
+                    ending,
+                    data,
+                    exit_code,
+                    ran_us,
+                    error,
+                },
+                out,
+            );
         }
         if taken < u64::from(run.count()) {
             self.ghosts(number, run, None);
@@ -174,7 +246,11 @@ impl Agent {
 
     fn returned(&mut self, number: u32, run: Run, out: &mut Vec<Action>) {
         for stretch in self.held_by(number, run) {
-            let part = Run { lo: stretch.lo, hi: stretch.hi, ..run };
+            let part = Run {
+                lo: stretch.lo,
+                hi: stretch.hi,
+                ..run
+            };
             self.restate(number, part, stretch.value.state, TaskState::Done);
             self.vacate(number, part, stretch.value.state);
             self.lease_over(part, false, "it was handed back", out);
@@ -201,7 +277,13 @@ impl Agent {
 
     /// Leases that the worker was told to drop change its hash once more, when it says that it did.
     fn ghosts(&mut self, number: u32, run: Run, now: Option<TaskState>) {
-        let Some(worker) = self.workers.get_mut(&number).filter(|worker| !worker.ghosts.is_empty()) else { return };
+        let Some(worker) = self
+            .workers
+            .get_mut(&number)
+            .filter(|worker| !worker.ghosts.is_empty())
+        else {
+            return;
+        };
         let mut kept = Vec::new();
         let mut changed = Vec::new();
         for (ghost, state) in std::mem::take(&mut worker.ghosts) {
@@ -211,10 +293,15 @@ impl Agent {
                 continue;
             }
             changed.push((Run { lo, hi, ..ghost }, state));
-            kept.extend([(ghost.lo, lo), (hi, ghost.hi)].into_iter().filter(|(lo, hi)| lo < hi).map(|(lo, hi)| {
-                let rest = Run { lo, hi, ..ghost };
-                (rest, state)
-            }));
+            kept.extend(
+                [(ghost.lo, lo), (hi, ghost.hi)]
+                    .into_iter()
+                    .filter(|(lo, hi)| lo < hi)
+                    .map(|(lo, hi)| {
+                        let rest = Run { lo, hi, ..ghost };
+                        (rest, state)
+                    }),
+            );
         }
         if let Some(now) = now {
             kept.extend(changed.iter().map(|(run, _)| (*run, now)));
@@ -235,25 +322,45 @@ impl Agent {
         reason: &str,
         out: &mut Vec<Action>,
     ) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
         // Without a connection there is nothing to tell: the next hello, or the loss, settles it.
         let Some(peer) = worker.peer else { return };
         worker.sent += 1;
         worker.told = self.now;
         worker.belief.mark_sent(worker.sent);
         let reason = reason.to_owned();
-        let message = Revoke { number: worker.sent, runs: vec![run], strength, silent, reason };
-        out.push(Action::ToWorker { peer, message: message.into(), blobs: Vec::new() });
+        let message = Revoke {
+            number: worker.sent,
+            runs: vec![run],
+            strength,
+            silent,
+            reason,
+        };
+        out.push(Action::ToWorker {
+            peer,
+            message: message.into(),
+            blobs: Vec::new(),
+        });
     }
 
     pub(super) fn beat(&mut self, beat: &Beat, out: &mut Vec<Action>) {
         let number = u32::try_from(beat.worker).unwrap_or(0);
-        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.link == beat.link) else {
+        let Some(worker) = self
+            .workers
+            .get_mut(&number)
+            .filter(|worker| worker.link == beat.link)
+        else {
             return self.count("foreign_beats", 1);
         };
         if worker.standing == Standing::Lost {
             if let Some(peer) = worker.peer {
-                Self::hello_first(peer, "this worker was silent for too long and counts as lost", out);
+                Self::hello_first(
+                    peer,
+                    "this worker was silent for too long and counts as lost",
+                    out,
+                );
             }
             return;
         }
@@ -271,7 +378,9 @@ impl Agent {
     }
 
     fn compare(&mut self, number: u32, beat: &Beat, out: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
         match worker.belief.compare(beat.applied, beat.sent, beat.hash) {
             None => worker.uncompared += 1,
             Some(true) => {
@@ -283,7 +392,8 @@ impl Agent {
                 worker.beats.1 += 1;
                 let about = worker.name.clone();
                 if !worker.asked {
-                    let message = "its leases are not what the agent believes; they are listed and put right".into();
+                    let message =
+                        "its leases are not what the agent believes; they are listed and put right".into();
                     self.alarm("hash_differs", about, message);
                 }
                 self.list_holdings(number, false, out);
@@ -292,16 +402,30 @@ impl Agent {
     }
 
     fn list_holdings(&mut self, number: u32, beat_only: bool, out: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
         worker.asked |= !beat_only;
         if let Some(peer) = worker.peer {
-            out.push(Action::ToWorker { peer, message: ListHoldings { beat_only }.into(), blobs: Vec::new() });
+            out.push(Action::ToWorker {
+                peer,
+                message: ListHoldings { beat_only }.into(),
+                blobs: Vec::new(),
+            });
         }
     }
 
     pub(super) fn worker_gone(&mut self, peer: Peer) {
-        let Some(number) = self.worker_peers.remove(&peer) else { return };
-        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.peer == Some(peer)) else { return };
+        let Some(number) = self.worker_peers.remove(&peer) else {
+            return;
+        };
+        let Some(worker) = self
+            .workers
+            .get_mut(&number)
+            .filter(|worker| worker.peer == Some(peer))
+        else {
+            return;
+        };
         worker.peer = None;
         if worker.standing == Standing::Active {
             worker.standing = Standing::Suspect;
@@ -311,7 +435,11 @@ impl Agent {
 
     pub(super) fn ping_all(&mut self, out: &mut Vec<Action>) {
         for peer in self.worker_peers.keys() {
-            out.push(Action::ToWorker { peer: *peer, message: Ping::default().into(), blobs: Vec::new() });
+            out.push(Action::ToWorker {
+                peer: *peer,
+                message: Ping::default().into(),
+                blobs: Vec::new(),
+            });
         }
     }
 
@@ -326,11 +454,21 @@ impl Agent {
             .collect();
         for number in lost {
             let seconds = lost_after / 1_000_000;
-            self.worker_ends(number, Standing::Lost, &format!("nothing was heard of it for {seconds} s"), out);
+            self.worker_ends(
+                number,
+                Standing::Lost,
+                &format!("nothing was heard of it for {seconds} s"),
+                out,
+            );
         }
-        let forgotten = self.config.orphan_ms.saturating_mul(1_000).saturating_add(lost_after);
+        let forgotten = self
+            .config
+            .orphan_ms
+            .saturating_mul(1_000)
+            .saturating_add(lost_after);
         self.workers.retain(|_, worker| {
-            worker.lives() || (worker.standing == Standing::Lost && now.saturating_sub(worker.heard) < forgotten)
+            worker.lives()
+                || (worker.standing == Standing::Lost && now.saturating_sub(worker.heard) < forgotten)
         });
         let beat = self.beat_every();
         for worker in self.workers.values_mut().filter(|worker| worker.lives()) {
@@ -339,11 +477,22 @@ impl Agent {
                 worker.recorded = worker.durable;
                 worker.told = now;
                 worker.unrecorded_bytes = 0;
-                let message = Recorded { recorded: worker.recorded }.into();
-                out.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+                let message = Recorded {
+                    recorded: worker.recorded,
+                }
+                .into();
+                out.push(Action::ToWorker {
+                    peer,
+                    message,
+                    blobs: Vec::new(),
+                });
             } else if now.saturating_sub(worker.told) >= beat {
                 worker.told = now;
-                out.push(Action::ToWorker { peer, message: Ping::default().into(), blobs: Vec::new() });
+                out.push(Action::ToWorker {
+                    peer,
+                    message: Ping::default().into(),
+                    blobs: Vec::new(),
+                });
             }
         }
     }
@@ -365,19 +514,32 @@ impl Agent {
     /// Tells what is recorded to those that no lease told it.
     pub(super) fn send_recorded(&mut self, out: &mut Vec<Action>) {
         while let Some(number) = self.outgoing_recorded.pop_first() {
-            let Some(worker) = self.workers.get_mut(&number) else { continue };
-            let Some(peer) = worker.peer.filter(|_| worker.durable > worker.recorded) else { continue };
+            let Some(worker) = self.workers.get_mut(&number) else {
+                continue;
+            };
+            let Some(peer) = worker.peer.filter(|_| worker.durable > worker.recorded) else {
+                continue;
+            };
             worker.recorded = worker.durable;
             worker.unrecorded_bytes = 0;
             worker.told = self.now;
-            let message: AgentToWorker = Recorded { recorded: worker.recorded }.into();
-            out.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+            let message: AgentToWorker = Recorded {
+                recorded: worker.recorded,
+            }
+            .into();
+            out.push(Action::ToWorker {
+                peer,
+                message,
+                blobs: Vec::new(),
+            });
         }
     }
 
     /// A worker is to end once what runs there has ended, or its time is over.
     pub(super) fn drain(&mut self, number: u32, until: Micros, reason: &str, out: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
         worker.standing = Standing::Draining;
         worker.drain_until = until;
         // What it reported before must not wait for the next beat: it says goodbye once all is recorded.
@@ -385,15 +547,25 @@ impl Agent {
         // One without a connection is told when it comes back.
         if let Some(peer) = worker.peer {
             let drain_ms = until.saturating_sub(self.now) / 1_000;
-            let message = WorkerStop { drain_ms, reason: reason.to_owned() }.into();
-            out.push(Action::ToWorker { peer, message, blobs: Vec::new() });
+            let message = WorkerStop {
+                drain_ms,
+                reason: reason.to_owned(),
+            }
+            .into();
+            out.push(Action::ToWorker {
+                peer,
+                message,
+                blobs: Vec::new(),
+            });
         }
         self.worker_changed(number);
     }
 
     /// A worker ends or is lost; its leases come back.
     fn worker_ends(&mut self, number: u32, standing: Standing, why: &str, out: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
         worker.standing = standing;
         worker.beat = None;
         worker.ghosts.clear();
@@ -407,7 +579,11 @@ impl Agent {
         if lost {
             self.count("workers_lost", 1);
             let tasks: u32 = held.iter().map(|(run, _)| run.count()).sum();
-            self.alarm("worker_lost", name.clone(), format!("{why}; its {tasks} leases go to others"));
+            self.alarm(
+                "worker_lost",
+                name.clone(),
+                format!("{why}; its {tasks} leases go to others"),
+            );
         }
         for (run, state) in held {
             let charged = lost && state == TaskState::Running;
@@ -425,13 +601,28 @@ impl Agent {
 
     /// Everything that the agent believes a worker holds.
     fn believed(&self, number: u32) -> Vec<(Run, TaskState)> {
-        let Some(worker) = self.workers.get(&number) else { return Vec::new() };
+        let Some(worker) = self.workers.get(&number) else {
+            return Vec::new();
+        };
         let mut held = Vec::new();
-        for submission in worker.holds.keys().filter_map(|submission| self.tasks.get(*submission)) {
+        for submission in worker
+            .holds
+            .keys()
+            .filter_map(|submission| self.tasks.get(*submission))
+        {
             for stretch in submission.slots.all() {
-                let Slot { state, attempt, worker } = stretch.value;
+                let Slot {
+                    state,
+                    attempt,
+                    worker,
+                } = stretch.value;
                 if worker == number && matches!(state, TaskState::Leased | TaskState::Running) {
-                    let run = Run { submission: submission.number, lo: stretch.lo, hi: stretch.hi, attempt };
+                    let run = Run {
+                        submission: submission.number,
+                        lo: stretch.lo,
+                        hi: stretch.hi,
+                        attempt,
+                    };
                     held.push((run, state));
                 }
             }

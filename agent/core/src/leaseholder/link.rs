@@ -6,8 +6,8 @@ use scalems_protocol::{Incarnation, limits};
 use crate::interface::Micros;
 
 pub(super) const MILLISECOND: Micros = 1_000;
-/// Time after which a hello that was not answered is said again. A repeat that crosses its answer makes the
-/// agent answer twice, and numbers restart twice: harmless, and rare at this length.
+/// Time after which it is asked whether the agent has the hello that it does not answer. A hello is not just
+/// said again: numbers restart with each answer, and what is under way would be counted twice.
 const HELLO_AGAIN: Micros = 5_000 * MILLISECOND;
 /// Beats without a word from the agent after which nothing is started and the worker asks: the agent pings
 /// every second beat, and calls a worker lost after five.
@@ -20,8 +20,13 @@ pub(super) enum Stage {
     Offline,
     /// Hello was said.
     Greeted {
-        /// When it is said again.
+        /// When something is done about its silence.
         again_at: Micros,
+        /// Whether it was asked whether the agent has it.
+        asked: bool,
+        /// Whether the agent has said since that it does not know the worker: hello is said again, unless its
+        /// answer comes behind.
+        lost: bool,
     },
     /// The agent answered.
     Welcomed,
@@ -72,7 +77,20 @@ impl Link {
     pub(super) fn greeted(&mut self, now: Micros) {
         self.stage = Stage::Greeted {
             again_at: now.saturating_add(HELLO_AGAIN),
+            asked: false,
+            lost: false,
         };
+    }
+
+    /// Waits on for the answer to hello, after asking for it, or being told that there may be none.
+    pub(super) fn wait_on(&mut self, now: Micros, lost: bool) {
+        if let Stage::Greeted { .. } = self.stage {
+            self.stage = Stage::Greeted {
+                again_at: now.saturating_add(HELLO_AGAIN),
+                asked: true,
+                lost,
+            };
+        }
     }
 
     pub(super) fn welcomed(&mut self, now: Micros, welcome: &WorkerWelcome) {
@@ -113,7 +131,7 @@ impl Link {
     pub(super) fn next_timer(&self) -> Option<Micros> {
         match self.stage {
             Stage::Offline => None,
-            Stage::Greeted { again_at } => Some(again_at),
+            Stage::Greeted { again_at, .. } => Some(again_at),
             Stage::Welcomed => Some(self.beat_at.min(self.ask_at)),
         }
     }

@@ -135,6 +135,14 @@ impl Leaseholder {
                 out.push(Output::Note(Note::HelloAgain));
                 self.greet(now, out);
             }
+            (
+                Code::HelloFirst,
+                Stage::Greeted {
+                    asked: true,
+                    lost: false,
+                    ..
+                },
+            ) => self.link.wait_on(now, true),
             // It answers what was said before the hello that is under way.
             (Code::HelloFirst, _) => {}
             _ => {

@@ -29,7 +29,7 @@ mod tests;
 pub use interface::{EndReason, Input, Note, Outcome, Output, Settings, StopOrder, TaskLease};
 
 use scalems_protocol::TaskState;
-use scalems_protocol::worker::{Holdings, WorkerToAgent};
+use scalems_protocol::worker::{Holdings, Pong, WorkerToAgent};
 
 use self::ending::Phase;
 use self::grant::Grant;
@@ -103,8 +103,17 @@ impl Leaseholder {
             return;
         }
         self.work(now, out);
-        if matches!(self.link.stage, Stage::Greeted { again_at } if now >= again_at) {
-            self.greet(now, out);
+        match self.link.stage {
+            Stage::Greeted { again_at, lost, .. } if now >= again_at => {
+                if lost {
+                    self.greet(now, out);
+                } else {
+                    // An agent that has the hello takes it as a sign of life, any other one says that it has not.
+                    out.push(Output::Send(Pong {}.into(), Vec::new()));
+                    self.link.wait_on(now, false);
+                }
+            }
+            _ => {}
         }
         self.report(out);
         self.answer(now, out);

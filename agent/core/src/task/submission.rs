@@ -76,8 +76,15 @@ pub struct Submission {
 impl Submission {
     /// A new submission; its tasks wait.
     pub fn new(from: &Submitted) -> Self {
-        let waiting = Slot { state: TaskState::Waiting, attempt: 0, worker: 0 };
-        let counts = Counts { waiting: u64::from(from.count), ..Counts::default() };
+        let waiting = Slot {
+            state: TaskState::Waiting,
+            attempt: 0,
+            worker: 0,
+        };
+        let counts = Counts {
+            waiting: u64::from(from.count),
+            ..Counts::default()
+        };
         Self {
             number: from.submission,
             origin: from.origin,
@@ -133,29 +140,46 @@ impl Submission {
             return u64::from(ends[hi as usize - 1] - start);
         }
         let each = self.data.bytes.len();
-        if self.count() == 1 || each > limits::INLINE_BYTES { each as u64 * u64::from(hi - lo) } else { 0 }
+        if self.count() == 1 || each > limits::INLINE_BYTES {
+            each as u64 * u64::from(hi - lo)
+        } else {
+            0
+        }
     }
 
     /// How hard the task at `offset` is to be canceled, if it is.
     pub fn canceling(&self, offset: u32) -> Option<Strength> {
-        self.canceling.iter().rev().find(|(lo, hi, _)| (*lo..*hi).contains(&offset)).map(|(_, _, how)| *how)
+        self.canceling
+            .iter()
+            .rev()
+            .find(|(lo, hi, _)| (*lo..*hi).contains(&offset))
+            .map(|(_, _, how)| *how)
     }
 
     /// The highest attempt that the task at `offset` ever had, as its slot says `attempt`.
     pub fn highest_attempt(&self, offset: u32, attempt: u32) -> u32 {
-        let passed = self.passed.iter().filter(|(lo, hi, _)| (*lo..*hi).contains(&offset));
+        let passed = self
+            .passed
+            .iter()
+            .filter(|(lo, hi, _)| (*lo..*hi).contains(&offset));
         passed.map(|(_, _, passed)| *passed).fold(attempt, u32::max)
     }
 
     /// The offsets that a pick selects, as ranges.
     pub fn picked(&self, pick: &Pick) -> Vec<(u32, u32)> {
         let count = self.count();
-        let Some((first, last, step)) = pick.indices else { return vec![(0, count)] };
+        let Some((first, last, step)) = pick.indices else {
+            return vec![(0, count)];
+        };
         let (base, stride) = self.indices;
         if step == 1 && stride == 1 {
             let lo = first.saturating_sub(base).min(count);
             let hi = last.saturating_add(1).saturating_sub(base).min(count);
-            return if lo < hi && last >= base { vec![(lo, hi)] } else { Vec::new() };
+            return if lo < hi && last >= base {
+                vec![(lo, hi)]
+            } else {
+                Vec::new()
+            };
         }
         (0..count)
             .filter(|offset| {

@@ -36,7 +36,9 @@ impl Tasks {
 
     /// The submission with this number, which is known to exist.
     pub fn known(&mut self, number: u64) -> &mut Submission {
-        self.submissions.get_mut(&number).expect("a submission in hand is in the table")
+        self.submissions
+            .get_mut(&number)
+            .expect("a submission in hand is in the table")
     }
 
     /// All submissions by number.
@@ -61,7 +63,10 @@ impl Tasks {
 
     /// Moves tasks to a new slot, and counts. Only for what need not last: leases and readiness.
     pub fn set(&mut self, number: u64, lo: u32, hi: u32, slot: Slot) {
-        let submission = self.submissions.get_mut(&number).expect("a submission in hand is in the table");
+        let submission = self
+            .submissions
+            .get_mut(&number)
+            .expect("a submission in hand is in the table");
         for stretch in submission.slots.stretches(lo, hi) {
             *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
         }
@@ -86,13 +91,24 @@ impl Tasks {
                 if let Some(submission) = self.submissions.get_mut(&run.submission) {
                     for offset in run.lo..run.hi {
                         let faults = submission.faults.entry(offset).or_default();
-                        *if *crash { &mut faults.crashes } else { &mut faults.own } += 1;
+                        *if *crash {
+                            &mut faults.crashes
+                        } else {
+                            &mut faults.own
+                        } += 1;
                     }
                 }
             }
-            Record::CancelAsked { submission, lo, hi, strength } => {
+            Record::CancelAsked {
+                submission,
+                lo,
+                hi,
+                strength,
+            } => {
                 if let Some(submission) = self.submissions.get_mut(submission) {
-                    submission.canceling.retain(|(from, to, _)| *from < *lo || *to > *hi);
+                    submission
+                        .canceling
+                        .retain(|(from, to, _)| *from < *lo || *to > *hi);
                     submission.canceling.push((*lo, *hi, *strength));
                 }
             }
@@ -110,13 +126,22 @@ impl Tasks {
 
     fn apply_ended(&mut self, ended: &Ended) {
         let run = ended.run;
-        let Some(submission) = self.submissions.get_mut(&run.submission) else { return };
+        let Some(submission) = self.submissions.get_mut(&run.submission) else {
+            return;
+        };
         for stretch in submission.slots.stretches(run.lo, run.hi) {
             assert!(!stretch.value.state.is_final(), "a task ends once");
             *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
             let state = TaskState::from(ended.ending);
             *self.counts.of(state) += u64::from(stretch.hi - stretch.lo);
-            submission.set(stretch.lo, stretch.hi, Slot { state, ..stretch.value });
+            submission.set(
+                stretch.lo,
+                stretch.hi,
+                Slot {
+                    state,
+                    ..stretch.value
+                },
+            );
         }
         if submission.push.is_none() {
             self.result_bytes += result_bytes(ended);

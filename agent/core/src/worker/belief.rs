@@ -16,7 +16,10 @@ struct Ring {
 
 impl Ring {
     fn begin(total: u64) -> Self {
-        Self { total, points: VecDeque::from([(0, total)]) }
+        Self {
+            total,
+            points: VecDeque::from([(0, total)]),
+        }
     }
 
     fn mark(&mut self, number: u64) {
@@ -52,13 +55,22 @@ pub struct Belief {
 impl Belief {
     /// After a welcome: what the worker listed and was allowed to keep.
     pub fn begin(kept: u64) -> Self {
-        Self { granted: Ring::begin(kept), reported: Ring::begin(0) }
+        Self {
+            granted: Ring::begin(kept),
+            reported: Ring::begin(0),
+        }
     }
 
     /// The two sides agree on `sum` at this point of both streams.
     pub fn rebase(&mut self, sent: u64, received: u64, sum: u64) {
-        self.granted = Ring { total: sum, points: VecDeque::from([(sent, sum)]) };
-        self.reported = Ring { total: 0, points: VecDeque::from([(received, 0)]) };
+        self.granted = Ring {
+            total: sum,
+            points: VecDeque::from([(sent, sum)]),
+        };
+        self.reported = Ring {
+            total: 0,
+            points: VecDeque::from([(received, 0)]),
+        };
     }
 
     /// Leases with this sum were granted; they go out with the next marked message.

@@ -130,11 +130,22 @@ impl Worker {
 
     /// Whether it lives, as far as is known.
     pub const fn lives(&self) -> bool {
-        matches!(self.standing, Standing::Active | Standing::Suspect | Standing::Draining)
+        matches!(
+            self.standing,
+            Standing::Active | Standing::Suspect | Standing::Draining
+        )
     }
 
     /// Counts leases of one submission that it holds now.
-    pub fn occupy(&mut self, submission: u64, mode: &str, needs: &Amounts, bytes: u64, tasks: u64, state: TaskState) {
+    pub fn occupy(
+        &mut self,
+        submission: u64,
+        mode: &str,
+        needs: &Amounts,
+        bytes: u64,
+        tasks: u64,
+        state: TaskState,
+    ) {
         if self.modes.get(mode).copied().unwrap_or(false) {
             self.instant += tasks;
         } else {
@@ -142,23 +153,42 @@ impl Worker {
         }
         self.bytes += bytes;
         *self.holds.entry(submission).or_default() += tasks;
-        *if state == TaskState::Running { &mut self.leases.1 } else { &mut self.leases.0 } += tasks;
+        *if state == TaskState::Running {
+            &mut self.leases.1
+        } else {
+            &mut self.leases.0
+        } += tasks;
     }
 
     /// Counts leases of one submission that it holds no more.
-    pub fn vacate(&mut self, submission: u64, mode: &str, needs: &Amounts, bytes: u64, tasks: u64, state: TaskState) {
+    pub fn vacate(
+        &mut self,
+        submission: u64,
+        mode: &str,
+        needs: &Amounts,
+        bytes: u64,
+        tasks: u64,
+        state: TaskState,
+    ) {
         if self.modes.get(mode).copied().unwrap_or(false) {
             self.instant -= tasks;
         } else {
             self.used.sub(needs, tasks);
         }
         self.bytes -= bytes;
-        let held = self.holds.get_mut(&submission).expect("leases that end were held");
+        let held = self
+            .holds
+            .get_mut(&submission)
+            .expect("leases that end were held");
         *held -= tasks;
         if *held == 0 {
             self.holds.remove(&submission);
         }
-        *if state == TaskState::Running { &mut self.leases.1 } else { &mut self.leases.0 } -= tasks;
+        *if state == TaskState::Running {
+            &mut self.leases.1
+        } else {
+            &mut self.leases.0
+        } -= tasks;
     }
 
     /// Forgets all leases: they are counted anew.
@@ -176,7 +206,11 @@ impl Worker {
         if self.bytes >= limits::CREDIT_BYTES {
             return 0;
         }
-        let credit = if array { limits::CREDIT_RANGE_TASKS } else { limits::CREDIT_TASKS };
+        let credit = if array {
+            limits::CREDIT_RANGE_TASKS
+        } else {
+            limits::CREDIT_TASKS
+        };
         u64::from(credit).saturating_sub(self.instant)
     }
 }

@@ -6,9 +6,15 @@ use crate::say::{QUICK, RUN, With, cancel, done, failed, hello, joins, run, subm
 use crate::world::{World, config, from_client, from_worker};
 
 fn journaled() -> World {
-    let mut world = World::with(Config { journal: true, ..config() });
+    let mut world = World::with(Config {
+        journal: true,
+        ..config()
+    });
     world.worker(1, joins("w", 1)).begins(&["w1< welcome"]);
-    world.client(1, hello("s")).is(&["record 1: session 1 s", "c1< welcome session 2, requests 0, next delivery 1"]);
+    world.client(1, hello("s")).is(&[
+        "record 1: session 1 s",
+        "c1< welcome session 2, requests 0, next delivery 1",
+    ]);
     world.round(vec![Input::Durable(1)]).is(&[]);
     world
 }
@@ -16,19 +22,29 @@ fn journaled() -> World {
 #[test]
 fn work_goes_out_at_once_and_answers_once_they_last() {
     let mut world = journaled();
-    world
-        .client(1, submit(1, 1, RUN).streaming())
-        .is(&["record 2: submitted 1, 1 tasks", "w1< lease 1 recorded 0: 1.0@1 run"]);
+    world.client(1, submit(1, 1, RUN).streaming()).is(&[
+        "record 2: submitted 1, 1 tasks",
+        "w1< lease 1 recorded 0: 1.0@1 run",
+    ]);
     // A result is delivered before it lasts, and says so; the worker keeps it until it does.
-    world.worker(1, done(1, run(1, 0, 1, 1))).is(&["record 3: ended 1.0@1 done", "c1< results 1 Pending: 1.0@1 done"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["record 3: ended 1.0@1 done", "c1< results 1 Pending: 1.0@1 done"]);
     world.lives(1, true);
     world.wait(3_000).is(&[]);
-    world.round(vec![Input::Durable(2)]).is(&["c1< accepted 1: submission 1, 1 tasks"]);
+    world
+        .round(vec![Input::Durable(2)])
+        .is(&["c1< accepted 1: submission 1, 1 tasks"]);
     world.round(vec![Input::Durable(3)]).is(&[]);
     world.wait(2_000).is(&["w1< recorded 1"]);
     // A repeat of what does not last yet waits as well.
-    world.client(1, submit(2, 0, RUN)).is(&["c1< refused request 2: invalid_value"]);
-    world.client(1, submit(3, 1, RUN)).is(&["record 4: submitted 2, 1 tasks", "w1< lease 2 recorded 1: 2.0@1 run"]);
+    world
+        .client(1, submit(2, 0, RUN))
+        .is(&["c1< refused request 2: invalid_value"]);
+    world.client(1, submit(3, 1, RUN)).is(&[
+        "record 4: submitted 2, 1 tasks",
+        "w1< lease 2 recorded 1: 2.0@1 run",
+    ]);
     world.client(1, submit(3, 1, RUN)).is(&[]);
     world.round(vec![Input::Durable(4)]).is(&[
         "c1< accepted 3: submission 2, 1 tasks",
@@ -39,23 +55,49 @@ fn work_goes_out_at_once_and_answers_once_they_last() {
 #[test]
 fn each_lasting_change_is_a_record() {
     let mut world = journaled();
-    let policy = scalems_protocol::task::Policy { retries: 1, crash_limit: 9, ..Default::default() };
-    world.client(1, submit(1, 2, QUICK).policy(policy)).begins(&["record 2: submitted 1, 2 tasks", "w1< lease"]);
-    world.worker(1, failed(1, run(1, 0, 1, 1))).is(&["record 3: fault 1.0@1", "w1< lease 2 recorded 0: 1.0@2 quick"]);
+    let policy = scalems_protocol::task::Policy {
+        retries: 1,
+        crash_limit: 9,
+        ..Default::default()
+    };
+    world
+        .client(1, submit(1, 2, QUICK).policy(policy))
+        .begins(&["record 2: submitted 1, 2 tasks", "w1< lease"]);
+    world
+        .worker(1, failed(1, run(1, 0, 1, 1)))
+        .is(&["record 3: fault 1.0@1", "w1< lease 2 recorded 0: 1.0@2 quick"]);
     world.worker(1, crate::say::started(2, run(1, 1, 2, 1))).is(&[]);
-    world.client(1, cancel(2, "1.0".parse().unwrap(), scalems_protocol::state::Strength::Request)).is(&[
-        "record 4: cancel asked 1.0-1",
-        "w1< revoke 3 request: 1.0@2",
-    ]);
+    world
+        .client(
+            1,
+            cancel(
+                2,
+                "1.0".parse().unwrap(),
+                scalems_protocol::state::Strength::Request,
+            ),
+        )
+        .is(&["record 4: cancel asked 1.0-1", "w1< revoke 3 request: 1.0@2"]);
     world.wait(14_000).begins(&[
-        "w1< ping", "w1< ping", "w1< ping", "w1< ping",
+        "w1< ping",
+        "w1< ping",
+        "w1< ping",
+        "w1< ping",
         "record 5: ended 1.0@2 canceled",
         "record 6: crash 1.1@1",
     ]);
-    world.client(1, cancel(3, "1".parse().unwrap(), scalems_protocol::state::Strength::Request)).is(&[
-        "record 7: ended 1.1@1 canceled",
-    ]);
-    world.client(1, crate::say::forget(4, 1)).is(&["record 8: forgotten 1"]);
+    world
+        .client(
+            1,
+            cancel(
+                3,
+                "1".parse().unwrap(),
+                scalems_protocol::state::Strength::Request,
+            ),
+        )
+        .is(&["record 7: ended 1.1@1 canceled"]);
+    world
+        .client(1, crate::say::forget(4, 1))
+        .is(&["record 8: forgotten 1"]);
     world.round(vec![Input::Durable(8)]).is(&[
         "c1< accepted 1: submission 1, 2 tasks",
         "c1< cancel_done 2: withdrawn 0 told 1 running 0 ended 0",
@@ -78,14 +120,24 @@ fn what_is_forgotten_for_room_is_recorded() {
             world.round(vec![from_worker(1, done(number, run(request, lo, hi, 1)), &[])]);
         }
     }
-    let records: Vec<u64> = world.last.iter().filter_map(|action| match action {
-        scalems_core::Action::Record { number, .. } => Some(*number),
-        _ => None,
-    }).collect();
-    assert_eq!(records.len(), 2, "the last end, and the first submission forgotten");
+    let records: Vec<u64> = world
+        .last
+        .iter()
+        .filter_map(|action| match action {
+            scalems_core::Action::Record { number, .. } => Some(*number),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        records.len(),
+        2,
+        "the last end, and the first submission forgotten"
+    );
     world.round(vec![Input::Durable(records[1])]);
     let input = from_client(1, submit(3, 1, QUICK).streaming(), &[]);
     let next = format!("record {}: submitted 3, 1 tasks", records[1] + 1);
     world.round(vec![input]).begins(&[&next, "w1< lease"]);
-    world.round(vec![Input::Durable(records[1] + 1)]).is(&["c1< accepted 3: submission 3, 1 tasks"]);
+    world
+        .round(vec![Input::Durable(records[1] + 1)])
+        .is(&["c1< accepted 3: submission 3, 1 tasks"]);
 }

@@ -12,17 +12,34 @@ use crate::world::{World, from_client};
 #[test]
 fn one_task_from_submission_to_its_result() {
     let mut world = World::small(1);
-    world.client_with(1, submit(1, 1, RUN).streaming(), &[b"in"]).is(&[
-        "c1< accepted 1: submission 1, 1 tasks",
-        "w1< lease 1 recorded 0: 1.0@1 run all \"in\"",
-    ]);
+    world
+        .client_with(1, submit(1, 1, RUN).streaming(), &[b"in"])
+        .is(&[
+            "c1< accepted 1: submission 1, 1 tasks",
+            "w1< lease 1 recorded 0: 1.0@1 run all \"in\"",
+        ]);
     assert_eq!(world.agent.counts().leased, 1);
     world.worker(1, started(1, run(1, 0, 1, 1))).is(&[]);
     assert_eq!(world.agent.counts().running, 1);
-    let place = Place { blob: Some(0), at: 0, length: 3, ends: Vec::new() };
-    let result = ResultGroup { place, ..group(run(1, 0, 1, 1), Ending::Done) };
+    let place = Place {
+        blob: Some(0),
+        at: 0,
+        length: 3,
+        ends: Vec::new(),
+    };
+    let result = ResultGroup {
+        place,
+        ..group(run(1, 0, 1, 1), Ending::Done)
+    };
     world
-        .worker_with(1, Report { results: vec![result], ..report(2) }, &[b"out"])
+        .worker_with(
+            1,
+            Report {
+                results: vec![result],
+                ..report(2)
+            },
+            &[b"out"],
+        )
         .is(&["c1< results 1 None: 1.0@1 done all \"out\""]);
     assert_eq!(world.agent.counts().done, 1);
     // With the next beat the worker is told that it need not keep its reports.
@@ -33,13 +50,26 @@ fn one_task_from_submission_to_its_result() {
 #[test]
 fn an_envelope_is_one_held_task_under_the_next_number() {
     let mut world = World::small(1);
-    let task = Template { mode: RUN.into(), ..Template::default() };
-    let envelope = || scalems_protocol::client::ClientToAgent::Envelope(Box::new(Envelope { task: task.clone(), data: None }));
+    let task = Template {
+        mode: RUN.into(),
+        ..Template::default()
+    };
+    let envelope = || {
+        scalems_protocol::client::ClientToAgent::Envelope(Box::new(Envelope {
+            task: task.clone(),
+            data: None,
+        }))
+    };
+    world.client_with(1, envelope(), &[b"x"]).is(&[
+        "c1< accepted 1: submission 1, 1 tasks",
+        "w1< lease 1 recorded 0: 1.0@1 run all \"x\"",
+    ]);
     world
-        .client_with(1, envelope(), &[b"x"])
-        .is(&["c1< accepted 1: submission 1, 1 tasks", "w1< lease 1 recorded 0: 1.0@1 run all \"x\""]);
-    world.client(1, submit(2, 1, RUN)).is(&["c1< accepted 2: submission 2, 1 tasks"]);
-    world.client(1, envelope()).is(&["c1< accepted 3: submission 3, 1 tasks"]);
+        .client(1, submit(2, 1, RUN))
+        .is(&["c1< accepted 2: submission 2, 1 tasks"]);
+    world
+        .client(1, envelope())
+        .is(&["c1< accepted 3: submission 3, 1 tasks"]);
 }
 
 #[test]
@@ -66,26 +96,49 @@ fn the_columns_of_a_batch_are_split_over_workers() {
         "w2< lease 1 recorded 0: 1.2@1 run",
     ]);
     // The last one goes to whoever is free first; results are the parts of their columns.
-    let place = Place { blob: Some(0), at: 0, length: 3, ends: vec![2, 3] };
-    let result = ResultGroup { place, ..group(run(1, 0, 2, 1), Ending::Done) };
-    world.worker_with(1, Report { results: vec![result], ..report(1) }, &[b"AAB"]).is(&[
-        "w1< lease 2 recorded 1: 1.3@1 run \"ccc\"",
-        "c1< results 1 None: 1.0-2@1 done \"AA\",\"B\"",
-    ]);
+    let place = Place {
+        blob: Some(0),
+        at: 0,
+        length: 3,
+        ends: vec![2, 3],
+    };
+    let result = ResultGroup {
+        place,
+        ..group(run(1, 0, 2, 1), Ending::Done)
+    };
+    world
+        .worker_with(
+            1,
+            Report {
+                results: vec![result],
+                ..report(1)
+            },
+            &[b"AAB"],
+        )
+        .is(&[
+            "w1< lease 2 recorded 1: 1.3@1 run \"ccc\"",
+            "c1< results 1 None: 1.0-2@1 done \"AA\",\"B\"",
+        ]);
 }
 
 #[test]
 fn what_comes_in_together_goes_out_together() {
     let mut world = World::small(8);
-    let inputs = (1..=3).map(|request| from_client(1, submit(request, 1, RUN), &[b"d"])).collect();
+    let inputs = (1..=3)
+        .map(|request| from_client(1, submit(request, 1, RUN), &[b"d"]))
+        .collect();
     world.round(inputs).is(&[
         "c1< accepted 1: submission 1, 1 tasks",
         "c1< accepted 2: submission 2, 1 tasks",
         "c1< accepted 3: submission 3, 1 tasks",
         "w1< lease 1 recorded 0: 1.0@1 run all \"d\"; 2.0@1 run all \"d\"; 3.0@1 run all \"d\"",
     ]);
-    let results = (1..=3).map(|submission| group(run(submission, 0, 1, 1), Ending::Done)).collect();
+    let results = (1..=3)
+        .map(|submission| group(run(submission, 0, 1, 1), Ending::Done))
+        .collect();
     world.worker(1, Report { results, ..report(1) }).is(&[]);
-    assert!(matches!(world.ask(1, Question::Status), scalems_protocol::client::Reply::Status(status)
-        if status.tasks.done == 3 && status.resources[0] == ("cores".into(), 8, 0)));
+    assert!(
+        matches!(world.ask(1, Question::Status), scalems_protocol::client::Reply::Status(status)
+        if status.tasks.done == 3 && status.resources[0] == ("cores".into(), 8, 0))
+    );
 }

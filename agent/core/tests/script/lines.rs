@@ -13,15 +13,26 @@ pub(crate) fn action(action: &Action) -> String {
     match action {
         Action::ToClient { peer, message, blobs } => format!("c{}< {}", peer.0, to_client(message, blobs)),
         Action::ToWorker { peer, message, blobs } => format!("w{}< {}", peer.0, to_worker(message, blobs)),
-        Action::Publish { topic, event } => format!("event {} {}: {}", topic.name(), event.seq, body(&event.body)),
+        Action::Publish { topic, event } => {
+            format!("event {} {}: {}", topic.name(), event.seq, body(&event.body))
+        }
         Action::Record { number, record } => format!("record {number}: {}", self::record(record)),
         Action::Exit => "exit".into(),
     }
 }
 
 pub(crate) fn run(run: &Run) -> String {
-    let Run { submission, lo, hi, attempt } = run;
-    if hi - lo == 1 { format!("{submission}.{lo}@{attempt}") } else { format!("{submission}.{lo}-{hi}@{attempt}") }
+    let Run {
+        submission,
+        lo,
+        hi,
+        attempt,
+    } = run;
+    if hi - lo == 1 {
+        format!("{submission}.{lo}@{attempt}")
+    } else {
+        format!("{submission}.{lo}-{hi}@{attempt}")
+    }
 }
 
 fn runs(all: &[Run]) -> String {
@@ -30,13 +41,20 @@ fn runs(all: &[Run]) -> String {
 
 /// The data of a run, one text for each task, or one for all.
 fn values(place: &Place, count: u32, blobs: &[Bytes]) -> String {
-    let data = place.clone().take(count, blobs).expect("the agent sends data where it says");
+    let data = place
+        .clone()
+        .take(count, blobs)
+        .expect("the agent sends data where it says");
     let text = |bytes: Bytes| match bytes.len() {
         0..=32 => format!("{:?}", String::from_utf8_lossy(&bytes)),
         length => format!("{length} bytes"),
     };
     if data.ends.is_empty() {
-        return if data.bytes.is_empty() { String::new() } else { format!(" all {}", text(data.bytes)) };
+        return if data.bytes.is_empty() {
+            String::new()
+        } else {
+            format!(" all {}", text(data.bytes))
+        };
     }
     let each: Vec<String> = (0..count as usize).map(|at| text(data.of(at))).collect();
     format!(" {}", each.join(","))
@@ -49,12 +67,17 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
             welcome.session, welcome.request_high, welcome.delivery_next
         ),
         AgentToClient::Accepted(accepted) => {
-            let note = accepted.note.as_ref().map_or_else(String::new, |note| format!(", note {note}"));
+            let note = accepted
+                .note
+                .as_ref()
+                .map_or_else(String::new, |note| format!(", note {note}"));
             let (request, submission, count) = (accepted.request, accepted.submission, accepted.count);
             format!("accepted {request}: submission {submission}, {count} tasks{note}")
         }
         AgentToClient::Refused(refused) => {
-            let request = refused.request.map_or_else(String::new, |request| format!(" request {request}"));
+            let request = refused
+                .request
+                .map_or_else(String::new, |request| format!(" request {request}"));
             let read = refused.id.map_or_else(String::new, |id| format!(" read {id}"));
             format!("refused{request}{read}: {}", refused.refusal.code)
         }
@@ -63,19 +86,34 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
             done.request, done.withdrawn, done.told, done.running, done.ended
         ),
         AgentToClient::ForgetDone(done) => {
-            format!("forget_done {}: forgotten {} kept {}", done.request, done.forgotten, done.kept)
+            format!(
+                "forget_done {}: forgotten {} kept {}",
+                done.request, done.forgotten, done.kept
+            )
         }
         AgentToClient::Results(results) => {
             let groups: Vec<String> = results
                 .groups
                 .iter()
                 .map(|group| {
-                    let error = group.error.as_ref().map_or_else(String::new, |error| format!(" {}", error.code));
+                    let error = group
+                        .error
+                        .as_ref()
+                        .map_or_else(String::new, |error| format!(" {}", error.code));
                     let value = values(&group.place, group.run.count(), blobs);
-                    format!("{} {}{value}{error}", run(&group.run), TaskState::from(group.ending).name())
+                    format!(
+                        "{} {}{value}{error}",
+                        run(&group.run),
+                        TaskState::from(group.ending).name()
+                    )
                 })
                 .collect();
-            format!("results {} {:?}: {}", results.delivery, results.durable, groups.join("; "))
+            format!(
+                "results {} {:?}: {}",
+                results.delivery,
+                results.durable,
+                groups.join("; ")
+            )
         }
         AgentToClient::Answer(answer) => format!("answer {}: {}", answer.id, reply(&answer.reply)),
         AgentToClient::ClientPing(_) => "ping".into(),
@@ -87,7 +125,9 @@ fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Ended(ended) => format!("ended {}", counts(ended)),
         Reply::Stopping => "stopping".into(),
-        Reply::Snapshot { topic, seq, state, .. } => format!("snapshot {topic} {seq}: {}", body(state)),
+        Reply::Snapshot {
+            topic, seq, state, ..
+        } => format!("snapshot {topic} {seq}: {}", body(state)),
         Reply::Explain(explanation) => format!("explain {}", explanation.reasons.join(" | ")),
         other => {
             let text = format!("{other:?}");
@@ -99,7 +139,12 @@ fn reply(reply: &Reply) -> String {
 fn to_worker(message: &AgentToWorker, blobs: &[Bytes]) -> String {
     match message {
         AgentToWorker::WorkerWelcome(welcome) => {
-            format!("welcome worker {} {} drop [{}]", welcome.worker, welcome.name, runs(&welcome.drop))
+            format!(
+                "welcome worker {} {} drop [{}]",
+                welcome.worker,
+                welcome.name,
+                runs(&welcome.drop)
+            )
         }
         AgentToWorker::Lease(lease) => {
             let groups: Vec<String> = lease
@@ -107,10 +152,19 @@ fn to_worker(message: &AgentToWorker, blobs: &[Bytes]) -> String {
                 .iter()
                 .map(|group| {
                     let mode = &lease.templates[group.template as usize].mode;
-                    format!("{} {mode}{}", run(&group.run), values(&group.place, group.run.count(), blobs))
+                    format!(
+                        "{} {mode}{}",
+                        run(&group.run),
+                        values(&group.place, group.run.count(), blobs)
+                    )
                 })
                 .collect();
-            format!("lease {} recorded {}: {}", lease.number, lease.recorded, groups.join("; "))
+            format!(
+                "lease {} recorded {}: {}",
+                lease.number,
+                lease.recorded,
+                groups.join("; ")
+            )
         }
         AgentToWorker::Revoke(revoke) => {
             let how = match revoke.strength {
@@ -134,16 +188,24 @@ fn body(body: &Body) -> String {
         Body::Open => "open".into(),
         Body::Summary { tasks, workers, .. } => format!("{} workers {workers:?}", counts(tasks)),
         Body::Tasks { runs, .. } => {
-            let runs: Vec<String> =
-                runs.iter().map(|(tasks, state)| format!("{} {}", run(tasks), state.name())).collect();
+            let runs: Vec<String> = runs
+                .iter()
+                .map(|(tasks, state)| format!("{} {}", run(tasks), state.name()))
+                .collect();
             runs.join("; ")
         }
         Body::Workers { rows } => {
-            let rows: Vec<String> = rows.iter().map(|row| format!("{} {}", row.name, row.state)).collect();
+            let rows: Vec<String> = rows
+                .iter()
+                .map(|row| format!("{} {}", row.name, row.state))
+                .collect();
             rows.join("; ")
         }
         Body::Alarms { alarms } => {
-            let alarms: Vec<String> = alarms.iter().map(|alarm| format!("{} {}", alarm.alarm, alarm.about)).collect();
+            let alarms: Vec<String> = alarms
+                .iter()
+                .map(|alarm| format!("{} {}", alarm.alarm, alarm.about))
+                .collect();
             alarms.join("; ")
         }
     }
@@ -153,20 +215,31 @@ fn body(body: &Body) -> String {
 pub(crate) fn counts(counts: &Counts) -> String {
     let mut counts = *counts;
     let shown = TaskState::ALL.map(|state| (*counts.of(state), state.name()));
-    let shown: Vec<String> =
-        shown.iter().filter(|(count, _)| *count > 0).map(|(count, state)| format!("{state} {count}")).collect();
+    let shown: Vec<String> = shown
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, state)| format!("{state} {count}"))
+        .collect();
     shown.join(" ")
 }
 
 fn record(record: &Record) -> String {
     match record {
         Record::Session { session, name, .. } => format!("session {session} {name}"),
-        Record::Submitted(submitted) => format!("submitted {}, {} tasks", submitted.submission, submitted.count),
-        Record::Ended(ended) => format!("ended {} {}", run(&ended.run), TaskState::from(ended.ending).name()),
+        Record::Submitted(submitted) => {
+            format!("submitted {}, {} tasks", submitted.submission, submitted.count)
+        }
+        Record::Ended(ended) => format!(
+            "ended {} {}",
+            run(&ended.run),
+            TaskState::from(ended.ending).name()
+        ),
         Record::Fault { run: tasks, crash } => {
             format!("{} {}", if *crash { "crash" } else { "fault" }, run(tasks))
         }
-        Record::CancelAsked { submission, lo, hi, .. } => format!("cancel asked {submission}.{lo}-{hi}"),
+        Record::CancelAsked {
+            submission, lo, hi, ..
+        } => format!("cancel asked {submission}.{lo}-{hi}"),
         Record::Forgotten { submission } => format!("forgotten {submission}"),
     }
 }

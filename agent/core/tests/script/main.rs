@@ -1,5 +1,7 @@
 //! Scripts of the core: what comes in, and exactly what goes out (STYLE, point 10).
 
+#![allow(clippy::unwrap_used, reason = "a test may fail here")]
+
 mod cancels;
 mod dependencies;
 mod events;

@@ -11,41 +11,73 @@ use crate::say::{QUICK, RUN, With, done, failed, hello, joins, run, started, sub
 use crate::world::{World, config, from_client};
 
 fn page(select: &str, rows: u32) -> Page {
-    Page { select: select.parse().unwrap(), after: None, rows }
+    Page {
+        select: select.parse().unwrap(),
+        after: None,
+        rows,
+    }
 }
 
 fn wait(id: u64, select: &str, timeout_ms: u64) -> Ask {
-    Ask { id, question: Question::Wait { select: select.parse().unwrap(), timeout_ms } }
+    Ask {
+        id,
+        question: Question::Wait {
+            select: select.parse().unwrap(),
+            timeout_ms,
+        },
+    }
 }
 
 #[test]
 fn a_wait_is_answered_when_all_have_ended_or_its_time_is_over() {
     let mut world = World::small(1);
     world.lives(1, true);
-    world.client(1, submit(1, 2, QUICK)).begins(&["c1< accepted", "w1< lease"]);
+    world
+        .client(1, submit(1, 2, QUICK))
+        .begins(&["c1< accepted", "w1< lease"]);
     world.client(1, wait(1, "1", 60_000)).is(&[]);
     world.client(1, wait(2, "1.1", 500)).is(&[]);
-    world.client(1, wait(3, "1.0", 0)).is(&["c1< refused read 3: timed_out"]);
+    world
+        .client(1, wait(3, "1.0", 0))
+        .is(&["c1< refused read 3: timed_out"]);
     world.worker(1, failed(1, run(1, 0, 1, 1))).is(&[]);
-    world.client(1, wait(4, "1.0", 60_000)).is(&["c1< answer 4: ended failed 1"]);
+    world
+        .client(1, wait(4, "1.0", 60_000))
+        .is(&["c1< answer 4: ended failed 1"]);
     world.wait(499).is(&[]);
     world.wait(1).is(&["c1< refused read 2: timed_out"]);
-    world.worker(1, done(2, run(1, 1, 2, 1))).is(&["c1< answer 1: ended done 1 failed 1"]);
-    world.client(1, wait(5, "7", 60_000)).is(&["c1< refused read 5: nothing_selected"]);
+    world
+        .worker(1, done(2, run(1, 1, 2, 1)))
+        .is(&["c1< answer 1: ended done 1 failed 1"]);
+    world
+        .client(1, wait(5, "7", 60_000))
+        .is(&["c1< refused read 5: nothing_selected"]);
     // What is forgotten has ended.
-    world.client(1, submit(2, 1, QUICK)).begins(&["c1< accepted", "w1< lease"]);
+    world
+        .client(1, submit(2, 1, QUICK))
+        .begins(&["c1< accepted", "w1< lease"]);
     world.client(1, wait(6, "1-2", u64::MAX)).is(&[]);
-    world.client(1, crate::say::forget(3, 1)).is(&["c1< forget_done 3: forgotten 2 kept 0"]);
-    world.worker(1, done(3, run(2, 0, 1, 1))).is(&["c1< answer 6: ended done 1"]);
+    world
+        .client(1, crate::say::forget(3, 1))
+        .is(&["c1< forget_done 3: forgotten 2 kept 0"]);
+    world
+        .worker(1, done(3, run(2, 0, 1, 1)))
+        .is(&["c1< answer 6: ended done 1"]);
 }
 
 #[test]
 fn only_so_many_waits_and_none_for_who_is_gone() {
     let mut world = World::small(1);
-    world.client(1, submit(1, 1, RUN)).begins(&["c1< accepted", "w1< lease"]);
-    let inputs = (0..limits::OPEN_READS as u64).map(|id| from_client(1, wait(id, "1", 60_000), &[])).collect();
+    world
+        .client(1, submit(1, 1, RUN))
+        .begins(&["c1< accepted", "w1< lease"]);
+    let inputs = (0..limits::OPEN_READS as u64)
+        .map(|id| from_client(1, wait(id, "1", 60_000), &[]))
+        .collect();
     world.round(inputs).is(&[]);
-    world.client(1, wait(9_999, "1", 60_000)).is(&["c1< refused read 9999: too_many_open"]);
+    world
+        .client(1, wait(9_999, "1", 60_000))
+        .is(&["c1< refused read 9999: too_many_open"]);
     world.round(vec![Input::ClientGone(Peer(1))]).is(&[]);
     world.worker(1, done(1, run(1, 0, 1, 1))).is(&[]);
 }
@@ -60,9 +92,16 @@ fn listings_come_in_pages() {
     let mut asked = page("1-3", 2);
     let mut seen = Vec::new();
     loop {
-        let Reply::Tasks(listing) = world.ask(1, Question::Tasks(asked.clone())) else { panic!("no listing") };
+        let Reply::Tasks(listing) = world.ask(1, Question::Tasks(asked.clone())) else {
+            panic!("no listing")
+        };
         assert!(listing.rows.len() <= 2);
-        seen.extend(listing.rows.iter().map(|row| (row.run.submission, row.run.lo, row.run.hi, row.state)));
+        seen.extend(
+            listing
+                .rows
+                .iter()
+                .map(|row| (row.run.submission, row.run.lo, row.run.hi, row.state)),
+        );
         let Some(next) = listing.next else { break };
         asked.after = Some(next);
     }
@@ -75,26 +114,49 @@ fn listings_come_in_pages() {
             (3, 0, 4, TaskState::Leased),
         ]
     );
-    let Reply::Submissions(first) = world.ask(1, Question::Submissions(page("all", 2))) else { panic!("no listing") };
-    assert_eq!(first.rows.iter().map(|row| row.submission).collect::<Vec<_>>(), [1, 2]);
-    let after = Page { after: first.next, ..page("all", 2) };
-    let Reply::Submissions(rest) = world.ask(1, Question::Submissions(after)) else { panic!("no listing") };
+    let Reply::Submissions(first) = world.ask(1, Question::Submissions(page("all", 2))) else {
+        panic!("no listing")
+    };
+    assert_eq!(
+        first.rows.iter().map(|row| row.submission).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    let after = Page {
+        after: first.next,
+        ..page("all", 2)
+    };
+    let Reply::Submissions(rest) = world.ask(1, Question::Submissions(after)) else {
+        panic!("no listing")
+    };
     assert_eq!((rest.rows[0].submission, rest.next), (3, None));
-    let Reply::Tasks(failed) = world.ask(1, Question::Tasks(page("state:failed", 0))) else { panic!("no listing") };
+    let Reply::Tasks(failed) = world.ask(1, Question::Tasks(page("state:failed", 0))) else {
+        panic!("no listing")
+    };
     assert_eq!(failed.rows.len(), 1);
 }
 
 #[test]
 fn held_results_are_read_as_often_as_wanted() {
     let mut world = World::small(1);
-    world.client(1, submit(1, 3, QUICK)).begins(&["c1< accepted", "w1< lease"]);
+    world
+        .client(1, submit(1, 3, QUICK))
+        .begins(&["c1< accepted", "w1< lease"]);
     world.worker(1, done(1, run(1, 0, 2, 1))).is(&[]);
     world.worker(1, failed(2, run(1, 2, 3, 1))).is(&[]);
     for _ in 0..2 {
-        let Reply::Results(listing) = world.ask(1, Question::Results(page("1.1-2", 0))) else { panic!("no results") };
-        let runs: Vec<(u32, u32)> = listing.rows.iter().map(|group| (group.run.lo, group.run.hi)).collect();
+        let Reply::Results(listing) = world.ask(1, Question::Results(page("1.1-2", 0))) else {
+            panic!("no results")
+        };
+        let runs: Vec<(u32, u32)> = listing
+            .rows
+            .iter()
+            .map(|group| (group.run.lo, group.run.hi))
+            .collect();
         assert_eq!(runs, [(1, 2), (2, 3)]);
-        assert_eq!(listing.rows[1].error.as_ref().map(|error| error.code), Some(scalems_protocol::Code::ExitCode));
+        assert_eq!(
+            listing.rows[1].error.as_ref().map(|error| error.code),
+            Some(scalems_protocol::Code::ExitCode)
+        );
     }
 }
 
@@ -109,24 +171,57 @@ fn why(world: &mut World, task: &str) -> String {
 
 #[test]
 fn each_task_can_be_explained() {
-    let mut world = World::with(Config { expected_workers: 2, ..config() });
+    let mut world = World::with(Config {
+        expected_workers: 2,
+        ..config()
+    });
     world.client(1, hello("s")).begins(&["c1< welcome session 2"]);
     world.client(1, submit(1, 1, RUN)).begins(&["c1< accepted"]);
-    assert_eq!(why(&mut world, "1"), "no worker has joined yet (waiting_for_worker)");
-    world.worker(1, joins("w", 2)).begins(&["w1< welcome", "w1< lease"]);
-    assert_eq!(why(&mut world, "1"), "granted to worker w and not started: it waits there for room, or is on its way");
+    assert_eq!(
+        why(&mut world, "1"),
+        "no worker has joined yet (waiting_for_worker)"
+    );
+    world
+        .worker(1, joins("w", 2))
+        .begins(&["w1< welcome", "w1< lease"]);
+    assert_eq!(
+        why(&mut world, "1"),
+        "granted to worker w and not started: it waits there for room, or is on its way"
+    );
     world.worker(1, started(1, run(1, 0, 1, 1))).is(&[]);
     assert_eq!(why(&mut world, "1"), "runs on worker w");
     world.client(1, submit(2, 1, "odd")).begins(&["c1< accepted"]);
-    assert_eq!(why(&mut world, "2"), "none of the 1 workers serves mode \"odd\" (waiting_for_worker)");
-    world.client(1, submit(3, 1, RUN).cores(3)).begins(&["c1< accepted"]);
+    assert_eq!(
+        why(&mut world, "2"),
+        "none of the 1 workers serves mode \"odd\" (waiting_for_worker)"
+    );
+    world
+        .client(1, submit(3, 1, RUN).cores(3))
+        .begins(&["c1< accepted"]);
     assert_eq!(why(&mut world, "3"), "worker w has 2 cores, one task needs 3");
-    world.client(1, submit(4, 1, RUN).cores(2)).begins(&["c1< accepted"]);
-    assert_eq!(why(&mut world, "4"), "worker w has 1 of 2 cores in use, one task needs 2");
-    let after = After { submission: Some(1), ..After::default() };
-    let policy = Policy { retries: 1, backoff_ms: 9_000, ..Policy::default() };
-    world.client(1, submit(5, 1, QUICK).after(after).policy(policy)).begins(&["c1< accepted"]);
-    assert_eq!(why(&mut world, "5"), "waits for submission 1, of which 1 tasks have not ended");
+    world
+        .client(1, submit(4, 1, RUN).cores(2))
+        .begins(&["c1< accepted"]);
+    assert_eq!(
+        why(&mut world, "4"),
+        "worker w has 1 of 2 cores in use, one task needs 2"
+    );
+    let after = After {
+        submission: Some(1),
+        ..After::default()
+    };
+    let policy = Policy {
+        retries: 1,
+        backoff_ms: 9_000,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(5, 1, QUICK).after(after).policy(policy))
+        .begins(&["c1< accepted"]);
+    assert_eq!(
+        why(&mut world, "5"),
+        "waits for submission 1, of which 1 tasks have not ended"
+    );
     world.lives(1, true);
     world.wait(2_500).is(&["w1< recorded 1"]);
     world.client(1, submit(6, 1, RUN)).begins(&["c1< accepted"]);
@@ -136,8 +231,20 @@ fn each_task_can_be_explained() {
     );
     world.worker(1, done(2, run(1, 0, 1, 1))).begins(&["w1< lease"]);
     world.worker(1, failed(3, run(5, 0, 1, 1))).is(&[]);
-    assert_eq!(why(&mut world, "5"), "attempt 1 failed; the next one waits for its back-off");
+    assert_eq!(
+        why(&mut world, "5"),
+        "attempt 1 failed; the next one waits for its back-off"
+    );
     assert_eq!(why(&mut world, "1"), "it has ended");
-    world.client(1, crate::say::cancel(7, Selector::submission(3), scalems_protocol::state::Strength::Kill)).begins(&["c1<"]);
+    world
+        .client(
+            1,
+            crate::say::cancel(
+                7,
+                Selector::submission(3),
+                scalems_protocol::state::Strength::Kill,
+            ),
+        )
+        .begins(&["c1<"]);
     assert_eq!(why(&mut world, "3"), "canceled: it was asked for");
 }

@@ -15,17 +15,35 @@ pub(crate) const RUN: &str = "run";
 pub(crate) const QUICK: &str = "quick";
 
 pub(crate) fn hello(session: &str) -> ClientHello {
-    ClientHello { session: session.into(), ..ClientHello::default() }
+    ClientHello {
+        session: session.into(),
+        ..ClientHello::default()
+    }
 }
 
 pub(crate) fn shared(session: &str) -> ClientHello {
-    ClientHello { kind: SessionKind::Shared, ..hello(session) }
+    ClientHello {
+        kind: SessionKind::Shared,
+        ..hello(session)
+    }
 }
 
 /// An array of tasks that are held by the agent.
 pub(crate) fn submit(request: u64, count: u32, mode: &str) -> Submit {
-    let task = Template { mode: mode.into(), ..Template::default() };
-    Submit { request, low_water: 0, count, task, first: 0, step: 1, ends: Vec::new(), streaming: false }
+    let task = Template {
+        mode: mode.into(),
+        ..Template::default()
+    };
+    Submit {
+        request,
+        low_water: 0,
+        count,
+        task,
+        first: 0,
+        step: 1,
+        ends: Vec::new(),
+        streaming: false,
+    }
 }
 
 /// Changes to a submission, one after another.
@@ -47,7 +65,10 @@ pub(crate) trait With: Sized {
         self
     }
     fn priority(self, priority: i32) -> Self {
-        self.policy(Policy { priority, ..Policy::default() })
+        self.policy(Policy {
+            priority,
+            ..Policy::default()
+        })
     }
     fn after(mut self, after: After) -> Self {
         self.submit().task.after.push(after);
@@ -70,19 +91,37 @@ impl With for Submit {
 }
 
 pub(crate) fn cancel(request: u64, select: Selector, strength: Strength) -> Cancel {
-    Cancel { request, low_water: 0, select, strength, reason: String::new() }
+    Cancel {
+        request,
+        low_water: 0,
+        select,
+        strength,
+        reason: String::new(),
+    }
 }
 
 pub(crate) fn forget(request: u64, submission: u64) -> Forget {
-    Forget { request, low_water: 0, select: Selector::submission(submission) }
+    Forget {
+        request,
+        low_water: 0,
+        select: Selector::submission(submission),
+    }
 }
 
 pub(crate) fn run(submission: u64, lo: u32, hi: u32, attempt: u32) -> Run {
-    Run { submission, lo, hi, attempt }
+    Run {
+        submission,
+        lo,
+        hi,
+        attempt,
+    }
 }
 
 pub(crate) fn joins(name: &str, cores: u64) -> WorkerHello {
-    let mode = |name: &str, instant| ModeOffer { name: name.into(), instant };
+    let mode = |name: &str, instant| ModeOffer {
+        name: name.into(),
+        instant,
+    };
     WorkerHello {
         v: 1,
         type_: "hello".into(),
@@ -100,31 +139,54 @@ pub(crate) fn joins(name: &str, cores: u64) -> WorkerHello {
 
 /// The worker of that welcome comes back with these leases.
 pub(crate) fn back(welcome: &WorkerWelcome, cores: u64, held: &[HeldRun]) -> WorkerHello {
-    let WorkerWelcome { pilot, worker, token, .. } = *welcome;
+    let WorkerWelcome {
+        pilot, worker, token, ..
+    } = *welcome;
     let resume = Some(WorkerResume { pilot, worker, token });
-    WorkerHello { resume, held: held.to_vec(), ..joins("w", cores) }
+    WorkerHello {
+        resume,
+        held: held.to_vec(),
+        ..joins("w", cores)
+    }
 }
 
 /// A lease of submissions from seat 2 as a worker lists it; their requests have their numbers.
 pub(crate) fn held(run: Run, state: TaskState) -> HeldRun {
-    HeldRun { run, origin: origin(run), incarnation: 1, state }
+    HeldRun {
+        run,
+        origin: origin(run),
+        incarnation: 1,
+        state,
+    }
 }
 
 pub(crate) fn origin(run: Run) -> Origin {
-    Origin { session: 2, request: run.submission }
+    Origin {
+        session: 2,
+        request: run.submission,
+    }
 }
 
 /// A report, to be filled.
 pub(crate) fn report(number: u64) -> Report {
-    Report { number, ..Report::default() }
+    Report {
+        number,
+        ..Report::default()
+    }
 }
 
 pub(crate) fn started(number: u64, run: Run) -> Report {
-    Report { started: vec![run], ..report(number) }
+    Report {
+        started: vec![run],
+        ..report(number)
+    }
 }
 
 pub(crate) fn returned(number: u64, run: Run) -> Report {
-    Report { returned: vec![run], ..report(number) }
+    Report {
+        returned: vec![run],
+        ..report(number)
+    }
 }
 
 pub(crate) fn group(run: Run, ending: Ending) -> ResultGroup {
@@ -141,19 +203,34 @@ pub(crate) fn group(run: Run, ending: Ending) -> ResultGroup {
 }
 
 pub(crate) fn done(number: u64, run: Run) -> Report {
-    Report { results: vec![group(run, Ending::Done)], ..report(number) }
+    Report {
+        results: vec![group(run, Ending::Done)],
+        ..report(number)
+    }
 }
 
 /// The run failed, in a way that another attempt may not.
 pub(crate) fn failed(number: u64, run: Run) -> Report {
     let error = Some(TaskError::retryable(Code::ExitCode, "it ended with exit code 1"));
-    Report { results: vec![ResultGroup { error, ..group(run, Ending::Failed) }], ..report(number) }
+    Report {
+        results: vec![ResultGroup {
+            error,
+            ..group(run, Ending::Failed)
+        }],
+        ..report(number)
+    }
 }
 
 /// The run was canceled.
 pub(crate) fn canceled(number: u64, run: Run) -> Report {
     let error = Some(TaskError::new(Code::Canceled, "the task was canceled"));
-    Report { results: vec![ResultGroup { error, ..group(run, Ending::Canceled) }], ..report(number) }
+    Report {
+        results: vec![ResultGroup {
+            error,
+            ..group(run, Ending::Canceled)
+        }],
+        ..report(number)
+    }
 }
 
 /// What these leases add to the state hash.
@@ -167,5 +244,12 @@ pub(crate) fn sum(runs: &[(Run, TaskState)]) -> u64 {
 /// A beat on the connection of that welcome.
 pub(crate) fn beat(welcome: &WorkerWelcome, applied: u64, sent: u64, leases: &[(Run, TaskState)]) -> Beat {
     let (worker, link) = (welcome.worker, welcome.link);
-    Beat { worker, link, beat: 1, applied, sent, hash: sum(leases) }
+    Beat {
+        worker,
+        link,
+        beat: 1,
+        applied,
+        sent,
+        hash: sum(leases),
+    }
 }

@@ -12,8 +12,9 @@ use crate::world::{World, from_client};
 #[test]
 fn higher_priority_goes_first_also_across_kinds_of_tasks() {
     let mut world = World::small(4);
-    let inputs = [(1, 1, 0), (2, 2, 5), (3, 1, 10), (4, 1, 0)]
-        .map(|(request, cores, priority)| from_client(1, submit(request, 1, RUN).cores(cores).priority(priority), &[]));
+    let inputs = [(1, 1, 0), (2, 2, 5), (3, 1, 10), (4, 1, 0)].map(|(request, cores, priority)| {
+        from_client(1, submit(request, 1, RUN).cores(cores).priority(priority), &[])
+    });
     // One core is left once the two of higher priority have theirs.
     world.round(inputs.into()).begins(&[
         "c1< accepted",
@@ -27,19 +28,31 @@ fn higher_priority_goes_first_also_across_kinds_of_tasks() {
 #[test]
 fn what_came_first_goes_first() {
     let mut world = World::small(1);
-    world.client(1, submit(1, 3, RUN)).begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0@1"]);
+    world
+        .client(1, submit(1, 3, RUN))
+        .begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0@1"]);
     world.client(1, submit(2, 1, RUN)).begins(&["c1< accepted"]);
-    world.client(1, submit(3, 1, RUN).priority(1)).begins(&["c1< accepted"]);
+    world
+        .client(1, submit(3, 1, RUN).priority(1))
+        .begins(&["c1< accepted"]);
     // A second that a task takes is too long for another to wait behind it.
     let slow = |number, run| {
         let mut report = done(number, run);
         report.results[0].ran_us = 1_000_000;
         report
     };
-    world.worker(1, slow(1, run(1, 0, 1, 1))).is(&["w1< lease 2 recorded 1: 3.0@1 run"]);
-    world.worker(1, slow(2, run(3, 0, 1, 1))).is(&["w1< lease 3 recorded 2: 1.1@1 run"]);
-    world.worker(1, slow(3, run(1, 1, 2, 1))).is(&["w1< lease 4 recorded 3: 1.2@1 run"]);
-    world.worker(1, slow(4, run(1, 2, 3, 1))).is(&["w1< lease 5 recorded 4: 2.0@1 run"]);
+    world
+        .worker(1, slow(1, run(1, 0, 1, 1)))
+        .is(&["w1< lease 2 recorded 1: 3.0@1 run"]);
+    world
+        .worker(1, slow(2, run(3, 0, 1, 1)))
+        .is(&["w1< lease 3 recorded 2: 1.1@1 run"]);
+    world
+        .worker(1, slow(3, run(1, 1, 2, 1)))
+        .is(&["w1< lease 4 recorded 3: 1.2@1 run"]);
+    world
+        .worker(1, slow(4, run(1, 2, 3, 1)))
+        .is(&["w1< lease 5 recorded 4: 2.0@1 run"]);
 }
 
 /// A stream of small tasks goes on while a task waits that needs the whole worker: after a second the worker
@@ -48,8 +61,12 @@ fn what_came_first_goes_first() {
 fn a_big_task_is_not_starved() {
     let mut world = World::small(2);
     world.lives(1, true);
-    world.client(1, submit(1, 1_000, RUN)).begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0-2@1"]);
-    world.client(1, submit(2, 1, RUN).cores(2)).begins(&["c1< accepted"]);
+    world
+        .client(1, submit(1, 1_000, RUN))
+        .begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0-2@1"]);
+    world
+        .client(1, submit(2, 1, RUN).cores(2))
+        .begins(&["c1< accepted"]);
     let (mut offsets, mut number): (Vec<u32>, u64) = (vec![0, 1], 0);
     for round in 0..100 {
         world.wait(200);
@@ -75,26 +92,43 @@ fn a_big_task_is_not_starved() {
 fn nothing_is_kept_free_for_what_is_canceled() {
     let mut world = World::small(2);
     world.lives(1, true);
-    world.client(1, submit(1, 1, RUN)).begins(&["c1< accepted", "w1< lease 1"]);
+    world
+        .client(1, submit(1, 1, RUN))
+        .begins(&["c1< accepted", "w1< lease 1"]);
     world.worker(1, started(1, run(1, 0, 1, 1))).is(&[]);
-    world.client(1, submit(2, 1, RUN).cores(2).priority(-1)).begins(&["c1< accepted"]);
+    world
+        .client(1, submit(2, 1, RUN).cores(2).priority(-1))
+        .begins(&["c1< accepted"]);
     world.wait(1_500).is(&[]);
     // What takes no room is not in the way.
-    world.client(1, submit(3, 1, QUICK)).begins(&["c1< accepted", "w1< lease 2"]);
-    world.client(1, submit(4, 1, RUN)).is(&["c1< accepted 4: submission 4, 1 tasks"]);
+    world
+        .client(1, submit(3, 1, QUICK))
+        .begins(&["c1< accepted", "w1< lease 2"]);
+    world
+        .client(1, submit(4, 1, RUN))
+        .is(&["c1< accepted 4: submission 4, 1 tasks"]);
     world
         .client(1, cancel(5, Selector::submission(2), Strength::Withdraw))
-        .begins(&["c1< cancel_done 5: withdrawn 1", "w1< lease 3 recorded 1: 4.0@1 run"]);
+        .begins(&[
+            "c1< cancel_done 5: withdrawn 1",
+            "w1< lease 3 recorded 1: 4.0@1 run",
+        ]);
 }
 
 #[test]
 fn short_tasks_are_granted_ahead_and_long_ones_are_not() {
     let mut world = World::small(2);
-    world.client(1, submit(1, 500, RUN)).begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0-2@1"]);
+    world
+        .client(1, submit(1, 500, RUN))
+        .begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0-2@1"]);
     // They take 1 ms, so 50 for each core are on their way beyond those that run.
-    world.worker(1, done(1, run(1, 0, 1, 1))).is(&["w1< lease 2 recorded 1: 1.2@1 run; 1.3-103@1 run"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["w1< lease 2 recorded 1: 1.2@1 run; 1.3-103@1 run"]);
     let mut world = World::small(2);
-    world.client(1, submit(1, 500, RUN)).begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0-2@1"]);
+    world
+        .client(1, submit(1, 500, RUN))
+        .begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0-2@1"]);
     let mut report = done(1, run(1, 0, 1, 1));
     report.results[0].ran_us = 60_000;
     world.worker(1, report).is(&["w1< lease 2 recorded 1: 1.2@1 run"]);
@@ -108,14 +142,20 @@ fn credit_is_counted_in_tasks() {
         world.client_with(1, submit(request, 1_024, QUICK).ends(&ends), &[&[b'x'; 1_024]]);
     }
     assert_eq!(world.agent.counts().leased, u64::from(limits::CREDIT_TASKS));
-    world.worker(1, done(1, run(1, 0, 24, 1))).begins(&["w1< lease 5 recorded 1: 5.0-24@1 quick"]);
+    world
+        .worker(1, done(1, run(1, 0, 24, 1)))
+        .begins(&["w1< lease 5 recorded 1: 5.0-24@1 quick"]);
     // Arrays cost less, and go further.
     let mut world = World::small(1);
-    world.client(1, submit(1, 100_000, QUICK)).begins(&["c1< accepted", "w1< lease 1"]);
+    world
+        .client(1, submit(1, 100_000, QUICK))
+        .begins(&["c1< accepted", "w1< lease 1"]);
     assert_eq!(world.agent.counts().leased, u64::from(limits::CREDIT_RANGE_TASKS));
     // What takes no room is counted as well, as it starts at once.
     let mut world = World::small(1);
-    world.client(1, submit(1, 100_000, RUN).cores(0)).begins(&["c1< accepted", "w1< lease 1"]);
+    world
+        .client(1, submit(1, 100_000, RUN).cores(0))
+        .begins(&["c1< accepted", "w1< lease 1"]);
     assert_eq!(world.agent.counts().leased, u64::from(limits::CREDIT_TASKS));
 }
 
@@ -124,20 +164,31 @@ fn credit_is_counted_in_bytes_and_a_full_worker_does_not_keep_others_from_work()
     let mut world = World::small(100);
     let data = vec![0; 24 << 20];
     for request in 1..=3 {
-        world.client_with(1, submit(request, 1, RUN), &[&data]).0.truncate(0);
+        world
+            .client_with(1, submit(request, 1, RUN), &[&data])
+            .0
+            .truncate(0);
     }
     assert_eq!((world.agent.counts().leased, world.agent.counts().ready), (2, 1));
     // The other worker has fewer cores, and room in bytes.
-    world.worker(2, joins("v", 1)).begins(&["w2< welcome", "w2< lease 1 recorded 0: 3.0@1"]);
-    world.client_with(1, submit(4, 1, RUN), &[&data]).begins(&["c1< accepted"]);
-    world.worker(1, done(1, run(1, 0, 1, 1))).begins(&["w1< lease 3 recorded 1: 4.0@1"]);
+    world
+        .worker(2, joins("v", 1))
+        .begins(&["w2< welcome", "w2< lease 1 recorded 0: 3.0@1"]);
+    world
+        .client_with(1, submit(4, 1, RUN), &[&data])
+        .begins(&["c1< accepted"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .begins(&["w1< lease 3 recorded 1: 4.0@1"]);
 }
 
 #[test]
 fn large_items_go_in_messages_of_their_own() {
     let mut world = World::small(3);
     let data = vec![0; limits::MESSAGE_BYTES];
-    let inputs = (1..=3).map(|request| from_client(1, submit(request, 1, RUN), &[&data])).collect::<Vec<Input>>();
+    let inputs = (1..=3)
+        .map(|request| from_client(1, submit(request, 1, RUN), &[&data]))
+        .collect::<Vec<Input>>();
     world.round(inputs).begins(&[
         "c1< accepted",
         "c1< accepted",

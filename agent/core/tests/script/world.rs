@@ -38,8 +38,16 @@ impl Said {
     /// As many lines as that, beginning like this: for texts whose wording is tested elsewhere.
     #[track_caller]
     pub(crate) fn begins(self, expected: &[&str]) {
-        let alike = self.0.iter().zip(expected).all(|(line, begin)| line.starts_with(begin));
-        assert!(alike && self.0.len() == expected.len(), "{:#?}\nshould begin like\n{expected:#?}", self.0);
+        let alike = self
+            .0
+            .iter()
+            .zip(expected)
+            .all(|(line, begin)| line.starts_with(begin));
+        assert!(
+            alike && self.0.len() == expected.len(),
+            "{:#?}\nshould begin like\n{expected:#?}",
+            self.0
+        );
     }
 }
 
@@ -66,14 +74,23 @@ impl World {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        Self { agent: Agent::new(config), now: 1_000_000, alive: BTreeSet::new(), last: Vec::new() }
+        Self {
+            agent: Agent::new(config),
+            now: 1_000_000,
+            alive: BTreeSet::new(),
+            last: Vec::new(),
+        }
     }
 
     /// With client 1 in session "s" (seat 2), and worker 1 with so many cores.
     pub(crate) fn small(cores: u64) -> Self {
         let mut world = Self::new();
-        world.worker(1, crate::say::joins("w", cores)).begins(&["w1< welcome worker 1 w"]);
-        world.client(1, crate::say::hello("s")).is(&["c1< welcome session 2, requests 0, next delivery 1"]);
+        world
+            .worker(1, crate::say::joins("w", cores))
+            .begins(&["w1< welcome worker 1 w"]);
+        world
+            .client(1, crate::say::hello("s"))
+            .is(&["c1< welcome session 2, requests 0, next delivery 1"]);
         world
     }
 
@@ -89,9 +106,17 @@ impl World {
     fn flush(&mut self, mut out: Vec<Action>) -> Said {
         self.agent.flush(self.now, &mut out);
         let next = self.agent.deadline();
-        assert!(next.is_none_or(|at| at > self.now), "a flush leaves nothing due: {next:?} at {}", self.now);
+        assert!(
+            next.is_none_or(|at| at > self.now),
+            "a flush leaves nothing due: {next:?} at {}",
+            self.now
+        );
         let shown = |action: &&Action| match action {
-            Action::ToWorker { peer, message: AgentToWorker::Ping(_), .. } => !self.alive.contains(&peer.0),
+            Action::ToWorker {
+                peer,
+                message: AgentToWorker::Ping(_),
+                ..
+            } => !self.alive.contains(&peer.0),
             _ => true,
         };
         let said = out.iter().filter(shown).map(lines::action).collect();
@@ -103,20 +128,35 @@ impl World {
         self.client_with(peer, message, &[])
     }
 
-    pub(crate) fn client_with(&mut self, peer: u32, message: impl Into<ClientToAgent>, blobs: &[&[u8]]) -> Said {
+    pub(crate) fn client_with(
+        &mut self,
+        peer: u32,
+        message: impl Into<ClientToAgent>,
+        blobs: &[&[u8]],
+    ) -> Said {
         self.round(vec![from_client(peer, message, blobs)])
     }
 
     pub(crate) fn observer(&mut self, peer: u32, message: impl Into<ClientToAgent>) -> Said {
         let (peer, message) = (Peer(peer), message.into());
-        self.round(vec![Input::Client { peer, role: Role::Observer, message, blobs: Vec::new() }])
+        self.round(vec![Input::Client {
+            peer,
+            role: Role::Observer,
+            message,
+            blobs: Vec::new(),
+        }])
     }
 
     pub(crate) fn worker(&mut self, peer: u32, message: impl Into<WorkerToAgent>) -> Said {
         self.worker_with(peer, message, &[])
     }
 
-    pub(crate) fn worker_with(&mut self, peer: u32, message: impl Into<WorkerToAgent>, blobs: &[&[u8]]) -> Said {
+    pub(crate) fn worker_with(
+        &mut self,
+        peer: u32,
+        message: impl Into<WorkerToAgent>,
+        blobs: &[&[u8]],
+    ) -> Said {
         self.round(vec![from_worker(peer, message, blobs)])
     }
 
@@ -134,9 +174,20 @@ impl World {
         let until = self.now + milliseconds * 1_000;
         let mut said = Vec::new();
         loop {
-            let sign = if self.alive.is_empty() { until } else { until.min(self.now + 1_000_000) };
-            self.now = self.agent.deadline().map_or(sign, |due| due.clamp(self.now, sign));
-            let signs = self.alive.clone().into_iter().map(|peer| from_worker(peer, Pong {}, &[]));
+            let sign = if self.alive.is_empty() {
+                until
+            } else {
+                until.min(self.now + 1_000_000)
+            };
+            self.now = self
+                .agent
+                .deadline()
+                .map_or(sign, |due| due.clamp(self.now, sign));
+            let signs = self
+                .alive
+                .clone()
+                .into_iter()
+                .map(|peer| from_worker(peer, Pong {}, &[]));
             said.extend(self.round(signs.collect()).0);
             if self.now == until {
                 return Said(said);
@@ -153,7 +204,10 @@ impl World {
     pub(crate) fn ask(&mut self, peer: u32, question: Question) -> Reply {
         self.client(peer, Ask { id: 99, question });
         let reply = self.last.iter().find_map(|action| match action {
-            Action::ToClient { message: AgentToClient::Answer(answer), .. } => Some(answer.reply.clone()),
+            Action::ToClient {
+                message: AgentToClient::Answer(answer),
+                ..
+            } => Some(answer.reply.clone()),
             _ => None,
         });
         reply.unwrap_or_else(|| panic!("no answer, but {:?}", self.last))
@@ -163,7 +217,10 @@ impl World {
     #[track_caller]
     pub(crate) fn worker_welcome(&self) -> scalems_protocol::worker::WorkerWelcome {
         let found = self.last.iter().find_map(|action| match action {
-            Action::ToWorker { message: AgentToWorker::WorkerWelcome(welcome), .. } => Some(welcome.clone()),
+            Action::ToWorker {
+                message: AgentToWorker::WorkerWelcome(welcome),
+                ..
+            } => Some(welcome.clone()),
             _ => None,
         });
         found.expect("the worker is welcome")
@@ -173,24 +230,43 @@ impl World {
     #[track_caller]
     pub(crate) fn resume(&self) -> ClientHello {
         let found = self.last.iter().find_map(|action| match action {
-            Action::ToClient { message: AgentToClient::ClientWelcome(welcome), .. } => Some(welcome.clone()),
+            Action::ToClient {
+                message: AgentToClient::ClientWelcome(welcome),
+                ..
+            } => Some(welcome.clone()),
             _ => None,
         });
         let welcome = found.expect("the client is welcome");
-        ClientHello { resume: Some(welcome.resume), pilot: Some(welcome.pilot), ..ClientHello::default() }
+        ClientHello {
+            resume: Some(welcome.resume),
+            pilot: Some(welcome.pilot),
+            ..ClientHello::default()
+        }
     }
 
     pub(crate) fn counter(&self, name: &str) -> u64 {
-        self.agent.counters().find(|(counter, _)| *counter == name).map_or(0, |(_, count)| count)
+        self.agent
+            .counters()
+            .find(|(counter, _)| *counter == name)
+            .map_or(0, |(_, count)| count)
     }
 }
 
 pub(crate) fn from_client(peer: u32, message: impl Into<ClientToAgent>, blobs: &[&[u8]]) -> Input {
     let blobs = blobs.iter().map(|blob| Bytes::copy_from_slice(blob)).collect();
-    Input::Client { peer: Peer(peer), role: Role::Client, message: message.into(), blobs }
+    Input::Client {
+        peer: Peer(peer),
+        role: Role::Client,
+        message: message.into(),
+        blobs,
+    }
 }
 
 pub(crate) fn from_worker(peer: u32, message: impl Into<WorkerToAgent>, blobs: &[&[u8]]) -> Input {
     let blobs = blobs.iter().map(|blob| Bytes::copy_from_slice(blob)).collect();
-    Input::Worker { peer: Peer(peer), message: message.into(), blobs }
+    Input::Worker {
+        peer: Peer(peer),
+        message: message.into(),
+        blobs,
+    }
 }

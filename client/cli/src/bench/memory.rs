@@ -12,7 +12,7 @@ use crate::args::Transport;
 pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     let mut pilot = BenchPilot::start(transport, false)?;
     let session = pilot.connect()?;
-    let items = [[7; DATA_BYTES]; limits::BATCH_TASKS];
+    let items = vec![[7; DATA_BYTES]; limits::BATCH_TASKS];
     let task = Task::new(NOOP);
     let (empty, _) = pilot.memory()?;
     let mark = Mark::new(&pilot)?;

@@ -25,10 +25,9 @@ pub(crate) fn run(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
 pub(crate) fn print(session: &Session, select: &Selector, stderr: bool) -> anyhow::Result<()> {
     each(session, select, |_, program| {
         if stderr {
-            use std::io::Write as _;
-            Ok(std::io::stderr().lock().write_all(&program.stderr)?)
+            print::written(&program.stderr, std::io::stderr())
         } else {
-            print::bytes(&program.stdout)
+            print::written(&program.stdout, std::io::stdout())
         }
     })
 }
@@ -67,13 +66,23 @@ impl Indices {
             Some((known, indices)) if known == submission => indices,
             _ => {
                 let select = Selector::submission(submission);
-                let listing = session.ask_submissions(Page { select, after: None, rows: 1 })?;
-                let row = listing.rows.first().context("the agent listed a result of a submission that it does not know")?;
+                let listing = session.ask_submissions(Page {
+                    select,
+                    after: None,
+                    rows: 1,
+                })?;
+                let row = listing
+                    .rows
+                    .first()
+                    .context("the agent listed a result of a submission that it does not know")?;
                 (row.indices.0, row.indices.1)
             }
         };
         self.0 = Some((submission, (first, step)));
-        Ok(TaskId { submission, index: first + step * held.offset })
+        Ok(TaskId {
+            submission,
+            index: first + step * held.offset,
+        })
     }
 }
 
@@ -85,7 +94,11 @@ fn each(
     let mut after = None;
     let mut indices = Indices::default();
     loop {
-        let page = session.ask_results(Page { select: select.clone(), after, rows: 0 })?;
+        let page = session.ask_results(Page {
+            select: select.clone(),
+            after,
+            rows: 0,
+        })?;
         for held in page.results.iter().filter(|held| !held.result.value.is_empty()) {
             let task = indices.task(session, held)?;
             // A value of another mode is not a program's output.

@@ -17,5 +17,9 @@ const SHELL: &str = "shell";
 
 /// Connects to the pilot that is meant.
 pub(crate) fn connect(context: &Context) -> Result<Session, ClientError> {
-    Session::options().name(SHELL).shared().software(concat!("scalems ", env!("CARGO_PKG_VERSION"))).find(context.pilot.as_deref())
+    Session::options()
+        .name(SHELL)
+        .shared()
+        .software(concat!("scalems ", env!("CARGO_PKG_VERSION")))
+        .find(context.pilot.as_deref())
 }

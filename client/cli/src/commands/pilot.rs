@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_client::locate;
-use scalems_client::protocol::event::Topic;
 use scalems_client::protocol::client::Status;
+use scalems_client::protocol::event::Topic;
 
 use super::connect;
 use crate::Context;
@@ -38,11 +38,26 @@ fn list(context: &Context) -> anyhow::Result<Exit> {
     let found = locate::list_in(&locate::home()?)?;
     let rows: Vec<Row> = found
         .into_iter()
-        .map(|found| Row { pilot: found.file.pilot, host: found.file.host, pid: found.file.pid, file: found.path })
+        .map(|found| Row {
+            pilot: found.file.pilot,
+            host: found.file.host,
+            pid: found.file.pid,
+            file: found.path,
+        })
         .collect();
-    print::rows(context.output, &["pilot", "host", "process", "connection file"], &rows, |row| {
-        vec![row.pilot.clone(), row.host.clone(), row.pid.to_string(), row.file.display().to_string()]
-    })?;
+    print::rows(
+        context.output,
+        &["pilot", "host", "process", "connection file"],
+        &rows,
+        |row| {
+            vec![
+                row.pilot.clone(),
+                row.host.clone(),
+                row.pid.to_string(),
+                row.file.display().to_string(),
+            ]
+        },
+    )?;
     Ok(Exit::Well)
 }
 
@@ -59,13 +74,22 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("pilot", status.pilot_name.clone()),
         ("up", print::time(status.up_ms)),
-        ("workers", format!("{joined} active, {suspect} suspect, {draining} draining, {lost} lost so far")),
+        (
+            "workers",
+            format!("{joined} active, {suspect} suspect, {draining} draining, {lost} lost so far"),
+        ),
         ("resources", print::resources(&status.resources)),
         (
             "tasks",
             format!(
                 "{} waiting, {} ready, {} leased, {} running, {} done, {} failed, {} canceled",
-                tasks.waiting, tasks.ready, tasks.leased, tasks.running, tasks.done, tasks.failed, tasks.canceled
+                tasks.waiting,
+                tasks.ready,
+                tasks.leased,
+                tasks.running,
+                tasks.done,
+                tasks.failed,
+                tasks.canceled
             ),
         ),
         ("submissions", status.submissions.to_string()),
@@ -98,7 +122,10 @@ fn wait(context: &Context, args: &PilotWaitArgs) -> anyhow::Result<Exit> {
             Err(error) => return Err(error.into()),
         };
         if !came {
-            eprintln!("scalems: {} of {} workers joined within {:?}", status.workers.0, args.workers, args.timeout);
+            eprintln!(
+                "scalems: {} of {} workers joined within {:?}",
+                status.workers.0, args.workers, args.timeout
+            );
             return Ok(Exit::TimedOut);
         }
     }
@@ -106,20 +133,35 @@ fn wait(context: &Context, args: &PilotWaitArgs) -> anyhow::Result<Exit> {
 
 fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
     let session = connect(context)?;
-    let name = session.pilot().map(|pilot| pilot.pilot_name.clone()).unwrap_or_default();
-    let file = session.connection_file().context("the session has a file")?.to_owned();
+    let name = session
+        .pilot()
+        .map(|pilot| pilot.pilot_name.clone())
+        .unwrap_or_default();
+    let file = session
+        .connection_file()
+        .context("the session has a file")?
+        .to_owned();
     let mut events = session.events(Topic::Summary);
-    session.stop(None, drain)?;
+    match session.stop(None, drain) {
+        // It may be gone faster than its answer is here.
+        Ok(()) | Err(scalems_client::ClientError::Over(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     // The agent says goodbye to its clients last; then the session is over and its events end.
     let until = Instant::now() + drain + GONE;
     while session.over().is_none() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            eprintln!("scalems: pilot {name} still runs after {:?}; see {}", drain + GONE, file.display());
+            eprintln!(
+                "scalems: pilot {name} still runs after {:?}; see {}",
+                drain + GONE,
+                file.display()
+            );
             return Ok(Exit::TimedOut);
         }
         match events.next_within(left) {
-            Ok(_) | Err(scalems_client::ClientError::TimedOut { .. } | scalems_client::ClientError::Over(_)) => {}
+            Ok(_)
+            | Err(scalems_client::ClientError::TimedOut { .. } | scalems_client::ClientError::Over(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -136,7 +178,9 @@ fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
 /// Waits until the pilot's process has let go of its name, which it holds to its end. A pilot on another
 /// host, whose lock cannot be waited for here, counts as gone.
 fn released(file: &std::path::Path, within: Duration) -> anyhow::Result<bool> {
-    let Ok(lock) = std::fs::File::open(file.with_file_name("lock")) else { return Ok(true) };
+    let Ok(lock) = std::fs::File::open(file.with_file_name("lock")) else {
+        return Ok(true);
+    };
     let (told, hear) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let locked = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockShared);

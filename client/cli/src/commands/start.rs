@@ -33,7 +33,11 @@ const WORKER_END: Duration = Duration::from_secs(10);
 const SIGNAL_DRAIN: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Exit> {
-    let name = args.name.as_deref().or(context.pilot.as_deref()).unwrap_or(DEFAULT_NAME);
+    let name = args
+        .name
+        .as_deref()
+        .or(context.pilot.as_deref())
+        .unwrap_or(DEFAULT_NAME);
     let directory = match &args.dir {
         Some(dir) => std::path::absolute(dir)?,
         None => locate::pilot_directory(name)?,
@@ -48,17 +52,23 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     let handle = pilot.handle();
     let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
     let (done, ended) = tokio::sync::oneshot::channel();
-    let bus = std::thread::Builder::new().name("scalems-bus".into()).spawn(move || {
-        let result = pilot.run();
-        // If nobody listens any more, the other side has ended first, by an error of its own.
-        let _told = done.send(());
-        result
-    })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let bus = std::thread::Builder::new()
+        .name("scalems-bus".into())
+        .spawn(move || {
+            let result = pilot.run();
+            // If nobody listens any more, the other side has ended first, by an error of its own.
+            let _told = done.send(());
+            result
+        })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     announce(context, name, &directory);
     let count = if args.no_workers { 0 } else { args.workers };
     let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended));
-    let ended = bus.join().map_err(|_| anyhow::anyhow!("the bus thread panicked"))?;
+    let ended = bus
+        .join()
+        .map_err(|_| anyhow::anyhow!("the bus thread panicked"))?;
     ended?;
     workers?;
     Ok(Exit::Well)
@@ -66,7 +76,11 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
 
 fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions {
     let host = |address: std::net::IpAddr| {
-        if address.is_unspecified() { scalems_agent::host_name() } else { address.to_string() }
+        if address.is_unspecified() {
+            scalems_agent::host_name()
+        } else {
+            address.to_string()
+        }
     };
     PilotOptions {
         ipc: !args.tcp_only,
@@ -90,7 +104,10 @@ fn announce(context: &Context, name: &str, directory: &Path) {
         }
         Output::Quiet => println!("{name}"),
         Output::Json | Output::Jsonl => {
-            println!("{}", serde_json::json!({"pilot": name, "directory": directory, "pid": std::process::id()}));
+            println!(
+                "{}",
+                serde_json::json!({"pilot": name, "directory": directory, "pid": std::process::id()})
+            );
         }
     }
 }
@@ -122,14 +139,21 @@ async fn serve(
                 _ = hangup.recv() => continue,
                 _ = &mut bus_ended => return,
             }
-            handle.stop(if signals == 1 { SIGNAL_DRAIN } else { Duration::ZERO });
+            handle.stop(if signals == 1 {
+                SIGNAL_DRAIN
+            } else {
+                Duration::ZERO
+            });
         }
     };
     local.run_until(ended).await;
     // The agent told the workers to end; they are given the time for it, then killed with their handles.
     let all = async { while workers.join_next().await.is_some() {} };
     let gone = local.run_until(tokio::time::timeout(WORKER_END, all)).await;
-    anyhow::ensure!(gone.is_ok(), "a worker of this pilot did not end within {WORKER_END:?} and was killed");
+    anyhow::ensure!(
+        gone.is_ok(),
+        "a worker of this pilot did not end within {WORKER_END:?} and was killed"
+    );
     Ok(())
 }
 
@@ -138,15 +162,21 @@ fn shares(args: &PilotStartArgs, count: u32) -> anyhow::Result<Vec<Option<String
     if args.cores.is_some() || count <= 1 {
         return Ok(vec![None; count as usize]);
     }
-    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).context("read the affinity mask")?;
-    let cpus: Vec<usize> =
-        (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect();
+    let set =
+        nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).context("read the affinity mask")?;
+    let cpus: Vec<usize> = (0..nix::sched::CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
+        .collect();
     let count = count as usize;
     Ok((0..count)
         .map(|worker| {
             let (lo, hi) = (worker * cpus.len() / count, (worker + 1) * cpus.len() / count);
             // More workers than cores share: each has one, some the same.
-            let part = if lo < hi { &cpus[lo..hi] } else { &cpus[lo.min(cpus.len() - 1)..][..1] };
+            let part = if lo < hi {
+                &cpus[lo..hi]
+            } else {
+                &cpus[lo.min(cpus.len() - 1)..][..1]
+            };
             Some(part.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
         })
         .collect())
@@ -156,11 +186,22 @@ fn worker_args(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&st
     let mut all: Vec<String> = ["worker", "start", "--connection"].map(str::to_owned).into();
     all.push(file.display().to_string());
     let host = scalems_agent::host_name();
-    all.extend(["--name".into(), if number == 1 { host } else { format!("{host}-{number}") }]);
+    all.extend([
+        "--name".into(),
+        if number == 1 {
+            host
+        } else {
+            format!("{host}-{number}")
+        },
+    ]);
     if let Some(parent) = file.parent() {
         all.extend(["--dir".into(), parent.join("tasks").display().to_string()]);
     }
-    let numbers = [("--cores", args.cores.map(u64::from)), ("--gpus", args.gpus.map(u64::from)), ("--memory", args.memory)];
+    let numbers = [
+        ("--cores", args.cores.map(u64::from)),
+        ("--gpus", args.gpus.map(u64::from)),
+        ("--memory", args.memory),
+    ];
     for (option, value) in numbers {
         if let Some(value) = value {
             all.extend([option.to_owned(), value.to_string()]);
@@ -188,18 +229,30 @@ async fn keep(number: u32, args: Vec<String>) {
         tokio::time::sleep(wait).await;
         wait *= 2;
     }
-    tracing::error!(number, "a worker ended badly {} times and is not started again", RESTARTS + 1);
+    tracing::error!(
+        number,
+        "a worker ended badly {} times and is not started again",
+        RESTARTS + 1
+    );
 }
 
 fn spawn(args: &[String]) -> std::io::Result<Child> {
     // A worker has its own process group: Ctrl-C reaches the agent, which drains it.
-    Command::new(own_program()?).args(args).stdin(Stdio::null()).process_group(0).spawn()
+    Command::new(own_program()?)
+        .args(args)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
 }
 
 /// This program's file, also when it was replaced on disk meanwhile.
 pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     let path = std::env::current_exe()?;
-    Ok(if path.exists() { path } else { PathBuf::from("/proc/self/exe") })
+    Ok(if path.exists() {
+        path
+    } else {
+        PathBuf::from("/proc/self/exe")
+    })
 }
 
 /// Starts the same command without `--detach` in a session of its own, and waits until it serves.
@@ -209,9 +262,16 @@ fn behind(context: &Context, name: &str, directory: &Path) -> anyhow::Result<Exi
     let log = directory.path().join("agent.log");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("open {}", log.display()))?;
-    let args: Vec<_> = std::env::args_os().skip(1).filter(|arg| arg != "--detach").collect();
+    let args: Vec<_> = std::env::args_os()
+        .skip(1)
+        .filter(|arg| arg != "--detach")
+        .collect();
     let mut command = std::process::Command::new(own_program()?);
-    command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
     // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
     unsafe {
         command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
@@ -229,15 +289,26 @@ fn behind(context: &Context, name: &str, directory: &Path) -> anyhow::Result<Exi
         if ConnectionFile::read(&path).is_ok_and(|file| file.pid == child.id()) {
             break;
         }
-        anyhow::ensure!(Instant::now() < until, "the pilot does not serve after {START:?}; see {}", log.display());
+        anyhow::ensure!(
+            Instant::now() < until,
+            "the pilot does not serve after {START:?}; see {}",
+            log.display()
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
     match context.output {
-        Output::Human => println!("pilot {name} runs behind (process {}); log: {}", child.id(), log.display()),
+        Output::Human => println!(
+            "pilot {name} runs behind (process {}); log: {}",
+            child.id(),
+            log.display()
+        ),
         Output::Quiet => println!("{name}"),
         Output::Json | Output::Jsonl => {
             let directory = directory.path();
-            println!("{}", serde_json::json!({"pilot": name, "directory": directory, "pid": child.id(), "log": log}));
+            println!(
+                "{}",
+                serde_json::json!({"pilot": name, "directory": directory, "pid": child.id(), "log": log})
+            );
         }
     }
     Ok(Exit::Well)

@@ -32,15 +32,24 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
     match context.output {
         Output::Human if args.wait => {}
         Output::Human => {
-            let tasks = if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
+            let tasks = if count == 1 {
+                "1 task".to_owned()
+            } else {
+                format!("{count} tasks")
+            };
             let number = held.submission;
-            print::out(&format!("submission {number}: {tasks}; `scalems wait {number}` waits, `scalems logs {number}` shows\n"))?;
+            print::out(&format!(
+                "submission {number}: {tasks}; `scalems wait {number}` waits, `scalems logs {number}` shows\n"
+            ))?;
         }
         Output::Quiet => print::out(&format!("{}\n", held.submission))?,
         // One value: what it came to is in it.
         Output::Json if args.wait => {}
         Output::Json | Output::Jsonl => {
-            print::out(&format!("{}\n", serde_json::json!({"submission": held.submission, "count": count})))?;
+            print::out(&format!(
+                "{}\n",
+                serde_json::json!({"submission": held.submission, "count": count})
+            ))?;
         }
     }
     if !args.wait {
@@ -69,11 +78,15 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
 fn task(args: &SubmitArgs) -> anyhow::Result<Task> {
     let mut labels = std::collections::BTreeMap::new();
     for label in &args.label {
-        let (key, value) = label.split_once('=').ok_or_else(|| Misuse(format!("{label:?} is no label: write KEY=VALUE")))?;
+        let (key, value) = label
+            .split_once('=')
+            .ok_or_else(|| Misuse(format!("{label:?} is no label: write KEY=VALUE")))?;
         labels.insert(key.to_owned(), value.to_owned());
     }
     if args.shell && args.command.len() != 1 {
-        bail!(Misuse("--shell takes one argument, the command line; quote it".into()));
+        bail!(Misuse(
+            "--shell takes one argument, the command line; quote it".into()
+        ));
     }
     for text in &args.command {
         check_placeholders(text)?;
@@ -110,12 +123,12 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
     let absolute = |path: &Path| here.join(path).display().to_string();
     let mut env = std::collections::BTreeMap::new();
     for variable in &args.env {
-        let (name, value) = match variable.split_once('=') {
-            Some((name, value)) => (name, value.to_owned()),
-            None => {
-                let value = std::env::var(variable).map_err(|error| Misuse(format!("--env {variable} takes this shell's: {error}")))?;
-                (variable.as_str(), value)
-            }
+        let (name, value) = if let Some((name, value)) = variable.split_once('=') {
+            (name, value.to_owned())
+        } else {
+            let value = std::env::var(variable)
+                .map_err(|error| Misuse(format!("--env {variable} takes this shell's: {error}")))?;
+            (variable.as_str(), value)
         };
         env.insert(name.to_owned(), value);
     }
@@ -123,8 +136,14 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
         None => Stdin::Null,
         Some("-") => {
             let mut data = Vec::new();
-            std::io::stdin().take(STDIN_BYTES + 1).read_to_end(&mut data).context("read standard input")?;
-            anyhow::ensure!(data.len() as u64 <= STDIN_BYTES, "more than 64 MiB came in: use a file");
+            std::io::stdin()
+                .take(STDIN_BYTES + 1)
+                .read_to_end(&mut data)
+                .context("read standard input")?;
+            anyhow::ensure!(
+                data.len() as u64 <= STDIN_BYTES,
+                "more than 64 MiB came in: use a file"
+            );
             Stdin::Data(data.into())
         }
         Some(file) => Stdin::File(absolute(Path::new(file))),

@@ -20,7 +20,12 @@ pub(crate) fn run(context: &Context, command: &TaskCommand) -> anyhow::Result<Ex
         TaskCommand::List { select: Some(select) } => tasks(context, &session, select),
         TaskCommand::Info { select } => info(context, &session, select),
         TaskCommand::Explain { select } => explain(context, &session, select),
-        TaskCommand::Cancel { select, withdraw, kill, reason } => {
+        TaskCommand::Cancel {
+            select,
+            withdraw,
+            kill,
+            reason,
+        } => {
             let strength = match (withdraw, kill) {
                 (true, _) => Strength::Withdraw,
                 (_, true) => Strength::Kill,
@@ -43,7 +48,11 @@ fn submissions(context: &Context, session: &Session) -> anyhow::Result<Exit> {
     let mut rows: Vec<SubmissionRow> = Vec::new();
     let mut after = None;
     loop {
-        let page = Page { select: Selector::all(), after, rows: 0 };
+        let page = Page {
+            select: Selector::all(),
+            after,
+            rows: 0,
+        };
         match session.ask_submissions(page) {
             Ok(listing) => {
                 rows.extend(listing.rows);
@@ -58,7 +67,19 @@ fn submissions(context: &Context, session: &Session) -> anyhow::Result<Exit> {
             break;
         }
     }
-    let head = ["submission", "tasks", "waiting", "to run", "running", "done", "failed", "canceled", "age", "mode", "name"];
+    let head = [
+        "submission",
+        "tasks",
+        "waiting",
+        "to run",
+        "running",
+        "done",
+        "failed",
+        "canceled",
+        "age",
+        "mode",
+        "name",
+    ];
     print::rows(context.output, &head, &rows, |row| {
         let tasks = row.tasks;
         vec![
@@ -82,35 +103,64 @@ fn tasks(context: &Context, session: &Session, select: &Selector) -> anyhow::Res
     let mut rows: Vec<TaskRow> = Vec::new();
     let mut after = None;
     loop {
-        let listing = session.ask_tasks(Page { select: select.clone(), after, rows: 0 })?;
+        let listing = session.ask_tasks(Page {
+            select: select.clone(),
+            after,
+            rows: 0,
+        })?;
         rows.extend(listing.rows);
         after = listing.next;
         if after.is_none() {
             break;
         }
     }
-    print::rows(context.output, &["task", "state", "attempt", "exit", "ran", "worker", "error"], &rows, |row| {
-        let name = |offset: u32| row.indices.0 + row.indices.1 * offset;
-        let (first, last) = (name(row.run.lo), name(row.run.hi - 1));
-        let number = row.run.submission;
-        vec![
-            if first == last { format!("{number}.{first}") } else { format!("{number}.{first}-{last}") },
-            row.state.name().to_owned(),
-            row.run.attempt.to_string(),
-            row.exit_code.map_or_else(String::new, |code| code.to_string()),
-            if row.state.is_final() { print::time(row.ran_us / 1_000) } else { String::new() },
-            row.worker.clone().unwrap_or_default(),
-            row.error.as_ref().map_or_else(String::new, |error| error.code.to_string()),
-        ]
-    })?;
+    print::rows(
+        context.output,
+        &["task", "state", "attempt", "exit", "ran", "worker", "error"],
+        &rows,
+        |row| {
+            let name = |offset: u32| row.indices.0 + row.indices.1 * offset;
+            let (first, last) = (name(row.run.lo), name(row.run.hi - 1));
+            let number = row.run.submission;
+            vec![
+                if first == last {
+                    format!("{number}.{first}")
+                } else {
+                    format!("{number}.{first}-{last}")
+                },
+                row.state.name().to_owned(),
+                row.run.attempt.to_string(),
+                row.exit_code.map_or_else(String::new, |code| code.to_string()),
+                if row.state.is_final() {
+                    print::time(row.ran_us / 1_000)
+                } else {
+                    String::new()
+                },
+                row.worker.clone().unwrap_or_default(),
+                row.error
+                    .as_ref()
+                    .map_or_else(String::new, |error| error.code.to_string()),
+            ]
+        },
+    )?;
     Ok(Exit::Well)
 }
 
 /// The first task that is selected.
 fn first(session: &Session, select: &Selector) -> anyhow::Result<TaskId> {
-    let listing = session.ask_tasks(Page { select: select.clone(), after: None, rows: 1 })?;
-    let row = listing.rows.first().ok_or_else(|| anyhow::anyhow!("no task is selected"))?;
-    Ok(TaskId { submission: row.run.submission, index: row.indices.0 + row.indices.1 * row.run.lo })
+    let listing = session.ask_tasks(Page {
+        select: select.clone(),
+        after: None,
+        rows: 1,
+    })?;
+    let row = listing
+        .rows
+        .first()
+        .ok_or_else(|| anyhow::anyhow!("no task is selected"))?;
+    Ok(TaskId {
+        submission: row.run.submission,
+        index: row.indices.0 + row.indices.1 * row.run.lo,
+    })
 }
 
 fn explain(context: &Context, session: &Session, select: &Selector) -> anyhow::Result<Exit> {
@@ -134,18 +184,34 @@ fn info(context: &Context, session: &Session, select: &Selector) -> anyhow::Resu
         ("state", row.state.name().to_owned()),
         ("mode", explained.task.mode.clone()),
         ("attempt", row.run.attempt.to_string()),
-        ("faults", format!("{} of its own, {} lost workers", explained.faults.0, explained.faults.1)),
+        (
+            "faults",
+            format!(
+                "{} of its own, {} lost workers",
+                explained.faults.0, explained.faults.1
+            ),
+        ),
     ];
     if let Some(worker) = &row.worker {
         lines.push(("worker", worker.clone()));
     }
-    let result = if row.state.is_final() { result(session, task)? } else { None };
+    let result = if row.state.is_final() {
+        result(session, task)?
+    } else {
+        None
+    };
     if let Some(program) = &result {
         let code = program.exit_code.map(|code| format!("exit code {code}"));
         let signal = program.signal.map(|signal| format!("signal {signal}"));
-        lines.push(("ended by", code.or(signal).unwrap_or_else(|| "not started".into())));
+        lines.push((
+            "ended by",
+            code.or(signal).unwrap_or_else(|| "not started".into()),
+        ));
         lines.push(("directory", program.cwd.clone()));
-        lines.push(("time", format!("{:.3} s, of CPU {:.3} s", program.wall_s, program.cpu_s)));
+        lines.push((
+            "time",
+            format!("{:.3} s, of CPU {:.3} s", program.wall_s, program.cpu_s),
+        ));
         lines.push(("memory", format!("{} KiB at most", program.peak_rss_kib)));
         lines.push(("stdout", format!("{} bytes", program.stdout_bytes)));
         lines.push(("stderr", format!("{} bytes", program.stderr_bytes)));
@@ -156,17 +222,28 @@ fn info(context: &Context, session: &Session, select: &Selector) -> anyhow::Resu
         lines.extend(explained.reasons.iter().map(|reason| ("because", reason.clone())));
     }
     let result = result.map(|program| {
-        let (out, err) = (String::from_utf8_lossy(&program.stdout), String::from_utf8_lossy(&program.stderr));
+        let (out, err) = (
+            String::from_utf8_lossy(&program.stdout),
+            String::from_utf8_lossy(&program.stderr),
+        );
         let mut value = serde_json::json!(program);
         (value["stdout"], value["stderr"]) = (out.into(), err.into());
         value
     });
-    print::one(context.output, &serde_json::json!({"task": explained, "result": result}), &lines)?;
+    print::one(
+        context.output,
+        &serde_json::json!({"task": explained, "result": result}),
+        &lines,
+    )?;
     Ok(Exit::Well)
 }
 
 fn result(session: &Session, task: TaskId) -> anyhow::Result<Option<ProgramResult>> {
     let select = Selector::task(task.submission, task.index);
-    let page = session.ask_results(Page { select, after: None, rows: 1 })?;
+    let page = session.ask_results(Page {
+        select,
+        after: None,
+        rows: 1,
+    })?;
     Ok(page.results.first().and_then(|held| held.result.program().ok()))
 }

@@ -24,8 +24,12 @@ const FAILURES: usize = 5;
 
 pub(crate) fn run(context: &Context, args: &WaitArgs) -> anyhow::Result<Exit> {
     let session = connect(context)?;
-    let Waited { exit, counts } =
-        until_ended(&session, &args.select, args.timeout.unwrap_or(LONGEST), context.output)?;
+    let Waited { exit, counts } = until_ended(
+        &session,
+        &args.select,
+        args.timeout.unwrap_or(LONGEST),
+        context.output,
+    )?;
     if let (Output::Json | Output::Jsonl, Some(counts)) = (context.output, &counts) {
         print::out(&format!("{}\n", serde_json::to_string(counts)?))?;
     }
@@ -52,7 +56,11 @@ pub(crate) fn until_ended(
 ) -> anyhow::Result<Waited> {
     let until = Instant::now() + timeout;
     let bar = output == Output::Human && std::io::stderr().is_terminal();
-    let bar = if bar { bar_for(counts(session, select)?.total()) } else { ProgressBar::hidden() };
+    let bar = if bar {
+        bar_for(counts(session, select)?.total())
+    } else {
+        ProgressBar::hidden()
+    };
     let counts = loop {
         let left = until.saturating_duration_since(Instant::now());
         // Without a bar to move there is nothing to look at in between.
@@ -66,7 +74,10 @@ pub(crate) fn until_ended(
         if Instant::now() >= until {
             bar.abandon();
             eprintln!("scalems: not all have ended within {timeout:?}; they go on");
-            return Ok(Waited { exit: Exit::TimedOut, counts: None });
+            return Ok(Waited {
+                exit: Exit::TimedOut,
+                counts: None,
+            });
         }
         let now = counts(session, select)?;
         bar.set_position(now.finished());
@@ -76,14 +87,22 @@ pub(crate) fn until_ended(
     if output == Output::Human {
         eprintln!("{}", summary(&counts));
     }
-    let exit = if counts.failed + counts.canceled > 0 { Exit::Failed } else { Exit::Well };
-    Ok(Waited { exit, counts: Some(counts) })
+    let exit = if counts.failed + counts.canceled > 0 {
+        Exit::Failed
+    } else {
+        Exit::Well
+    };
+    Ok(Waited {
+        exit,
+        counts: Some(counts),
+    })
 }
 
 fn bar_for(total: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{elapsed_precise} [{bar:40}] {pos}/{len} {msg}")
         .expect("invariant: the template is right");
-    ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style.progress_chars("=> "))
+    ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+        .with_style(style.progress_chars("=> "))
 }
 
 /// The selected tasks by state.
@@ -91,7 +110,11 @@ fn counts(session: &Session, select: &Selector) -> Result<Counts, ClientError> {
     let mut counts = Counts::default();
     let mut after = None;
     loop {
-        let listing = session.ask_tasks(Page { select: select.clone(), after, rows: 0 })?;
+        let listing = session.ask_tasks(Page {
+            select: select.clone(),
+            after,
+            rows: 0,
+        })?;
         for row in listing.rows {
             *counts.of(row.state) += u64::from(row.run.count());
         }
@@ -111,18 +134,35 @@ fn summary(counts: &Counts) -> String {
         (counts.leased + counts.ready, "to run"),
         (counts.waiting, "waiting"),
     ];
-    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let parts = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"));
     parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Says why the first of the failed tasks failed.
 pub(crate) fn explain_failures(session: &Session, select: &Selector) -> anyhow::Result<()> {
-    let listing = session.ask_tasks(Page { select: select.clone(), after: None, rows: 0 })?;
-    let bad = listing.rows.iter().filter(|row| matches!(row.state, TaskState::Failed | TaskState::Canceled));
+    let listing = session.ask_tasks(Page {
+        select: select.clone(),
+        after: None,
+        rows: 0,
+    })?;
+    let bad = listing
+        .rows
+        .iter()
+        .filter(|row| matches!(row.state, TaskState::Failed | TaskState::Canceled));
     for row in bad.take(FAILURES) {
-        let why = row.error.as_ref().map_or_else(|| row.state.name().to_owned(), ToString::to_string);
+        let why = row
+            .error
+            .as_ref()
+            .map_or_else(|| row.state.name().to_owned(), ToString::to_string);
         let index = row.indices.0 + row.indices.1 * row.run.lo;
-        let more = if row.run.count() > 1 { format!(" and {} more", row.run.count() - 1) } else { String::new() };
+        let more = if row.run.count() > 1 {
+            format!(" and {} more", row.run.count() - 1)
+        } else {
+            String::new()
+        };
         let task = format!("task {}.{index}", row.run.submission);
         let why = why.strip_prefix(&format!("{task}: ")).unwrap_or(&why);
         eprintln!("{task}{more}: {}", print::safe(why));

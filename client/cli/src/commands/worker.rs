@@ -9,9 +9,9 @@ use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::connect;
 use crate::Context;
 use crate::args::{WorkerCommand, WorkerStartArgs};
-use super::connect;
 use crate::exit::Exit;
 use crate::print;
 
@@ -32,7 +32,17 @@ pub(crate) fn run(context: &Context, command: WorkerCommand) -> anyhow::Result<E
 
 fn list(context: &Context) -> anyhow::Result<Exit> {
     let rows = connect(context)?.ask_workers()?;
-    let head = ["worker", "name", "host", "process", "state", "resources", "ahead", "running", "ended"];
+    let head = [
+        "worker",
+        "name",
+        "host",
+        "process",
+        "state",
+        "resources",
+        "ahead",
+        "running",
+        "ended",
+    ];
     print::rows(context.output, &head, &rows, |row| {
         vec![
             row.worker.to_string(),
@@ -61,10 +71,16 @@ fn info(context: &Context, number: u64) -> anyhow::Result<Exit> {
         ("process", row.pid.to_string()),
         ("state", row.state.clone()),
         ("resources", print::resources(&row.resources)),
-        ("leases", format!("{} ahead, {} running", row.leases.0, row.leases.1)),
+        (
+            "leases",
+            format!("{} ahead, {} running", row.leases.0, row.leases.1),
+        ),
         ("ended", format!("{} tasks", row.ended)),
         ("heard", format!("{} ago", print::time(row.silent_ms))),
-        ("beats", format!("{} equal, {} different", row.beats.0, row.beats.1)),
+        (
+            "beats",
+            format!("{} equal, {} different", row.beats.0, row.beats.1),
+        ),
     ];
     print::one(context.output, &row, &lines)?;
     Ok(Exit::Well)
@@ -74,7 +90,9 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
     let file = match &args.connection {
         Some(path) if path.is_dir() => path.join(ConnectionFile::file_name(Role::Worker)),
         Some(path) => path.clone(),
-        None => locate::find(context.pilot.as_deref())?.path.with_file_name(ConnectionFile::file_name(Role::Worker)),
+        None => locate::find(context.pilot.as_deref())?
+            .path
+            .with_file_name(ConnectionFile::file_name(Role::Worker)),
     };
     if let Some(list) = &args.cpus {
         pin(list)?;
@@ -91,9 +109,13 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         memory_mib: args.memory,
         ..WorkerOptions::new(Connection::File(file), directory)
     };
-    let (stopper, stop) = Stopper::pair()?;
-    let bus = std::thread::Builder::new().name("scalems-worker".into()).spawn(move || worker::run(&options, stop))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stopper, signal_in) = Stopper::pair()?;
+    let bus = std::thread::Builder::new()
+        .name("scalems-worker".into())
+        .spawn(move || worker::run(&options, signal_in))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (done, ended) = tokio::sync::oneshot::channel();
     let waiter = std::thread::spawn(move || {
         let result = bus.join();
@@ -102,7 +124,10 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         result
     });
     runtime.block_on(signals(&stopper, ended))?;
-    let result = waiter.join().and_then(|result| result).map_err(|_| anyhow::anyhow!("the worker's thread panicked"))?;
+    let result = waiter
+        .join()
+        .and_then(|result| result)
+        .map_err(|_| anyhow::anyhow!("the worker's thread panicked"))?;
     let reason = result?;
     tracing::info!(?reason, "the worker has ended");
     Ok(Exit::Well)
@@ -126,9 +151,9 @@ async fn signals(stopper: &Stopper, mut ended: tokio::sync::oneshot::Receiver<()
 fn pin(list: &str) -> anyhow::Result<()> {
     let mut set = nix::sched::CpuSet::new();
     for part in list.split(',') {
-        let (first, last, step) = scalems_protocol::select::read_range(part)
+        let (from, to, step) = scalems_protocol::select::read_range(part)
             .with_context(|| format!("{list:?} is no list of cores: write 0-3,8"))?;
-        for cpu in (first..=last).step_by(step as usize) {
+        for cpu in (from..=to).step_by(step as usize) {
             set.set(cpu as usize).with_context(|| format!("core {cpu}"))?;
         }
     }

@@ -38,12 +38,27 @@ impl LocalPilot {
     pub(super) fn start() -> anyhow::Result<Self> {
         let number = std::process::id();
         let directory = std::env::temp_dir().join(format!("scalems-demo-{number}"));
-        let options = PilotOptions { ipc: false, beat_ms: BEAT_MS, lost_ms: LOST_MS, ..PilotOptions::new("demo", &directory) };
+        let options = PilotOptions {
+            ipc: false,
+            beat_ms: BEAT_MS,
+            lost_ms: LOST_MS,
+            ..PilotOptions::new("demo", &directory)
+        };
         let pilot = Pilot::open(&options.loopback_tcp())?;
         let handle = pilot.handle();
-        let bus = std::thread::Builder::new().name("scalems-bus".into()).spawn(move || pilot.run())?;
-        let mut pilot = Self { directory, handle, bus: Some(bus), workers: Vec::new(), started: 0 };
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 16);
+        let bus = std::thread::Builder::new()
+            .name("scalems-bus".into())
+            .spawn(move || pilot.run())?;
+        let mut pilot = Self {
+            directory,
+            handle,
+            bus: Some(bus),
+            workers: Vec::new(),
+            started: 0,
+        };
+        let cores = std::thread::available_parallelism()
+            .map_or(2, std::num::NonZero::get)
+            .clamp(2, 16);
         for _ in 0..cores {
             pilot.start_worker()?;
         }
@@ -62,7 +77,13 @@ impl LocalPilot {
             .stdin(Stdio::null())
             .spawn()
             .context("start a worker")?;
-        self.workers.push((LocalWorker { name, number: self.started }, child));
+        self.workers.push((
+            LocalWorker {
+                name,
+                number: self.started,
+            },
+            child,
+        ));
         Ok(())
     }
 
@@ -78,7 +99,10 @@ impl LocalPilot {
 
     /// Kills a worker without a word, and starts another in its place.
     pub(super) fn kill(&mut self, victim: &LocalWorker) -> anyhow::Result<()> {
-        let at = self.workers.iter().position(|(worker, _)| worker.number == victim.number);
+        let at = self
+            .workers
+            .iter()
+            .position(|(worker, _)| worker.number == victim.number);
         let (_, mut child) = self.workers.remove(at.context("the worker is one of ours")?);
         child.kill().context("kill a worker")?;
         child.wait().context("wait for a killed worker")?;

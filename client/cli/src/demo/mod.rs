@@ -3,7 +3,7 @@
 mod local;
 mod timeline;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -91,7 +91,10 @@ fn watch(
     let style = ProgressStyle::with_template("{elapsed_precise} [{bar:48}] {pos}/{len} replicas {msg}")
         .context("the bar's template")?;
     let bar = ProgressBar::new(handles.len() as u64).with_style(style.progress_chars("=> "));
-    let mut lost = Lost { worker: String::new(), running: 0 };
+    let mut lost = Lost {
+        worker: String::new(),
+        running: 0,
+    };
     let mut completed = as_completed(handles);
     let kill_at = handles.len() / 3;
     for done in 0..handles.len() {
@@ -102,13 +105,18 @@ fn watch(
             pilot.kill(&victim)?;
             bar.set_message(format!("- worker {} killed, work goes on", victim.name));
         }
-        let Some(at) = completed.next_within(PATIENCE)? else { break };
+        let Some(at) = completed.next_within(PATIENCE)? else {
+            break;
+        };
         let result = handles[at].wait(Duration::ZERO)?;
         let (generation, window) = (at as u32 / WINDOWS + 1, at as u32 % WINDOWS);
         if !result.is_done() {
             bar.abandon();
             let why = result.error.map_or_else(String::new, |error| error.to_string());
-            bail!("replica {window} of generation {generation} did not end well: {}", print::safe(&why));
+            bail!(
+                "replica {window} of generation {generation} did not end well: {}",
+                print::safe(&why)
+            );
         }
         timeline.ended(at, window, generation, &result);
         bar.set_position(done as u64 + 1);
@@ -117,7 +125,7 @@ fn watch(
     Ok(lost)
 }
 
-fn report(table: &str, lost: &Lost, svg: &Path, png: &PathBuf, took: Duration) -> anyhow::Result<()> {
+fn report(table: &str, lost: &Lost, svg: &Path, png: &Path, took: Duration) -> anyhow::Result<()> {
     let again = match lost.running {
         0 => "no replica was running there".to_owned(),
         1 => "the replica that it ran was run again elsewhere".to_owned(),

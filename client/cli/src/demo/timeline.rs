@@ -20,7 +20,12 @@ pub(super) struct Timeline {
 
 impl Timeline {
     pub(super) fn new(begun: Instant) -> Self {
-        Self { begun, spans: Vec::new(), places: Vec::new(), lost: Vec::new() }
+        Self {
+            begun,
+            spans: Vec::new(),
+            places: Vec::new(),
+            lost: Vec::new(),
+        }
     }
 
     /// A replica ended; its worker is named later.
@@ -28,7 +33,15 @@ impl Timeline {
         let end_s = self.now();
         let start_s = (end_s - result.ran.as_secs_f64()).max(0.0);
         let attempt = result.attempt;
-        self.spans.push(Span { worker: String::new(), window, generation, attempt, start_s, end_s, lost: false });
+        self.spans.push(Span {
+            worker: String::new(),
+            window,
+            generation,
+            attempt,
+            start_s,
+            end_s,
+            lost: false,
+        });
         self.places.push(place);
     }
 
@@ -39,8 +52,16 @@ impl Timeline {
     /// A worker is about to be killed: notes what runs there, and says how many that are.
     pub(super) fn worker_lost(&mut self, session: &Session, name: &str) -> anyhow::Result<usize> {
         let now = self.now();
-        let select = Selector { state: Some(TaskState::Running), all: true, ..Selector::default() };
-        let rows = match session.ask_tasks(Page { select, after: None, rows: 0 }) {
+        let select = Selector {
+            state: Some(TaskState::Running),
+            all: true,
+            ..Selector::default()
+        };
+        let rows = match session.ask_tasks(Page {
+            select,
+            after: None,
+            rows: 0,
+        }) {
             Ok(listing) => listing.rows,
             // Nothing runs just now.
             Err(scalems_client::ClientError::Refused { .. }) => Vec::new(),
@@ -59,10 +80,17 @@ impl Timeline {
         let mut workers = std::collections::BTreeMap::new();
         let mut after = None;
         loop {
-            let listing = session.ask_tasks(Page { select: Selector::all(), after, rows: 0 })?;
+            let listing = session.ask_tasks(Page {
+                select: Selector::all(),
+                after,
+                rows: 0,
+            })?;
             for row in listing.rows {
                 for offset in row.run.lo..row.run.hi {
-                    workers.insert((row.run.submission, offset), row.worker.clone().unwrap_or_default());
+                    workers.insert(
+                        (row.run.submission, offset),
+                        row.worker.clone().unwrap_or_default(),
+                    );
                 }
             }
             after = listing.next;
@@ -88,11 +116,17 @@ impl Timeline {
         }
         // A worker has one core: what was lost began when what it ran before had ended.
         for span in &mut lost {
-            let before = self.spans.iter().filter(|other| other.worker == span.worker && other.end_s <= span.end_s);
+            let before = self
+                .spans
+                .iter()
+                .filter(|other| other.worker == span.worker && other.end_s <= span.end_s);
             span.start_s = before.map(|other| other.end_s).fold(0.0, f64::max);
         }
         self.spans.extend(lost);
-        debug_assert!(self.spans.iter().all(|span| span.window < WINDOWS), "windows are counted from 0");
+        debug_assert!(
+            self.spans.iter().all(|span| span.window < WINDOWS),
+            "windows are counted from 0"
+        );
         Ok(())
     }
 

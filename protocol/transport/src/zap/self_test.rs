@@ -107,8 +107,7 @@ fn attempt(
         if left == Duration::ZERO {
             return Ok(Verdict::Undecided);
         }
-        let events = listener.monitor().expect("invariant: the listener is watched");
-        poll([Source::of(events, zmq::POLLIN)], Some(left))?;
+        poll([Source::events_of(&listener)], Some(left))?;
     }
 }
 

@@ -23,21 +23,40 @@ impl Agent {
             Ok(offer) => self.welcome(peer, hello, offer, out),
             Err(refusal) => {
                 self.count("refused", 1);
-                out.push(Action::ToWorker { peer, message: WorkerRefused { refusal }.into(), blobs: Vec::new() });
+                out.push(Action::ToWorker {
+                    peer,
+                    message: WorkerRefused { refusal }.into(),
+                    blobs: Vec::new(),
+                });
             }
         }
     }
 
     fn check_hello(&mut self, hello: &WorkerHello) -> Result<Amounts, Refusal> {
-        if hello.resume.as_ref().is_some_and(|resume| resume.pilot != self.config.pilot) {
-            let message = format!("this is another pilot than the one you worked for: {}", self.config.pilot);
+        if hello
+            .resume
+            .as_ref()
+            .is_some_and(|resume| resume.pilot != self.config.pilot)
+        {
+            let message = format!(
+                "this is another pilot than the one you worked for: {}",
+                self.config.pilot
+            );
             return Err(Refusal::new(Code::OtherPilot, message));
         }
         if self.stopping.is_some() && hello.resume.is_none() {
-            return Err(Refusal::new(Code::Stopping, "the pilot is ending and takes no worker"));
+            return Err(Refusal::new(
+                Code::Stopping,
+                "the pilot is ending and takes no worker",
+            ));
         }
-        let long = [&hello.name, &hello.host, &hello.software].iter().any(|text| text.len() > limits::NAME_BYTES)
-            || hello.modes.iter().any(|mode| mode.name.len() > limits::NAME_BYTES);
+        let long = [&hello.name, &hello.host, &hello.software]
+            .iter()
+            .any(|text| text.len() > limits::NAME_BYTES)
+            || hello
+                .modes
+                .iter()
+                .any(|mode| mode.name.len() > limits::NAME_BYTES);
         if long || hello.modes.len() > limits::MODES || hello.offer.len() > limits::RESOURCE_KINDS {
             let message = format!(
                 "at most {} modes, {} kinds of resources, names of {} bytes",
@@ -47,22 +66,37 @@ impl Agent {
             );
             return Err(Refusal::new(Code::TooLarge, message));
         }
-        let offer = hello.offer.iter().map(|(kind, amount)| (kind.as_str(), (*amount).min(1 << 50)));
+        let offer = hello
+            .offer
+            .iter()
+            .map(|(kind, amount)| (kind.as_str(), (*amount).min(1 << 50)));
         self.kinds.amounts(offer).ok_or_else(|| {
-            Refusal::new(Code::TooLarge, format!("the pilot knows {} kinds of resources", limits::RESOURCE_KINDS))
+            Refusal::new(
+                Code::TooLarge,
+                format!("the pilot knows {} kinds of resources", limits::RESOURCE_KINDS),
+            )
         })
     }
 
     fn welcome(&mut self, peer: Peer, hello: &WorkerHello, offer: Amounts, out: &mut Vec<Action>) {
         let resumed = hello.resume.as_ref().and_then(|resume| {
-            let number = u32::try_from(resume.worker).ok().filter(|number| self.workers.contains_key(number))?;
+            let number = u32::try_from(resume.worker)
+                .ok()
+                .filter(|number| self.workers.contains_key(number))?;
             let right = Token::derive(&self.config.secret, Role::Worker, resume.worker).verify(&resume.token);
             right.then_some(number)
         });
         if resumed.is_none() && !self.worker_room() {
-            let message = format!("the pilot has {} workers; more go under sub-agents", limits::WORKERS);
+            let message = format!(
+                "the pilot has {} workers; more go under sub-agents",
+                limits::WORKERS
+            );
             let refusal = Refusal::new(Code::AgentFull, message);
-            out.push(Action::ToWorker { peer, message: WorkerRefused { refusal }.into(), blobs: Vec::new() });
+            out.push(Action::ToWorker {
+                peer,
+                message: WorkerRefused { refusal }.into(),
+                blobs: Vec::new(),
+            });
             return;
         }
         let number = resumed.unwrap_or_else(|| self.new_worker(hello));
@@ -70,11 +104,18 @@ impl Agent {
         if let Some(old) = self.workers[&number].peer.filter(|old| *old != peer) {
             self.worker_peers.remove(&old);
         }
-        if let Some(before) = self.worker_peers.insert(peer, number).filter(|before| *before != number) {
-            if let Some(before) = self.workers.get_mut(&before) {
-                before.peer = None;
-                before.standing = if before.lives() { Standing::Suspect } else { before.standing };
-            }
+        if let Some(before) = self
+            .worker_peers
+            .insert(peer, number)
+            .filter(|before| *before != number)
+            && let Some(before) = self.workers.get_mut(&before)
+        {
+            before.peer = None;
+            before.standing = if before.lives() {
+                Standing::Suspect
+            } else {
+                before.standing
+            };
         }
         self.links = self.links.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let link = hash::lease_term(self.links, u64::from(number), 0, TaskState::Ready, 0) | 1;
@@ -100,7 +141,9 @@ impl Agent {
         worker.pid = hello.pid;
         worker.capacity = offer;
         // Reports of the connection before are not recorded by their old numbers any more.
-        self.held.retain(|(_, held)| !matches!(held, super::super::Held::Recorded { worker, .. } if *worker == number));
+        self.held.retain(
+            |(_, held)| !matches!(held, super::super::Held::Recorded { worker, .. } if *worker == number),
+        );
         let (sum, drop) = self.put_right(number, &hello.held, Some(&hello.modes), out);
         let worker = &self.workers[&number];
         let could = (worker.modes.clone(), worker.capacity.clone());
@@ -124,7 +167,11 @@ impl Agent {
         worker.taken = Vec::new();
         let draining = (worker.standing == Standing::Draining).then_some(worker.drain_until);
         let draining = draining.or(self.stopping.map(|stopping| stopping.until));
-        out.push(Action::ToWorker { peer, message: welcome.into(), blobs: Vec::new() });
+        out.push(Action::ToWorker {
+            peer,
+            message: welcome.into(),
+            blobs: Vec::new(),
+        });
         // What it was told before may not have reached it.
         self.revoke_again(number, out);
         if let Some(until) = draining {
@@ -146,8 +193,11 @@ impl Agent {
             let mut lo = run.lo;
             while lo < run.hi {
                 let strength = submission.canceling(lo);
-                let hi = (lo + 1..run.hi).find(|at| submission.canceling(*at) != strength).unwrap_or(run.hi);
-                let strength = strength.filter(|how| *how != Strength::Withdraw || state == TaskState::Leased);
+                let hi = (lo + 1..run.hi)
+                    .find(|at| submission.canceling(*at) != strength)
+                    .unwrap_or(run.hi);
+                let strength =
+                    strength.filter(|how| *how != Strength::Withdraw || state == TaskState::Leased);
                 revoked.extend(strength.map(|strength| (Run { lo, hi, ..run }, strength)));
                 lo = hi;
             }
@@ -160,9 +210,21 @@ impl Agent {
     fn new_worker(&mut self, hello: &WorkerHello) -> u32 {
         self.next_worker += 1;
         let number = self.next_worker;
-        let taken = |name: &str| self.workers.values().any(|worker| worker.lives() && worker.name == name);
-        let wanted = if hello.name.is_empty() { "worker" } else { &hello.name };
-        let name = if taken(wanted) { format!("{wanted}-{number}") } else { wanted.to_owned() };
+        let taken = |name: &str| {
+            self.workers
+                .values()
+                .any(|worker| worker.lives() && worker.name == name)
+        };
+        let wanted = if hello.name.is_empty() {
+            "worker"
+        } else {
+            &hello.name
+        };
+        let name = if taken(wanted) {
+            format!("{wanted}-{number}")
+        } else {
+            wanted.to_owned()
+        };
         let worker = Worker {
             number,
             name,
@@ -203,7 +265,9 @@ impl Agent {
     /// A worker's listing, as asked after its hash differed. Only one without messages in flight says
     /// something.
     pub(super) fn holdings(&mut self, number: u32, holdings: &Holdings, out: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.asked) else { return };
+        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.asked) else {
+            return;
+        };
         self.schedule = true;
         if holdings.applied != worker.sent || holdings.sent != worker.received {
             return self.list_holdings(number, false, out);
@@ -211,12 +275,26 @@ impl Agent {
         worker.asked = false;
         worker.ghosts.clear();
         // What has ended there was reported before, and its hash does not count it.
-        let held: Vec<HeldRun> = holdings.held.iter().filter(|held| !held.state.is_final()).cloned().collect();
+        let held: Vec<HeldRun> = holdings
+            .held
+            .iter()
+            .filter(|held| !held.state.is_final())
+            .cloned()
+            .collect();
         let (mut sum, drop) = self.put_right(number, &held, None, out);
         let incarnation = self.config.incarnation;
         for held in &drop {
-            let Run { submission, lo, hi, attempt } = held.run;
-            let state = if held.state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
+            let Run {
+                submission,
+                lo,
+                hi,
+                attempt,
+            } = held.run;
+            let state = if held.state == TaskState::Leased {
+                TaskState::Leased
+            } else {
+                TaskState::Running
+            };
             if held.incarnation == incarnation && held.run.check().is_ok() {
                 sum = sum.wrapping_add(hash::lease_sum(incarnation, submission, attempt, state, lo, hi));
             }
@@ -229,7 +307,14 @@ impl Agent {
             worker.belief.rebase(sent, received, sum);
         }
         for held in drop {
-            self.revoke(number, held.run, Strength::Kill, true, "the agent did not grant it", out);
+            self.revoke(
+                number,
+                held.run,
+                Strength::Kill,
+                true,
+                "the agent did not grant it",
+                out,
+            );
         }
     }
 
@@ -246,7 +331,10 @@ impl Agent {
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.empty();
             if let Some(modes) = modes {
-                worker.modes = modes.iter().map(|mode| (mode.name.clone(), mode.instant)).collect();
+                worker.modes = modes
+                    .iter()
+                    .map(|mode| (mode.name.clone(), mode.instant))
+                    .collect();
             }
         }
         let (mut sum, mut drop, mut kept) = (0_u64, Vec::new(), Vec::new());
@@ -262,23 +350,53 @@ impl Agent {
                 drop.push(held.clone());
                 continue;
             };
-            let state = if held.state == TaskState::Leased { TaskState::Leased } else { TaskState::Running };
+            let state = if held.state == TaskState::Leased {
+                TaskState::Leased
+            } else {
+                TaskState::Running
+            };
             for stretch in submission.slots.stretches(run.lo, run.hi) {
                 // What is listed twice is kept once.
-                for part in without(Run { lo: stretch.lo, hi: stretch.hi, ..run }, &kept) {
+                for part in without(
+                    Run {
+                        lo: stretch.lo,
+                        hi: stretch.hi,
+                        ..run
+                    },
+                    &kept,
+                ) {
                     let keeps = self.keeps(number, part, state, stretch.value);
-                    drop.extend(without(part, &keeps).into_iter().map(|run| HeldRun { run, ..held.clone() }));
+                    drop.extend(
+                        without(part, &keeps)
+                            .into_iter()
+                            .map(|run| HeldRun { run, ..held.clone() }),
+                    );
                     for keep in keeps {
                         self.adopt(number, keep, state, stretch.value, out);
-                        let Run { submission, lo, hi, attempt } = keep;
+                        let Run {
+                            submission,
+                            lo,
+                            hi,
+                            attempt,
+                        } = keep;
                         let incarnation = self.config.incarnation;
-                        sum = sum.wrapping_add(hash::lease_sum(incarnation, submission, attempt, state, lo, hi));
+                        sum = sum.wrapping_add(hash::lease_sum(
+                            incarnation,
+                            submission,
+                            attempt,
+                            state,
+                            lo,
+                            hi,
+                        ));
                         kept.push(keep);
                     }
                 }
             }
         }
-        let name = self.workers.get(&number).map_or_else(String::new, |worker| worker.name.clone());
+        let name = self
+            .workers
+            .get(&number)
+            .map_or_else(String::new, |worker| worker.name.clone());
         for (run, state) in believed {
             for rest in without(run, &kept) {
                 let why = format!("worker {name} came back without it");
@@ -301,28 +419,56 @@ impl Agent {
             return Vec::new();
         }
         let taken = &self.workers[&number].taken;
-        let same = taken.iter().filter(|taken| taken.submission == run.submission && taken.attempt == run.attempt);
-        same.map(|taken| Run { lo: taken.lo.max(run.lo), hi: taken.hi.min(run.hi), ..run })
-            .filter(|part| part.lo < part.hi)
-            .collect()
+        let same = taken
+            .iter()
+            .filter(|taken| taken.submission == run.submission && taken.attempt == run.attempt);
+        same.map(|taken| Run {
+            lo: taken.lo.max(run.lo),
+            hi: taken.hi.min(run.hi),
+            ..run
+        })
+        .filter(|part| part.lo < part.hi)
+        .collect()
     }
 
     /// Gives a worker a lease that it lists. A newer attempt elsewhere is killed.
     fn adopt(&mut self, number: u32, run: Run, state: TaskState, slot: Slot, out: &mut Vec<Action>) {
         let newer = matches!(slot.state, TaskState::Leased | TaskState::Running) && slot.worker != number;
         if newer {
-            let other = Run { attempt: slot.attempt, ..run };
+            let other = Run {
+                attempt: slot.attempt,
+                ..run
+            };
             self.vacate(slot.worker, other, slot.state);
             if let Some(worker) = self.workers.get_mut(&slot.worker) {
                 worker.ghosts.push((other, slot.state));
             }
-            self.revoke(slot.worker, other, Strength::Kill, true, "an older attempt came back and goes on", out);
+            self.revoke(
+                slot.worker,
+                other,
+                Strength::Kill,
+                true,
+                "an older attempt came back and goes on",
+                out,
+            );
             self.count("adopted_older", u64::from(run.count()));
         }
         if slot.attempt > run.attempt {
-            self.tasks.known(run.submission).passed.push((run.lo, run.hi, slot.attempt));
+            self.tasks
+                .known(run.submission)
+                .passed
+                .push((run.lo, run.hi, slot.attempt));
         }
-        self.tasks.set(run.submission, run.lo, run.hi, Slot { state, attempt: run.attempt, worker: number });
+        self.tasks.set(
+            run.submission,
+            run.lo,
+            run.hi,
+            Slot {
+                state,
+                attempt: run.attempt,
+                worker: number,
+            },
+        );
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);
         let (class, mode) = (submission.class, &submission.template.mode);
@@ -337,13 +483,26 @@ impl Agent {
 /// The parts of `run` that no run of `kept` covers.
 fn without(run: Run, kept: &[Run]) -> Vec<Run> {
     let mut rest = vec![run];
-    for keep in kept.iter().filter(|keep| keep.submission == run.submission && keep.attempt == run.attempt) {
+    for keep in kept
+        .iter()
+        .filter(|keep| keep.submission == run.submission && keep.attempt == run.attempt)
+    {
         rest = rest
             .into_iter()
             .flat_map(|part| {
-                let before = Run { hi: part.hi.min(keep.lo), ..part };
-                let after = Run { lo: part.lo.max(keep.hi), ..part };
-                if keep.lo >= part.hi || keep.hi <= part.lo { [part, Run { hi: part.lo, ..part }] } else { [before, after] }
+                let before = Run {
+                    hi: part.hi.min(keep.lo),
+                    ..part
+                };
+                let after = Run {
+                    lo: part.lo.max(keep.hi),
+                    ..part
+                };
+                if keep.lo >= part.hi || keep.hi <= part.lo {
+                    [part, Run { hi: part.lo, ..part }]
+                } else {
+                    [before, after]
+                }
             })
             .filter(|part| part.lo < part.hi)
             .collect();

@@ -29,17 +29,29 @@ fn the_first_hello_says_what_is_offered() {
 }
 
 #[test]
-fn hello_is_repeated_until_it_is_answered() {
+fn hello_is_asked_after_and_said_again_only_when_it_was_lost() {
     let mut rig = Rig::alone(1);
+    let who = || WorkerRefused {
+        refusal: Refusal::new(Code::HelloFirst, "who"),
+    };
+    let asks = |out: &[Output]| matches!(out, [Output::Send(WorkerToAgent::Pong(_), _)]);
     rig.round([Input::Connected]);
     assert_eq!(rig.machine.deadline(), Some(5 * SECOND));
-    assert!(rig.at(4 * SECOND, []).is_empty());
-    hello(&rig.at(5 * SECOND, []));
     // A refusal of what was said before the hello does not make another.
-    let refusal = Refusal::new(Code::HelloFirst, "who");
-    assert!(rig.say(WorkerRefused { refusal }).is_empty());
+    assert!(rig.say(who()).is_empty());
+    assert!(rig.at(4 * SECOND, []).is_empty());
+    assert!(asks(&rig.at(5 * SECOND, [])));
+    assert!(
+        asks(&rig.at(10 * SECOND, [])),
+        "the agent says nothing, so it may have the hello"
+    );
+    // Nor does one that comes late, as long as the answer comes behind it.
+    rig.now = 11 * SECOND;
+    assert!(rig.say(who()).is_empty());
+    assert!(rig.at(15 * SECOND, []).is_empty());
+    hello(&rig.at(16 * SECOND, []));
     rig.say(welcome(1, Vec::new()));
-    assert_eq!(rig.machine.deadline(), Some(7 * SECOND));
+    assert_eq!(rig.machine.deadline(), Some(18 * SECOND));
 }
 
 #[test]

@@ -169,6 +169,8 @@ impl Model {
                         .expect("only what runs is stopped")
                         .2 = true;
                 }
+                // Whether the agent has the hello that it does not answer.
+                Output::Send(WorkerToAgent::Pong(_), _) => assert!(!self.welcomed),
                 Output::Note(Note::Gap { .. } | Note::Welcomed { .. } | Note::Stopping(_)) => {}
                 other => panic!("not in this life: {other:?}"),
             }

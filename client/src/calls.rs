@@ -1,0 +1,230 @@
+//! Calls: what is asked of the agent besides tasks with handles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scalems_protocol::client::{CancelDone, ForgetDone, Reply};
+use scalems_protocol::error::Code;
+use scalems_protocol::group::Data;
+use scalems_protocol::limits;
+use scalems_protocol::select::Selector;
+use scalems_protocol::state::Strength;
+
+use crate::error::ClientError;
+use crate::handle::TaskHandle;
+use crate::machine::{Answered, Call, PackKey};
+use crate::options::micros;
+use crate::pending::Pending;
+use crate::session::{Session, check_indices, refused};
+use crate::shared::{Shared, lock};
+use crate::task::{Indices, Task};
+
+/// A submission that the agent holds the results of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldSubmission {
+    /// Its number.
+    pub submission: u64,
+    /// How many tasks it has.
+    pub count: u32,
+    /// Something that the submitter should know, such as that no worker serves it yet.
+    pub note: Option<String>,
+}
+
+impl Session {
+    /// Submits tasks whose results the agent holds until they are asked for and forgotten, so that this
+    /// process may end: what the shell does. Waits until the agent has accepted them.
+    pub fn submit_held(
+        &self,
+        task: impl std::borrow::Borrow<Task>,
+        indices: impl Into<Indices>,
+    ) -> Result<HeldSubmission, ClientError> {
+        let (task, indices) = (task.borrow(), indices.into());
+        check_indices(indices)?;
+        self.held(task, indices, Data::shared(task.bytes().clone()))?
+            .wait(self.answer_timeout())
+    }
+
+    /// As [`Self::submit_held`], with one task for each item of data, at most [`limits::BATCH_TASKS`]. Their
+    /// indices rise from `first`.
+    pub fn submit_held_each<D: AsRef<[u8]>>(
+        &self,
+        task: &Task,
+        first: u32,
+        items: &[D],
+    ) -> Result<HeldSubmission, ClientError> {
+        let bytes: usize = items.iter().map(|item| item.as_ref().len()).sum();
+        if items.len() > limits::BATCH_TASKS || bytes > limits::BLOB_BYTES {
+            let (tasks, most) = (limits::BATCH_TASKS, limits::BLOB_BYTES);
+            return Err(refused(
+                Code::TooLarge,
+                format!("one submission takes {tasks} items and {most} bytes"),
+            ));
+        }
+        let indices = Indices {
+            first,
+            step: 1,
+            count: items.len() as u32,
+        };
+        check_indices(indices)?;
+        let mut data = Vec::with_capacity(bytes);
+        let mut ends = Vec::with_capacity(items.len());
+        for item in items {
+            data.extend_from_slice(item.as_ref());
+            ends.push(data.len() as u32);
+        }
+        let data = if data.is_empty() {
+            Data::default()
+        } else {
+            Data {
+                bytes: data.into(),
+                ends,
+            }
+        };
+        self.held(task, indices, data)?.wait(self.answer_timeout())
+    }
+
+    fn held(
+        &self,
+        task: &Task,
+        indices: Indices,
+        data: Data,
+    ) -> Result<Pending<HeldSubmission>, ClientError> {
+        let (template, after) = task.parts(self.shared())?;
+        if !after.is_empty() {
+            let message =
+                "what the agent is to hold may run after submissions, not after handles of this process";
+            return Err(refused(Code::InvalidValue, message));
+        }
+        let Indices { first, step, count } = indices;
+        let call = Call::Held {
+            template: Arc::clone(template),
+            count,
+            first,
+            step,
+            data,
+        };
+        pending(self.shared(), call, "the submission", |answered| match answered {
+            Answered::Accepted {
+                submission,
+                count,
+                note,
+            } => Some(HeldSubmission {
+                submission,
+                count,
+                note,
+            }),
+            _ => None,
+        })
+    }
+
+    /// Asks that tasks that the agent knows end, whoever submitted them. What still waits in this process for
+    /// room at the agent is not among them; see [`Self::cancel_tasks`].
+    pub fn cancel(
+        &self,
+        select: Selector,
+        strength: Strength,
+        reason: &str,
+    ) -> Result<CancelDone, ClientError> {
+        let call = Call::Cancel {
+            select,
+            strength,
+            reason: reason.to_owned(),
+        };
+        pending(self.shared(), call, "the cancel", canceled)?.wait(self.answer_timeout())
+    }
+
+    /// Asks that tasks of this session end, also those that still wait in this process.
+    pub fn cancel_tasks(
+        &self,
+        handles: &[TaskHandle],
+        strength: Strength,
+        reason: &str,
+    ) -> Result<Pending<CancelDone>, ClientError> {
+        if handles
+            .iter()
+            .any(|handle| !Arc::ptr_eq(&handle.batch().shared, self.shared()))
+        {
+            return Err(ClientError::OtherSession);
+        }
+        let mut places: Vec<_> = handles
+            .iter()
+            .map(|handle| (handle.batch().key(), handle.place()))
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut tasks: Vec<(_, u32, u32)> = Vec::new();
+        for (key, place) in places {
+            match tasks.last_mut() {
+                Some((last, _, hi)) if *last == key && *hi == place => *hi += 1,
+                _ => tasks.push((key, place, place + 1)),
+            }
+        }
+        cancel_tasks(self.shared(), tasks, strength, reason)
+    }
+
+    /// Drops the entries and results of ended tasks at the agent.
+    pub fn forget(&self, select: Selector) -> Result<ForgetDone, ClientError> {
+        let forgotten = |answered| match answered {
+            Answered::Forgotten(done) => Some(done),
+            _ => None,
+        };
+        pending(
+            self.shared(),
+            Call::Forget { select },
+            "the forgetting",
+            forgotten,
+        )?
+        .wait(self.answer_timeout())
+    }
+
+    /// Asks that the pilot ends, or only one worker, after letting end what runs for so long. Returns once the
+    /// agent has begun to.
+    pub fn stop(&self, worker: Option<u64>, drain: Duration) -> Result<(), ClientError> {
+        let drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
+        let call = Call::Stop {
+            worker,
+            drain_ms,
+            timeout_us: micros(self.answer_timeout()),
+        };
+        let stopping = |answered| matches!(answered, Answered::Reply(Reply::Stopping, _)).then_some(());
+        pending(self.shared(), call, "the stop", stopping)?.wait(None)
+    }
+}
+
+fn canceled(answered: Answered) -> Option<CancelDone> {
+    match answered {
+        Answered::Canceled(done) => Some(done),
+        _ => None,
+    }
+}
+
+/// Puts a call in whose answer is read by `read`.
+pub(crate) fn pending<T>(
+    shared: &Arc<Shared>,
+    call: Call,
+    what: &'static str,
+    read: fn(Answered) -> Option<T>,
+) -> Result<Pending<T>, ClientError> {
+    let mut intake = lock(&shared.intake);
+    let reply = intake.call(call)?;
+    let wake = intake.must_wake();
+    drop(intake);
+    if wake {
+        shared.wake();
+    }
+    Ok(Pending::new(reply, Arc::clone(shared), what, read))
+}
+
+pub(crate) fn cancel_tasks(
+    shared: &Arc<Shared>,
+    tasks: Vec<(PackKey, u32, u32)>,
+    strength: Strength,
+    reason: &str,
+) -> Result<Pending<CancelDone>, ClientError> {
+    let call = Call::CancelTasks {
+        tasks,
+        strength,
+        reason: reason.to_owned(),
+    };
+    pending(shared, call, "the cancel", canceled)
+}
