@@ -2,7 +2,7 @@
 //! unescaped.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 
 use serde::Serialize;
 
