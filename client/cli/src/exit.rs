@@ -54,7 +54,9 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
     }
     let located = error.downcast_ref::<LocateError>().is_some();
     match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Locate(_) | ClientError::Unreachable { .. }) => Exit::NoPilot,
+        Some(ClientError::Locate(_) | ClientError::Unreachable { .. } | ClientError::Over(_)) => {
+            Exit::NoPilot
+        }
         _ if located => Exit::NoPilot,
         _ => Exit::Failed,
     }

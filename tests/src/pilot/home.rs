@@ -114,6 +114,7 @@ impl Home {
             .env("SCALEMS_HOME", self.path())
             .env("XDG_RUNTIME_DIR", self.sockets())
             .env("TMPDIR", self.directory.path())
+            .env_remove("SCALEMS_CONNECTION")
             .env_remove("SCALEMS_PILOT")
             .env_remove("SCALEMS_LOG")
             .env_remove("XDG_STATE_HOME");
@@ -135,7 +136,7 @@ impl Home {
     fn left_after(&self, patience: Duration) -> Vec<(u32, String)> {
         let until = Instant::now() + patience;
         loop {
-            let left = process::of_home(&self.path());
+            let left = process::of_home(self.directory.path());
             if left.iter().all(|(pid, _)| process::wait_gone(*pid, until)) && !left.is_empty() {
                 continue;
             }
@@ -153,7 +154,7 @@ impl Drop for Home {
         let left = self.left_after(if expected { Duration::ZERO } else { GONE });
         // What is killed may just have started something: a few rounds get all of it.
         for _ in 0..10 {
-            for (pid, _) in process::of_home(&self.path()) {
+            for (pid, _) in process::of_home(self.directory.path()) {
                 process::signal(pid, Signal::SIGKILL);
                 process::wait_gone(pid, Instant::now() + GONE);
             }

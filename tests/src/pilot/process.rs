@@ -48,9 +48,9 @@ pub fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
-/// The processes that have this directory for a home, which is all that a pilot started.
-pub fn of_home(home: &Path) -> Vec<(u32, String)> {
-    let mark = format!("SCALEMS_HOME={}", home.display());
+/// The processes that have this directory for temporary files, which is all that a home's commands started.
+pub(super) fn of_home(directory: &Path) -> Vec<(u32, String)> {
+    let mark = format!("TMPDIR={}", directory.display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
         let Some(pid) = entry

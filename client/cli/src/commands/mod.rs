@@ -15,11 +15,18 @@ use crate::Context;
 /// The shell's session, which all terminals share.
 const SHELL: &str = "shell";
 
-/// Connects to the pilot that is meant.
+/// The connection file of the pilot that runs this program, which the worker tells it.
+const CONNECTION: &str = "SCALEMS_CONNECTION";
+
+/// Connects to the pilot that is meant: the one that is named, or the one that runs this program as a task, or
+/// the only one.
 pub(crate) fn connect(context: &Context) -> Result<Session, ClientError> {
-    Session::options()
+    let options = Session::options()
         .name(SHELL)
         .shared()
-        .software(concat!("scalems ", env!("CARGO_PKG_VERSION")))
-        .find(context.pilot.as_deref())
+        .software(concat!("scalems ", env!("CARGO_PKG_VERSION")));
+    match std::env::var_os(CONNECTION).filter(|file| context.pilot.is_none() && !file.is_empty()) {
+        Some(file) => options.connect(file),
+        None => options.find(context.pilot.as_deref()),
+    }
 }

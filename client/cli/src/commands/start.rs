@@ -126,9 +126,10 @@ async fn serve(
     let cpus = shares(args, count)?;
     let mut workers = tokio::task::JoinSet::new();
     let local = tokio::task::LocalSet::new();
+    let (ending, told) = tokio::sync::watch::channel(false);
     for (number, cpus) in (1..=count).zip(cpus) {
         let args = worker_args(args, file, number, cpus.as_deref());
-        workers.spawn_local_on(keep(number, args), &local);
+        workers.spawn_local_on(keep(number, args, told.clone()), &local);
     }
     let ended = async {
         let mut signals = 0;
@@ -147,7 +148,9 @@ async fn serve(
         }
     };
     local.run_until(ended).await;
-    // The agent told the workers to end; they are given the time for it, then killed with their handles.
+    // The agent told the workers to end that had joined; the others hear it now. They are given the time for
+    // it, then killed with their handles.
+    ending.send_replace(true);
     let all = async { while workers.join_next().await.is_some() {} };
     let gone = local.run_until(tokio::time::timeout(WORKER_END, all)).await;
     anyhow::ensure!(
@@ -213,20 +216,31 @@ fn worker_args(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&st
     all
 }
 
-/// Runs a worker's process, and runs it again when it ends badly, a few times.
-async fn keep(number: u32, args: Vec<String>) {
+/// Runs a worker's process, and runs it again when it ends badly, a few times, until the pilot is ending.
+async fn keep(number: u32, args: Vec<String>, mut ending: tokio::sync::watch::Receiver<bool>) {
     let mut wait = RESTART_AFTER;
     for tried in 0..=RESTARTS {
         let mut child = match spawn(&args) {
             Ok(child) => child,
             Err(error) => return tracing::error!(number, %error, "cannot start a worker"),
         };
-        match child.wait().await {
-            Ok(status) if status.success() => return,
+        let waited = tokio::select! {
+            waited = child.wait() => waited,
+            // An error means that this process is ending as well.
+            _ = ending.wait_for(|ending| *ending) => {
+                terminate(&child);
+                child.wait().await
+            }
+        };
+        match waited {
+            Ok(status) if status.success() || *ending.borrow() => return,
             Ok(status) => tracing::warn!(number, %status, tried, "a worker ended badly"),
             Err(error) => return tracing::error!(number, %error, "cannot wait for a worker"),
         }
-        tokio::time::sleep(wait).await;
+        let over = tokio::time::timeout(wait, ending.wait_for(|ending| *ending)).await;
+        if over.is_ok() {
+            return;
+        }
         wait *= 2;
     }
     tracing::error!(
@@ -236,12 +250,25 @@ async fn keep(number: u32, args: Vec<String>) {
     );
 }
 
+/// Asks a worker to end. It may not know how to yet, and then ends at once: it runs nothing by then.
+fn terminate(child: &Child) {
+    let Some(pid) = child.id() else { return };
+    let told = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid as i32),
+        nix::sys::signal::Signal::SIGTERM,
+    );
+    if let Err(error) = told {
+        tracing::warn!(pid, %error, "cannot signal a worker");
+    }
+}
+
 fn spawn(args: &[String]) -> std::io::Result<Child> {
     // A worker has its own process group: Ctrl-C reaches the agent, which drains it.
     Command::new(own_program()?)
         .args(args)
         .stdin(Stdio::null())
         .process_group(0)
+        .kill_on_drop(true)
         .spawn()
 }
 

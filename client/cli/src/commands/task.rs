@@ -228,6 +228,8 @@ fn info(context: &Context, session: &Session, select: &Selector) -> anyhow::Resu
         );
         let mut value = serde_json::json!(program);
         (value["stdout"], value["stderr"]) = (out.into(), err.into());
+        (value["stdout_bytes"], value["stderr_bytes"]) =
+            (program.stdout_bytes.into(), program.stderr_bytes.into());
         value
     });
     print::one(
