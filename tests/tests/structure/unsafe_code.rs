@@ -9,6 +9,22 @@ use crate::{
 /// The files that may hold `unsafe`, each with what it is needed for.
 const AUDITED: &[(&str, &str)] = &[
     (
+        "agent/examples/spawn_rate.rs",
+        "the limit that spawning is measured against: posix_spawn itself",
+    ),
+    (
+        "client/cli/src/bench/child.rs",
+        "the limit that spawning is measured against: posix_spawn itself",
+    ),
+    (
+        "client/cli/src/bench/interrupt.rs",
+        "a signal handler that ends what a benchmark has started",
+    ),
+    (
+        "client/cli/src/commands/start.rs",
+        "setsid between fork and exec of a pilot that runs behind",
+    ),
+    (
         "agent/src/executor/guard.rs",
         "a copy of the worker that may only make plain kernel calls",
     ),

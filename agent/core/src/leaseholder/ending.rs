@@ -132,7 +132,7 @@ impl Leaseholder {
             let done = match self.link.stage {
                 Stage::Welcomed => self.outbox.is_empty(),
                 Stage::Greeted { .. } => alone,
-                Stage::Offline => alone || self.outbox.is_empty(),
+                Stage::Offline { .. } => alone || self.outbox.is_empty(),
             };
             if done || now >= until {
                 self.end(out);

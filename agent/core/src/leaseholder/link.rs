@@ -9,6 +9,8 @@ pub(super) const MILLISECOND: Micros = 1_000;
 /// Time after which it is asked whether the agent has the hello that it does not answer. A hello is not just
 /// said again: numbers restart with each answer, and what is under way would be counted twice.
 const HELLO_AGAIN: Micros = 5_000 * MILLISECOND;
+/// Time in which the answer to hello comes behind a refusal of what was said before.
+const ANSWER_BEHIND: Micros = 1_000 * MILLISECOND;
 /// Beats without a word from the agent after which nothing is started and the worker asks: the agent pings
 /// every second beat, and calls a worker lost after five.
 const QUIET_BEATS: u64 = 3;
@@ -17,7 +19,11 @@ const QUIET_BEATS: u64 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// There is none.
-    Offline,
+    Offline {
+        /// Whether a hello is not answered. It may have gone over the next connection already, since what is
+        /// said and what the transport tells are not in one order.
+        greeted: bool,
+    },
     /// Hello was said.
     Greeted {
         /// When something is done about its silence.
@@ -54,7 +60,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(now: Micros, join_ms: u64) -> Self {
         Self {
-            stage: Stage::Offline,
+            stage: Stage::Offline { greeted: false },
             resume: None,
             incarnation: 0,
             applied: 0,
@@ -82,15 +88,46 @@ impl Link {
         };
     }
 
-    /// Waits on for the answer to hello, after asking for it, or being told that there may be none.
-    pub(super) fn wait_on(&mut self, now: Micros, lost: bool) {
-        if let Stage::Greeted { .. } = self.stage {
+    pub(super) fn disconnected(&mut self) {
+        let greeted = matches!(
+            self.stage,
+            Stage::Greeted { .. } | Stage::Offline { greeted: true }
+        );
+        self.stage = Stage::Offline { greeted };
+    }
+
+    /// A connection is there. Whether a hello has to be said; if one may be under way it is asked for first.
+    pub(super) fn connected(&mut self, now: Micros) -> bool {
+        let greeted = matches!(
+            self.stage,
+            Stage::Greeted { .. } | Stage::Offline { greeted: true }
+        );
+        if greeted {
             self.stage = Stage::Greeted {
-                again_at: now.saturating_add(HELLO_AGAIN),
-                asked: true,
-                lost,
+                again_at: now,
+                asked: false,
+                lost: false,
             };
         }
+        !greeted
+    }
+
+    /// It was asked whether the agent has the hello.
+    pub(super) fn asked(&mut self, now: Micros) {
+        self.stage = Stage::Greeted {
+            again_at: now.saturating_add(HELLO_AGAIN),
+            asked: true,
+            lost: false,
+        };
+    }
+
+    /// The agent says, after it was asked, that it does not know the worker.
+    pub(super) fn lost(&mut self, now: Micros) {
+        self.stage = Stage::Greeted {
+            again_at: now.saturating_add(ANSWER_BEHIND),
+            asked: true,
+            lost: true,
+        };
     }
 
     pub(super) fn welcomed(&mut self, now: Micros, welcome: &WorkerWelcome) {
@@ -130,7 +167,7 @@ impl Link {
     /// When the connection has something to do.
     pub(super) fn next_timer(&self) -> Option<Micros> {
         match self.stage {
-            Stage::Offline => None,
+            Stage::Offline { .. } => None,
             Stage::Greeted { again_at, .. } => Some(again_at),
             Stage::Welcomed => Some(self.beat_at.min(self.ask_at)),
         }

@@ -142,12 +142,12 @@ impl Leaseholder {
                     lost: false,
                     ..
                 },
-            ) => self.link.wait_on(now, true),
+            ) => self.link.lost(now),
             // It answers what was said before the hello that is under way.
             (Code::HelloFirst, _) => {}
             _ => {
                 out.push(Output::Note(Note::Refused(refusal.clone())));
-                self.link.stage = Stage::Offline;
+                self.link.stage = Stage::Offline { greeted: false };
                 self.abandon(now, EndReason::Refused(refusal), out);
             }
         }

@@ -89,8 +89,12 @@ impl Leaseholder {
         }
         match input {
             Input::Agent { message, blobs } => self.hear(now, message, &blobs, out),
-            Input::Connected => self.greet(now, out),
-            Input::Disconnected => self.link.stage = Stage::Offline,
+            Input::Connected => {
+                if self.link.connected(now) {
+                    self.greet(now, out);
+                }
+            }
+            Input::Disconnected => self.link.disconnected(),
             Input::Started { key } => self.task_started(now, key, out),
             Input::Ended { key, outcome } => self.task_ended(key, outcome, out),
             Input::Stop { drain_ms } => self.stop_here(now, drain_ms, out),
@@ -110,7 +114,7 @@ impl Leaseholder {
                 } else {
                     // An agent that has the hello takes it as a sign of life, any other one says that it has not.
                     out.push(Output::Send(Pong {}.into(), Vec::new()));
-                    self.link.wait_on(now, false);
+                    self.link.asked(now);
                 }
             }
             _ => {}

@@ -103,7 +103,7 @@ fn watch(
             lost.worker.clone_from(&victim.name);
             lost.running = timeline.worker_lost(session, &victim.name)?;
             pilot.kill(&victim)?;
-            bar.set_message(format!("- worker {} killed, work goes on", victim.name));
+            bar.set_message(format!("- {} killed, work goes on", victim.name));
         }
         let Some(at) = completed.next_within(PATIENCE)? else {
             break;
@@ -135,7 +135,7 @@ fn report(table: &str, lost: &Lost, svg: &Path, png: &Path, took: Duration) -> a
         "\n{table}\n\
          done in {:.1} s. What happened:\n\
          - {WINDOWS} replicas sampled along the coordinate, then {WINDOWS} more went on from where each had ended\n\
-         - worker {} was killed in the middle (kill -9): {again}\n\
+         - {} was killed in the middle (kill -9): {again}\n\
          - the windows were joined to one free energy and compared with the exact one\n\n\
          the picture: {}\n             {}\n\n\
          try next:\n  scalems pilot start --detach\n  scalems submit --array 0-9 --wait -- echo 'hello from %{{INDEX}}'\n  \
