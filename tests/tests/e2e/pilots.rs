@@ -241,8 +241,7 @@ fn a_signal_drains_in_order() {
 fn a_second_signal_does_not_wait() {
     let mut pilot = Pilot::start("");
     let mut ready = Fifo::new(&pilot.home.work(), "ready");
-    let number =
-        pilot.submit("-- sh -c 'trap \"\" TERM; echo up > ready; while :; do read never < ready; done'");
+    let number = pilot.submit("-- sh -c 'trap \"\" TERM; echo up > ready; while :; do sleep 600; done'");
     ready.line();
     let session = pilot.session();
     until_tasks(&session, number, |counts| counts.running == 1);

@@ -29,10 +29,6 @@ const AUDITED: &[(&str, &str)] = &[
         "a copy of the worker that may only make plain kernel calls",
     ),
     (
-        "agent/src/executor/mod.rs",
-        "asks whether a descriptor is open, which no owned one can be asked",
-    ),
-    (
         "agent/src/executor/spawn.rs",
         "clone3, and the child's life until exec",
     ),
