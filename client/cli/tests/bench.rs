@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Fields of every measurement; the value of some is null.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "workload",
     "n",
     "transport",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 16] = [
     "agent_cpu_s",
     "worker_cpu_s",
     "client_cpu_s",
+    "agent_peak_rss_mb",
 ];
 
 /// What a measurement puts into a temporary directory, this one's own.

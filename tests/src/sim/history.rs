@@ -53,6 +53,8 @@ pub struct History {
     unacknowledged: BTreeMap<u64, VecDeque<(u64, u64)>>,
     /// Submissions with dependencies that were leased in this round, and the offsets.
     pub dependent: Vec<(u64, u32, u32)>,
+    /// Tasks that were ended for the workers that were lost under them.
+    pub crashed: BTreeSet<Task>,
     /// What was not as promised.
     pub violations: Vec<String>,
 }
@@ -284,6 +286,13 @@ impl History {
                     "{name} has a result of attempt {}, which was never made",
                     run.attempt
                 ));
+            }
+            if group
+                .error
+                .as_ref()
+                .is_some_and(|error| error.code == Code::CrashLimit)
+            {
+                self.crashed.insert(task);
             }
             let Some(known) = self.submission(run.submission) else {
                 self.violation(format!("{name} has a result and was not submitted"));

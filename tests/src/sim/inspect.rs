@@ -188,6 +188,7 @@ impl World {
         for missing in missing {
             self.history.violation(missing);
         }
+        self.check_counters();
         let hashes = match self.ask(Question::Snapshot("alarms".into())) {
             Some((Reply::Snapshot { state, .. }, _)) => match *state {
                 Body::Alarms { alarms } => alarms
@@ -215,6 +216,33 @@ impl World {
                 self.history
                     .violation(format!("no state hash of it was ever found equal: {row:?}"));
             }
+        }
+    }
+
+    /// What the agent noticed has to have a reason.
+    fn check_counters(&mut self) {
+        let faults = self.plan.faults.clone();
+        let loses = [Fault::Cut, Fault::KillWorker, Fault::PauseWorker, Fault::Delay];
+        if !self.history.crashed.is_empty() && !faults.iter().any(|fault| loses.contains(fault)) {
+            let crashed = self.history.crashed.clone();
+            self.history.violation(format!(
+                "no worker was lost, and these ended for that: {crashed:?}"
+            ));
+        }
+        let quiet = faults.is_empty();
+        let odd: Vec<String> =
+            self.agent
+                .counters()
+                .filter(|(name, _)| match *name {
+                    "malformed_results" => true,
+                    "workers_lost" | "report_gaps" | "foreign_beats" | "superseded_results"
+                    | "adopted_older" => quiet,
+                    _ => false,
+                })
+                .map(|(name, count)| format!("{name} {count}"))
+                .collect();
+        if !odd.is_empty() {
+            self.history.violation(format!("the agent noticed {odd:?}"));
         }
     }
 

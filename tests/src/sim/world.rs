@@ -120,7 +120,8 @@ impl World {
             link_seed: plan.seed,
             software: "sim".into(),
             journal: plan.journal,
-            expected_workers: plan.workers as u32,
+            // Some are always still to come, so what only one of them can serve is not refused without it.
+            expected_workers: u32::MAX,
             open_to_workers: true,
             beat_ms: 2_000,
             lost_ms: 10_000,
@@ -417,7 +418,7 @@ impl World {
         self.agent.flush(self.now, &mut out);
         self.act(&mut out);
         self.check_dependents();
-        if self.agent_rounds.is_multiple_of(40) {
+        if self.agent_rounds.is_multiple_of(200) {
             self.inspect();
         }
         if let Some(at) = self.agent.deadline() {

@@ -72,9 +72,9 @@ fn files_that_are_not_believed() {
 
     let directory = pilot.home.of_pilot("linked");
     PrivateDir::ensure(&directory).unwrap();
-    let link = directory.join("client.json");
-    symlink(pilot.directory().join("client.json"), &link).unwrap();
-    refused(&pilot, "linked", &link, &["symbolic link"]);
+    let planted = directory.join("client.json");
+    symlink(pilot.directory().join("client.json"), &planted).unwrap();
+    refused(&pilot, "linked", &planted, &["symbolic link"]);
 
     let missing = pilot.home.work().join("none.json");
     let error = Session::connect(&missing).unwrap_err().to_string();

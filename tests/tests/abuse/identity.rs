@@ -25,7 +25,7 @@ fn only_the_right_key_opens_a_socket() {
     assert!(!Raw::is_denied(&backend, Some(&worker)));
     // The server's key is known, but not this one to it.
     let strange = CurveClient {
-        server: client.server.clone(),
+        server: client.server,
         keys: KeyPair::generate().unwrap(),
     };
     for endpoint in [&frontend, &backend] {

@@ -61,7 +61,12 @@ fn clients_hear_that_the_agent_is_gone() {
         .submit(pilot.line("echo up > told; exec sleep 600"))
         .unwrap();
     told.line();
+    let waiting = pilot
+        .home
+        .spawn("scalems --output jsonl submit --wait -- sleep 600");
+    waiting.until_written("submission");
     pilot.kill_agent();
+    waiting.output().fails(3, &["is over"]);
     let error = handle.wait(PATIENCE).unwrap_err();
     assert!(matches!(error, ClientError::Over(_)), "{error}");
     let error = session.ask_status().unwrap_err();

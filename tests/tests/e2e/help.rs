@@ -78,12 +78,12 @@ fn run(line: &str) {
         return;
     }
     if line.starts_with("scalems pilot start") {
-        let mut home = Some(Home::new());
-        let mut agent = home.as_ref().unwrap().spawn(line);
+        let home = Home::new();
+        let agent = home.spawn(line);
         agent.until_written("Ctrl-C");
         agent.signal(Signal::SIGINT);
-        assert!(agent.status().success(), "{line}");
-        home.take().unwrap().until_empty();
+        agent.output().well();
+        home.until_empty();
         return;
     }
     let mut pilot = Pilot::start("");

@@ -63,9 +63,10 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    announce(context, name, &directory);
     let count = if args.no_workers { 0 } else { args.workers };
-    let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended));
+    let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended, || {
+        announce(context, name, &directory);
+    }));
     let ended = bus
         .join()
         .map_err(|_| anyhow::anyhow!("the bus thread panicked"))?;
@@ -119,10 +120,13 @@ async fn serve(
     count: u32,
     handle: BusHandle,
     mut bus_ended: tokio::sync::oneshot::Receiver<()>,
+    announce: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // Whoever reads that it serves may end it by a signal at once.
+    announce();
     let cpus = shares(args, count)?;
     let mut workers = tokio::task::JoinSet::new();
     let local = tokio::task::LocalSet::new();
