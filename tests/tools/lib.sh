@@ -16,12 +16,6 @@ skip() {
     exit 0
 }
 
-# What the part would test is not written yet; says what, and ends it. Counts as nothing.
-absent() {
-    report absent "$*"
-    exit 0
-}
-
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # try NAME COMMAND...: one test, which passes if the command does.
@@ -35,9 +29,6 @@ try() {
         report failed 1
     fi
 }
-
-# test_binary NAME: whether the tests' crate has a test binary of that name.
-test_binary() { [ -f "tests/tests/$1.rs" ] || [ -f "tests/tests/$1/main.rs" ]; }
 
 # Cuts lines that nobody can read, such as a large message shown by an assertion that failed.
 shorten() { sed -u -E 's/^(.{2000}).+$/\1 [cut]/'; }

@@ -36,6 +36,11 @@ impl World {
                 }
             }
             Fault::LossyBeats => self.lossy_until = self.now + 2 * long,
+            Fault::StopWorker => {
+                let drain_ms = long / 4_000;
+                self.workers[worker].stop(drain_ms);
+                self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
+            }
             Fault::LostLease => self.lose_lease = true,
         }
     }
@@ -125,6 +130,14 @@ impl World {
         if told {
             self.tell(party, true);
         }
+    }
+
+    /// A worker's process ends in order: what it said last is still sent.
+    pub(super) fn end_worker(&mut self, at: usize) {
+        if let Some(link) = self.workers[at].link.take() {
+            self.at(self.now + 500_000, Event::Close(link));
+        }
+        self.kill(Party::Worker(at));
     }
 
     /// A process ends; another one begins after a while.

@@ -23,13 +23,15 @@ pub enum Fault {
     Delay,
     /// Beats and events are lost and overtake each other.
     LossyBeats,
+    /// A worker is asked on its own machine to end; another one begins later.
+    StopWorker,
     /// A part of a lease vanishes on its way, which nothing but the state hash can tell.
     LostLease,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cut,
         Self::KillWorker,
         Self::KillClient,
@@ -38,6 +40,7 @@ impl Fault {
         Self::PauseAgent,
         Self::Delay,
         Self::LossyBeats,
+        Self::StopWorker,
         Self::LostLease,
     ];
 }

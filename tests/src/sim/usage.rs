@@ -34,7 +34,16 @@ impl SimClient {
             81..84 => self.cancel_some(),
             84..88 => self.forget(),
             88..92 => self.release(),
-            92..97 => self.read(),
+            92..96 => self.read(),
+            96 => {
+                let worker = Some(self.random.within(1, 6));
+                let drain_ms = self.random.pick(&[0, 500, 10_000]);
+                self.call(Call::Stop {
+                    worker,
+                    drain_ms,
+                    timeout_us: 30_000_000,
+                });
+            }
             _ => {
                 let topic = self.random.pick(&[0, 1, 2, 3]);
                 let topic = match topic {

@@ -98,6 +98,13 @@ impl SimWorker {
         self.told = false;
     }
 
+    /// It is asked on its own machine to end.
+    pub fn stop(&mut self, drain_ms: u64) {
+        if self.lives() {
+            self.inbox.push_back(Input::Stop { drain_ms });
+        }
+    }
+
     /// Whether a process lives.
     pub fn lives(&self) -> bool {
         self.machine.is_some()
@@ -156,7 +163,7 @@ impl SimWorker {
                 Output::Send(message, blobs) => effects.push(Effect::Send(message, blobs)),
                 Output::PublishBeat(beat) => effects.push(Effect::Publish(beat)),
                 Output::Start(lease) => self.start(now, lease, history, &mut effects),
-                Output::Stop(order) => self.stop(now, &order, &mut effects),
+                Output::Stop(order) => self.stop_program(now, &order, &mut effects),
                 Output::Note(note) => {
                     use scalems_core::leaseholder::Note;
                     if matches!(note, Note::WrongLease(_) | Note::UnknownKey(_)) {
@@ -200,7 +207,7 @@ impl SimWorker {
         self.running.insert(lease.key, lease);
     }
 
-    fn stop(&mut self, now: Micros, order: &StopOrder, effects: &mut Vec<Effect>) {
+    fn stop_program(&mut self, now: Micros, order: &StopOrder, effects: &mut Vec<Effect>) {
         let Some(lease) = self.running.get(&order.key) else {
             return;
         };

@@ -53,6 +53,8 @@ pub(super) enum Event {
         process: u32,
         event: Published,
     },
+    /// A connection is closed in order, by who is at its end.
+    Close(u32),
     AgentNotices(u32),
     PartyNotices {
         party: Party,
@@ -282,6 +284,12 @@ impl World {
                 if self.clients[client].process == process && self.clients[client].lives() {
                     self.clients[client].inbox.push_back(machine::Input::Event(event));
                     self.wake(Actor::Party(Party::Client(client)), self.now + 20);
+                }
+            }
+            Event::Close(link) => {
+                if self.network.link(link).open {
+                    self.network.cut(link);
+                    self.at(self.now + 1_000, Event::AgentNotices(link));
                 }
             }
             Event::AgentNotices(link) => {
@@ -532,7 +540,7 @@ impl World {
                         },
                     );
                 }
-                worker::Effect::End => self.kill(Party::Worker(at)),
+                worker::Effect::End => self.end_worker(at),
             }
         }
         if let Some(due) = self.workers[at].deadline() {

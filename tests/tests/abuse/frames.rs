@@ -75,6 +75,51 @@ fn what_is_too_large_or_too_deep_is_refused_by_name() {
     let lies = b"\x82\xa4mode\xa1x\xa4meta\xdd\xff\xff\xff\xff";
     let code = raw.refusal(lies, &[]).code;
     assert!(matches!(code, Code::TooLarge | Code::Malformed), "{code}");
+    // Data that fits the wire, and not the protocol.
+    let blob = Bytes::from(vec![0; limits::BLOB_BYTES + 1]);
+    let submit = header(&json!({"v": 1, "type": "submit", "request": 1}));
+    expect(&Raw::client(&pilot).refusal(&submit, &[blob]), Code::TooLarge, "");
+    raw.still_served();
+    drop(raw);
+    undisturbed(&pilot);
+    pilot.stop();
+}
+
+/// A frame that nobody has memory for is refused by its announced size, at the socket itself.
+#[test]
+fn a_frame_without_end_ends_its_own_connection() {
+    use std::io::{Read as _, Write as _};
+    let pilot = Pilot::start("");
+    let mut other = Raw::client(&pilot);
+    let endpoint = crate::wire::file(&pilot, Role::Client)
+        .requests
+        .ipc
+        .unwrap()
+        .to_string();
+    let mut stream = std::os::unix::net::UnixStream::connect(endpoint.trim_start_matches("ipc://")).unwrap();
+    stream
+        .set_read_timeout(Some(scalems_tests::pilot::PATIENCE))
+        .unwrap();
+    // ZMTP 3: the greeting with the NULL mechanism, the READY command, and a frame of 1 TiB.
+    let mut bytes = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0];
+    bytes.extend_from_slice(b"NULL");
+    bytes.resize(64, 0);
+    let ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER";
+    bytes.extend([0x04, ready.len() as u8]);
+    bytes.extend_from_slice(ready);
+    bytes.push(0x02);
+    bytes.extend((1_u64 << 40).to_be_bytes());
+    stream.write_all(&bytes).unwrap();
+    let mut heard = Vec::new();
+    // A reset is an end as well; a time-out is not.
+    if let Err(error) = stream.read_to_end(&mut heard) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+    assert!(heard.len() >= 64, "the agent greeted first: {heard:?}");
+    other.still_served();
+    drop(other);
+    undisturbed(&pilot);
+    pilot.stop();
 }
 
 #[test]
