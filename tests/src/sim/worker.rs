@@ -30,8 +30,6 @@ pub struct SimWorker {
     pub inbox: VecDeque<Input>,
     running: BTreeMap<u64, TaskLease>,
     random: Random,
-    /// Whether it ended in order.
-    pub ended: bool,
 }
 
 /// What a round of a worker leads to.
@@ -66,7 +64,6 @@ impl SimWorker {
             inbox: VecDeque::new(),
             running: BTreeMap::new(),
             random,
-            ended: false,
         }
     }
 
@@ -86,7 +83,6 @@ impl SimWorker {
             join_ms: 120_000,
         };
         self.machine = Some(Leaseholder::new(settings, now));
-        self.ended = false;
     }
 
     /// The process is no more, and its programs with it.
@@ -155,7 +151,10 @@ impl SimWorker {
         }
         machine.flush(now, &mut out);
         if machine.deadline().is_some_and(|at| at <= now) {
-            history.violation(format!("worker {} has something due after a flush", self.index));
+            history.violation(format!(
+                "worker {} has something due after a flush at {now}: {machine:?}",
+                self.index
+            ));
         }
         let mut effects = Vec::new();
         for output in out {
