@@ -15,6 +15,9 @@ use scalems_transport::{
 
 use crate::bus::{Bus, BusHandle, Sockets, TcpOptions};
 
+/// How long the answer to a submission may wait for its results: longer than what needs no program takes.
+const PATIENCE_US: u64 = 1_000;
+
 /// What a pilot is started with.
 #[derive(Clone, Debug)]
 pub struct PilotOptions {
@@ -140,6 +143,7 @@ impl Pilot {
             beat_ms: options.beat_ms,
             lost_ms: options.lost_ms,
             orphan_ms: options.orphan_ms,
+            patience_us: PATIENCE_US,
         });
         let bus = Bus::new(core, sockets)?;
         let host = crate::host_name();

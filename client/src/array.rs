@@ -123,6 +123,7 @@ impl ArrayCell {
     }
 
     fn listen(&self, listener: Listener) -> Option<Listener> {
+        listener.announce(&self.shared);
         let mut state = lock(&self.state);
         if state.counts.unfinished == 0 {
             return Some(listener);

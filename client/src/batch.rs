@@ -19,6 +19,16 @@ pub(crate) enum Listener {
     Callback(Box<dyn FnOnce() + Send>),
 }
 
+impl Listener {
+    /// Whoever is told does not wait.
+    pub(crate) fn announce(&self, shared: &Shared) {
+        match self {
+            Self::Waker(_) => shared.hurry(),
+            Self::Callback(_) => shared.set_calls_back(),
+        }
+    }
+}
+
 /// Tasks that were submitted together. Handles share it, and so does the session until all have ended.
 pub(crate) struct Batch {
     key: PackKey,
@@ -148,6 +158,7 @@ impl Batch {
 
     /// Adds someone who wants to know when a task ends; gives it back if the task has ended.
     pub(crate) fn listen(&self, place: u32, listener: Listener) -> Option<Listener> {
+        listener.announce(&self.shared);
         let mut rare = lock(&self.rare);
         if self.is_done(place) {
             return Some(listener);

@@ -12,7 +12,7 @@ use scalems_protocol::state::Strength;
 
 use crate::error::ClientError;
 use crate::handle::TaskHandle;
-use crate::machine::{Answered, Call, PackKey};
+use crate::machine::{Answered, Call, PackKey, SessionEnd};
 use crate::options::micros;
 use crate::pending::Pending;
 use crate::session::{Session, check_indices, refused};
@@ -187,7 +187,11 @@ impl Session {
             timeout_us: micros(self.answer_timeout()),
         };
         let stopping = |answered| matches!(answered, Answered::Reply(Reply::Stopping, _)).then_some(());
-        pending(self.shared(), call, "the stop", stopping)?.wait(None)
+        match pending(self.shared(), call, "the stop", stopping)?.wait(None) {
+            // It ended before its answer could be read.
+            Err(ClientError::Over(SessionEnd::PilotEnded { .. })) if worker.is_none() => Ok(()),
+            answered => answered,
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Carrier {
     topics: BTreeMap<Topic, Vec<Arc<EventQueue>>>,
     out: Vec<Output>,
     told: Vec<Listener>,
+    /// Tasks without a result.
+    open: u64,
 }
 
 /// What the machine is told of something that was taken up.
@@ -78,6 +80,7 @@ impl Carrier {
             topics: BTreeMap::new(),
             out: Vec::new(),
             told: Vec::new(),
+            open: 0,
         }
     }
 
@@ -101,6 +104,7 @@ impl Carrier {
         self.shared
             .backlog_bytes
             .store(self.machine.backlog_bytes(), Ordering::Relaxed);
+        self.shared.open.store(self.open, Ordering::Relaxed);
         rings |= self.shared.set_settled(self.machine.is_settled());
         if rings {
             self.shared.ring();
@@ -156,10 +160,12 @@ impl Carrier {
     fn keep(&mut self, item: TakenItem) -> Kept {
         match item {
             TakenItem::Tasks(pack, batch) => {
+                self.open += u64::from(pack.count);
                 self.targets.insert(pack.key, Target::Batch(batch, pack.count));
                 Kept::Pack(pack)
             }
             TakenItem::Array(pack, cell) => {
+                self.open += u64::from(pack.count);
                 self.targets.insert(pack.key, Target::Array(cell, pack.count));
                 Kept::Pack(pack)
             }
@@ -275,6 +281,7 @@ impl Carrier {
             }
         };
         *left -= hi - lo;
+        self.open -= u64::from(hi - lo);
         if *left == 0 {
             self.targets.remove(&pack);
         }

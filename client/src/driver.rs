@@ -8,8 +8,8 @@ use scalems_protocol::event::AgentToSubscriber;
 use scalems_protocol::frame::check_blobs;
 use scalems_transport::connection_file::Writer;
 use scalems_transport::{
-    ConnectionEvent, ConnectionFile, Context, Dealer, Endpoint, Message, SendError, Source, Subscriber,
-    TransportError, WakeReceiver, poll, poll_all,
+    ConnectionEvent, ConnectionFile, Context, Dealer, Endpoint, Message, Ready, SendError, Source,
+    Subscriber, TransportError, WakeReceiver, poll,
 };
 
 use crate::carrier::{Carried, Carrier};
@@ -65,52 +65,66 @@ impl Driver {
         })
     }
 
-    /// Runs until the session is over.
-    pub(crate) fn run(mut self) {
-        while self.carrier.machine().over().is_none() {
-            if let Err(error) = self.round() {
-                tracing::error!(%error, "a session's sockets failed");
-                let now = self.now();
-                self.carrier.step(
-                    now,
-                    [Input::End(SessionEnd::Failed(error.to_string()))],
-                    &mut self.carried,
-                );
-            }
-        }
-        // Goodbye is the last word; libzmq goes on sending it for a bounded time.
-        self.send();
+    /// Whether the session is over: then nothing is left to do but to drop this.
+    pub(crate) fn is_over(&self) -> bool {
+        self.carrier.machine().over().is_some()
     }
 
     fn now(&self) -> Micros {
         self.began.elapsed().as_micros() as Micros
     }
 
-    fn round(&mut self) -> Result<(), TransportError> {
-        self.wait()?;
-        self.wake.reset();
-        self.connection()?;
-        self.look();
-        self.receive()?;
+    /// Waits for something to happen, at most until `limit`, and sees to it.
+    pub(crate) fn round(&mut self, limit: Option<Instant>) {
+        let heard = self.hear(limit);
+        self.survive(heard);
+        self.work();
+    }
+
+    /// Takes up what was submitted, works off what has come, and sends what is to be sent. If the session is
+    /// over by that, goodbye was the last word; libzmq goes on sending it for a bounded time.
+    pub(crate) fn work(&mut self) {
         let now = self.now();
         let inputs = std::mem::take(&mut self.inputs);
         self.carrier.step(now, inputs, &mut self.carried);
-        self.listen()?;
+        let listened = self.listen();
         self.send();
+        self.survive(listened);
+    }
+
+    /// Sockets that fail end the session.
+    fn survive(&mut self, result: Result<(), TransportError>) {
+        if let Err(error) = result {
+            tracing::error!(%error, "a session's sockets failed");
+            self.inputs
+                .push(Input::End(SessionEnd::Failed(error.to_string())));
+        }
+    }
+
+    fn hear(&mut self, limit: Option<Instant>) -> Result<(), TransportError> {
+        let [connections, wake, messages] = self.wait(limit)?;
+        if wake.any() {
+            self.wake.reset();
+        }
+        if connections.any() {
+            self.connection()?;
+        }
+        self.look();
+        if messages.any() {
+            self.receive()?;
+        }
         Ok(())
     }
 
-    fn wait(&self) -> Result<(), TransportError> {
+    /// Waits; says whether there is something of connections, of other threads, and of the agent.
+    fn wait(&self, limit: Option<Instant>) -> Result<[Ready; 3], TransportError> {
         let now = self.now();
-        let left = self
-            .carrier
-            .deadline(now)
-            .map(|deadline| Duration::from_micros(deadline.saturating_sub(now)));
-        let left = match left {
-            _ if !self.inputs.is_empty() => Some(Duration::ZERO),
-            left if self.connected => left,
-            left => Some(left.map_or(LOOK, |left| left.min(LOOK))),
-        };
+        let due = self.carrier.deadline(now);
+        let due = due.map(|due| Duration::from_micros(due.saturating_sub(now)));
+        let limit = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let look = (!self.connected).then_some(LOOK);
+        let more = (!self.inputs.is_empty()).then_some(Duration::ZERO);
+        let left = [due, limit, look, more].into_iter().flatten().min();
         let dealer = if self.unsent.is_empty() {
             Source::readable(&self.dealer)
         } else {
@@ -121,17 +135,15 @@ impl Driver {
             Source::wake(&self.wake),
             dealer,
         ];
-        match &self.subscriber {
-            None => {
-                poll(common, left)?;
-            }
-            Some(subscriber) => {
-                let mut sources = Vec::from(common);
-                sources.extend([Source::readable(subscriber), Source::connections(subscriber)]);
-                poll_all(sources, left)?;
-            }
-        }
-        Ok(())
+        let Some(subscriber) = &self.subscriber else {
+            return poll(common, left);
+        };
+        let [connections, wake, messages, events, stream] = {
+            let [connections, wake, messages] = common;
+            let (events, stream) = (Source::readable(subscriber), Source::connections(subscriber));
+            poll([connections, wake, messages, events, stream], left)?
+        };
+        Ok([connections.or(stream), wake, messages.or(events)])
     }
 
     /// Takes in what became of the connections.
@@ -166,7 +178,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes in what has come, up to a round's share. Returns whether there may be more of the agent's.
     /// Without a connection: whether there is anybody to wait for. An agent with a journal may be started
     /// again; without one its death is the pilot's.
     fn look(&mut self) {
@@ -177,6 +188,7 @@ impl Driver {
         }
     }
 
+    /// Takes in what has come, up to a round's share. Returns whether there may be more of the agent's.
     fn receive(&mut self) -> Result<bool, TransportError> {
         let mut more = true;
         for _ in 0..ROUND {

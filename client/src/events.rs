@@ -151,6 +151,7 @@ pub struct Listening {
 impl Listening {
     pub(crate) fn new(topic: Topic, shared: &Arc<Shared>, callback: Callback) -> Self {
         let queue = EventQueue::new(Some(callback));
+        shared.set_calls_back();
         change(shared, TopicChange::Listen(topic.clone(), Arc::clone(&queue)));
         Self {
             topic,

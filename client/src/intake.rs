@@ -162,6 +162,22 @@ impl Intake {
         self.bytes
     }
 
+    /// How many tasks have gathered, counted as long as they are few.
+    pub(crate) fn tasks(&self, few: u64) -> u64 {
+        let mut count = 0;
+        for item in &self.items {
+            count += match item {
+                Item::Tasks(filling) => u64::from(filling.count),
+                Item::Array(pack, _) => u64::from(pack.count),
+                Item::Call(..) => 0,
+            };
+            if count > few {
+                break;
+            }
+        }
+        count
+    }
+
     /// Whether the session's thread has to be woken for what was put in.
     pub(crate) fn must_wake(&mut self) -> bool {
         !std::mem::replace(&mut self.woken, true)

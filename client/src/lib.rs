@@ -29,8 +29,8 @@
 //!
 //! # Threads
 //!
-//! A session has one thread, which owns its sockets and calls callbacks. Everything here can be used from any
-//! thread. The rules of the session are in [`machine`], which is pure; [`Session::carried`] is a session whose
+//! A session has one thread, which drives its sockets and calls callbacks; a thread that waits for little does
+//! so itself in the meantime, which is the shortest way. Everything here can be used from any thread. The rules of the session are in [`machine`], which is pure; [`Session::carried`] is a session whose
 //! messages the caller carries, for tests and simulators.
 
 mod array;
@@ -42,6 +42,7 @@ mod driver;
 mod error;
 mod events;
 mod handle;
+mod helm;
 mod intake;
 pub mod locate;
 pub mod machine;

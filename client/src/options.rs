@@ -10,6 +10,7 @@ use scalems_transport::{TransportError, Waker};
 use crate::carrier::Carrier;
 use crate::driver::Driver;
 use crate::error::ClientError;
+use crate::helm::Helm;
 use crate::locate::{self, LocateError, Located};
 use crate::machine::{Config, SessionEnd};
 use crate::session::Session;
@@ -17,6 +18,8 @@ use crate::shared::Shared;
 
 /// How long an answer may take unless said.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an acknowledgement may wait for something to go with: the agent keeps what is not acknowledged.
+const PATIENCE_US: u64 = 5_000;
 
 /// How to connect, before it is done. Made by [`Session::options`].
 ///
@@ -41,7 +44,10 @@ pub struct SessionOptions {
 impl SessionOptions {
     pub(crate) fn new() -> Self {
         Self {
-            config: Config::default(),
+            config: Config {
+                patience_us: PATIENCE_US,
+                ..Config::default()
+            },
             answer_timeout: ANSWER_TIMEOUT,
         }
     }
@@ -136,13 +142,15 @@ impl SessionOptions {
         })?;
         self.config.pilot = Some(pilot.file.pilot_id);
         let (waker, wake) = Waker::pair()?;
-        let shared = Shared::new(self.config.backlog_bytes, Box::new(move || waker.wake()));
+        let shared = Shared::with_sockets(self.config.backlog_bytes);
         let began = Instant::now();
         let carrier = Carrier::new(Arc::clone(&shared), self.config, 0);
         let driver = Driver::new(carrier, &pilot.file, endpoints, wake, began)?;
+        shared.set_helm(Helm::new(driver, waker));
+        let helmsman = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("scalems-session".into())
-            .spawn(move || driver.run());
+            .spawn(move || helmsman.helm().into_iter().for_each(|helm| helm.run(&helmsman)));
         let thread = thread.map_err(|source| TransportError::Start {
             what: "the thread of a session",
             source,

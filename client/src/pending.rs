@@ -91,6 +91,8 @@ impl<T> Future for Pending<T> {
         let mut state = lock(&self.cell.state);
         let Some(reply) = state.reply.take() else {
             state.waker = Some(context.waker().clone());
+            drop(state);
+            self.shared.hurry();
             return Poll::Pending;
         };
         drop(state);

@@ -83,7 +83,7 @@ impl Session {
 
     /// As [`Self::carried`]; `wake` is called when there is something to carry, from any thread.
     pub fn carried_with(config: Config, wake: impl Fn() + Send + Sync + 'static) -> (Self, Carrier) {
-        let shared = Shared::new(config.backlog_bytes, Box::new(wake));
+        let shared = Shared::carried(config.backlog_bytes, Box::new(wake));
         let carrier = Carrier::new(Arc::clone(&shared), config, 0);
         (Self::new(shared, None, ANSWER_TIMEOUT, None), carrier)
     }
@@ -285,6 +285,7 @@ impl Inner {
     fn close(&self, reason: &str) {
         lock(&self.shared.intake).goodbye(reason);
         self.shared.wake();
+        self.shared.hurry();
         let Some(thread) = lock(&self.thread).take() else {
             return;
         };

@@ -4,14 +4,18 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::ClientError;
+use crate::helm::{Helm, Led};
 use crate::intake::Intake;
 use crate::machine::{Attached, PackKey, SessionEnd};
 use crate::result::UnclaimedResults;
 
+/// With so many tasks under way, one who waits drives the session. With more, taking them in beside whoever
+/// works on their results is worth more than a short way.
+const FEW: u64 = 4;
 /// Bytes of unclaimed results that are kept.
 const UNCLAIMED_BYTES: usize = 64 << 20;
 
@@ -40,9 +44,9 @@ pub(crate) struct Shared {
     pub(crate) intake: Mutex<Intake>,
     /// Packs that nobody holds any more. Apart from the intake, since it may be the intake's holder who lets go.
     pub(crate) released: Mutex<Vec<PackKey>>,
-    /// Wakes the session's thread.
-    wake: Box<dyn Fn() + Send + Sync>,
-    bell: (Mutex<()>, Condvar),
+    outside: Outside,
+    /// How many wait for the bell, and the bell.
+    bell: (Mutex<u32>, Condvar),
     state: Mutex<State>,
     /// Bytes that wait in the machine.
     pub(crate) backlog_bytes: AtomicU64,
@@ -50,6 +54,18 @@ pub(crate) struct Shared {
     /// Whether the agent has answered everything that came through the intake.
     settled: AtomicBool,
     unclaimed: Mutex<Unclaimed>,
+    /// Tasks without a result that the machine knows of.
+    pub(crate) open: AtomicU64,
+    /// Whether the session has callbacks: they run on its own thread.
+    calls_back: AtomicBool,
+}
+
+/// Who carries the messages.
+enum Outside {
+    /// The session itself, by whoever is at the helm.
+    Sockets(OnceLock<Helm>),
+    /// Somebody else, who is woken by this.
+    Carried(Box<dyn Fn() + Send + Sync>),
 }
 
 #[derive(Default)]
@@ -67,28 +83,82 @@ struct Unclaimed {
 }
 
 impl Shared {
-    pub(crate) fn new(backlog_limit: u64, wake: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+    /// Of a session whose messages somebody else carries, who is called when there are some.
+    pub(crate) fn carried(backlog_limit: u64, wake: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+        Self::new(backlog_limit, Outside::Carried(wake))
+    }
+
+    /// Of a session with sockets. Whoever has made the driver of those, sets the helm.
+    pub(crate) fn with_sockets(backlog_limit: u64) -> Arc<Self> {
+        Self::new(backlog_limit, Outside::Sockets(OnceLock::new()))
+    }
+
+    pub(crate) fn set_helm(&self, helm: Helm) {
+        let Outside::Sockets(place) = &self.outside else {
+            unreachable!("invariant: only a session with sockets has a helm")
+        };
+        let set = place.set(helm);
+        assert!(set.is_ok(), "invariant: the helm is set once");
+    }
+
+    pub(crate) fn helm(&self) -> Option<&Helm> {
+        match &self.outside {
+            Outside::Sockets(helm) => helm.get(),
+            Outside::Carried(_) => None,
+        }
+    }
+
+    fn new(backlog_limit: u64, outside: Outside) -> Arc<Self> {
         Arc::new(Self {
             intake: Mutex::new(Intake::default()),
             released: Mutex::new(Vec::new()),
-            wake,
-            bell: (Mutex::new(()), Condvar::new()),
+            outside,
+            bell: (Mutex::new(0), Condvar::new()),
             state: Mutex::new(State::default()),
             backlog_bytes: AtomicU64::new(0),
             backlog_limit,
             settled: AtomicBool::new(true),
             unclaimed: Mutex::new(Unclaimed::default()),
+            open: AtomicU64::new(0),
+            calls_back: AtomicBool::new(false),
         })
     }
 
+    /// There is something to take up.
     pub(crate) fn wake(&self) {
-        (self.wake)();
+        match &self.outside {
+            Outside::Sockets(helm) => helm.get().into_iter().for_each(Helm::wake),
+            Outside::Carried(wake) => wake(),
+        }
+    }
+
+    /// The caller does not wait for what it put in: somebody else has to see to it.
+    pub(crate) fn hurry(&self) {
+        self.helm().into_iter().for_each(Helm::hurry);
     }
 
     /// Rings after something came back. Whoever looked before and waits now looks again.
     pub(crate) fn ring(&self) {
-        drop(lock(&self.bell.0));
-        self.bell.1.notify_all();
+        let waiting = *lock(&self.bell.0);
+        if waiting > 0 {
+            self.bell.1.notify_all();
+        }
+    }
+
+    /// From now on the session's own thread drives it, whoever waits: callbacks run on that.
+    pub(crate) fn set_calls_back(&self) {
+        self.calls_back.store(true, Ordering::Relaxed);
+        self.hurry();
+        self.wake();
+    }
+
+    pub(crate) fn calls_back(&self) -> bool {
+        self.calls_back.load(Ordering::Relaxed)
+    }
+
+    /// Whether so little is under way that one who waits has nothing better to do than to see to it.
+    fn is_quiet(&self) -> bool {
+        !self.calls_back() && self.open.load(Ordering::Relaxed) + lock(&self.intake).tasks(FEW) <= FEW
     }
 
     /// Waits until `look` finds something. Without a time it waits as long as the session lives: then
@@ -106,28 +176,50 @@ impl Shared {
             return Err(ClientError::InCallback);
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut held = lock(&self.bell.0);
         loop {
+            let mut found = None;
+            let led = match self.helm() {
+                Some(helm) if self.is_quiet() => helm.lead(self, deadline, || {
+                    found = look();
+                    found.is_some()
+                }),
+                Some(helm) => {
+                    helm.hurry();
+                    Led::Busy
+                }
+                None => Led::Busy,
+            };
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            if matches!(led, Led::Busy) {
+                let mut waiting = lock(&self.bell.0);
+                if let Some(found) = look() {
+                    return Ok(found);
+                }
+                *waiting += 1;
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                waiting = match left {
+                    None => self.bell.1.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                    Some(left) => {
+                        self.bell
+                            .1
+                            .wait_timeout(waiting, left)
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .0
+                    }
+                };
+                *waiting -= 1;
+            }
             if let Some(found) = look() {
                 return Ok(found);
             }
-            held = match deadline {
-                None => self.bell.1.wait(held).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left == Duration::ZERO {
-                        return Err(ClientError::TimedOut {
-                            what,
-                            waited: timeout.unwrap_or_default(),
-                        });
-                    }
-                    self.bell
-                        .1
-                        .wait_timeout(held, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(ClientError::TimedOut {
+                    what,
+                    waited: timeout.unwrap_or_default(),
+                });
+            }
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Config {
     pub lost_ms: u64,
     /// Time that workers keep work without the agent, milliseconds.
     pub orphan_ms: u64,
+    /// How long the answer to a submission waits for results to go with, microseconds.
+    pub patience_us: Micros,
 }
 
 /// What happens to the core.

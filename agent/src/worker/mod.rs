@@ -38,6 +38,8 @@ pub use scalems_core::leaseholder::EndReason;
 /// How long a worker waits for the agent's first answer unless told otherwise: longer than a whole
 /// partition of a machine takes to start.
 pub const JOIN: Duration = Duration::from_mins(2);
+/// How long news of tasks waits for more while there are others to start.
+const PATIENCE_US: u64 = 2_000;
 
 /// How a worker finds its agent.
 #[derive(Clone, Debug)]
@@ -217,5 +219,6 @@ fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings
         named: options.resources.clone(),
         modes: MODES.map(str::to_owned).into(),
         join_ms: u64::try_from(options.join.as_millis()).unwrap_or(u64::MAX),
+        patience_us: PATIENCE_US,
     })
 }

@@ -45,6 +45,8 @@ pub struct Config {
     pub window_bytes: u64,
     /// Bytes of tasks that wait here.
     pub backlog_bytes: u64,
+    /// How long an acknowledgement waits for something else to go with.
+    pub patience_us: Micros,
 }
 
 impl Default for Config {
@@ -63,6 +65,7 @@ impl Default for Config {
             window_tasks: limits::WINDOW_TASKS,
             window_bytes: limits::WINDOW_BYTES,
             backlog_bytes: limits::BACKLOG_BYTES,
+            patience_us: 0,
         }
     }
 }

@@ -140,6 +140,7 @@ impl Machine {
         }
         // What hello says needs no acknowledgement any more.
         self.acknowledged = self.taken;
+        self.owed = None;
         let hello = ClientHello {
             session: self.config.session.clone(),
             kind: self.config.kind,
@@ -186,6 +187,7 @@ impl Machine {
             self.requests.begin(welcome.request_high);
             self.taken = welcome.delivery_next.saturating_sub(1);
             self.acknowledged = self.taken;
+            self.owed = None;
         }
         let known = Known {
             pilot: welcome.pilot,

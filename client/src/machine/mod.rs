@@ -59,6 +59,9 @@ use requests::{Request, Requests, Submission};
 use topics::Topics;
 use window::Window;
 
+/// So many bytes of results are acknowledged at once: the agent keeps them until then.
+const OWED_BYTES: u64 = 4 << 20;
+
 /// A session with a pilot.
 #[derive(Debug)]
 pub struct Machine {
@@ -81,6 +84,8 @@ pub struct Machine {
     taken: u64,
     /// The last delivery that the agent was told to be taken in.
     acknowledged: u64,
+    /// What was taken in and not acknowledged, bytes, and since when.
+    owed: Option<(u64, Micros)>,
     counters: Counters,
     /// Since when the agent has something to say.
     awaited_since: Option<Micros>,
@@ -121,6 +126,7 @@ impl Machine {
             topics: Topics::default(),
             taken: 0,
             acknowledged: 0,
+            owed: None,
             counters: Counters::default(),
             awaited_since: None,
             over: None,
@@ -157,6 +163,7 @@ impl Machine {
             Input::Unlisten(topic) => self.topics.unlisten(topic, out),
             Input::Goodbye { reason } => {
                 if self.link.is_attached() {
+                    self.acknowledge(out);
                     out.push(Output::Send(Goodbye { reason }.into(), Vec::new()));
                 }
                 self.end(SessionEnd::Closed, out);
@@ -183,6 +190,7 @@ impl Machine {
     }
 
     fn send_all(&mut self, now: Micros, out: &mut Vec<Output>) {
+        let before = out.len();
         self.send_calls();
         self.send_packs(now, out);
         out.extend(
@@ -193,12 +201,20 @@ impl Machine {
         self.asks.send(now, out);
         // After the requests: what depends on a task that has just ended is not sent as depending on it, and
         // what was sent before is at the agent before it learns that it need not remember the task.
+        let (bytes, since) = self.owed.unwrap_or_default();
+        let due = now >= since.saturating_add(self.config.patience_us) || bytes >= OWED_BYTES;
+        if due || out.len() > before {
+            self.acknowledge(out);
+        }
+    }
+
+    /// Says what was taken in, if anything was since the last time.
+    fn acknowledge(&mut self, out: &mut Vec<Output>) {
+        self.owed = None;
         if self.taken > self.acknowledged {
             self.acknowledged = self.taken;
-            out.push(Output::Send(
-                Acknowledge { delivery: self.taken }.into(),
-                Vec::new(),
-            ));
+            let delivery = self.taken;
+            out.push(Output::Send(Acknowledge { delivery }.into(), Vec::new()));
         }
     }
 
@@ -213,7 +229,9 @@ impl Machine {
             .window
             .held_until(now)
             .filter(|_| self.packs.backlog_bytes > 0);
-        [link, probe, self.asks.deadline(), hold]
+        let owed = self.owed.filter(|_| self.link.is_attached());
+        let owed = owed.map(|(_, since)| since.saturating_add(self.config.patience_us));
+        [link, probe, self.asks.deadline(), hold, owed]
             .into_iter()
             .flatten()
             .min()

@@ -183,6 +183,8 @@ impl Machine {
             return self.greet(now);
         }
         self.taken = results.delivery;
+        let bytes = blobs.iter().map(|blob| blob.len() as u64).sum::<u64>();
+        self.owed.get_or_insert((0, now)).0 += bytes;
         self.jobs_stirred = true;
         for group in results.groups {
             self.group(session, group, results.durable, blobs, out);

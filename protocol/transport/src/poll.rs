@@ -95,6 +95,16 @@ impl Ready {
         self.readable || self.writable || self.failed
     }
 
+    /// What is the case with one of two.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            readable: self.readable || other.readable,
+            writable: self.writable || other.writable,
+            failed: self.failed || other.failed,
+        }
+    }
+
     fn of(item: &zmq::PollItem<'_>, pending: bool) -> Self {
         Self {
             readable: item.is_readable() || pending,

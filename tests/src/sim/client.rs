@@ -103,6 +103,7 @@ impl SimClient {
             connect_us: 60_000_000,
             probe_us: self.random.pick(&[3_000_000, 30_000_000]),
             window_tasks: self.random.pick(&[8, 100, 16_384]),
+            patience_us: self.random.pick(&[0, 5_000]),
             ..Config::default()
         };
         self.machine = Some(Machine::new(config, now));
@@ -145,11 +146,7 @@ impl SimClient {
         }
         machine.flush(now, &mut out);
         if machine.deadline(now).is_some_and(|at| at <= now) {
-            history.violation(format!(
-                "client {} has something due after a flush at {now}: {:?} {machine:?}",
-                self.index,
-                machine.deadline(now)
-            ));
+            history.violation(format!("client {} has something due after a flush", self.index));
         }
         if machine.counters().repeated_results > 0 {
             history.violation(format!("client {} was sent a result twice", self.index));

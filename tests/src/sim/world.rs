@@ -108,6 +108,8 @@ pub(super) struct World {
     pub(super) gone_by: u64,
     pub(super) incidents: u64,
     messages: u64,
+    /// Events at one and the same time.
+    at_once: u64,
     trace: u64,
     over: bool,
 }
@@ -128,6 +130,7 @@ impl World {
             beat_ms: 2_000,
             lost_ms: 10_000,
             orphan_ms: 60_000,
+            patience_us: 1_000 * (plan.seed % 2),
         };
         let mut world = Self {
             plan: plan.clone(),
@@ -156,6 +159,7 @@ impl World {
             gone_by: 0,
             incidents: 0,
             messages: 0,
+            at_once: 0,
             trace: plan.seed,
             over: false,
         };
@@ -216,6 +220,10 @@ impl World {
             let Some(((at, _), event)) = self.events.pop_first() else {
                 return self.history.violation("nothing happens any more".into());
             };
+            self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
+            if self.at_once > 10_000 {
+                return self.history.violation(format!("time stands still at {event:?}"));
+            }
             self.now = at;
             self.log(&event);
             self.happen(event);

@@ -143,8 +143,16 @@ impl Agent {
         if let Some(attachment) = self.attachments.get_mut(&seat) {
             attachment.requests.answer(request, message.clone());
         }
-        self.held
-            .push_back((self.records, super::Held::ToClient(peer, message)));
+        self.answers.push(self.records, peer, message);
+    }
+
+    /// The same for a submission whose results are pushed: the answer may go with them.
+    pub(super) fn answer_patiently(&mut self, peer: Peer, seat: u64, request: u64, message: AgentToClient) {
+        if let Some(attachment) = self.attachments.get_mut(&seat) {
+            attachment.requests.answer(request, message.clone());
+        }
+        let until = self.now + self.config.patience_us;
+        self.answers.push_patient(until, self.records, peer, message);
     }
 
     /// Whether a request is new; if not it is answered here.
@@ -160,8 +168,7 @@ impl Agent {
         let (code, message) = match attachment.requests.take(request, low_water) {
             Numbered::New => return true,
             Numbered::Again(answer) => {
-                self.held
-                    .push_back((self.records, super::Held::ToClient(peer, *answer)));
+                self.answers.push(self.records, peer, *answer);
                 return false;
             }
             Numbered::Wrong(message) => (Code::RequestNumber, message),

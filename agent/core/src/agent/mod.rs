@@ -4,6 +4,7 @@
 //! leases, deliveries, answers to waits, events. The shell drains its sockets into `handle` and flushes once
 //! a round, so batches form under load and nothing waits when it is idle.
 
+mod answers;
 mod cancel;
 mod clients;
 mod ended;
@@ -17,7 +18,7 @@ mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use scalems_protocol::client::{AgentToClient, Durable};
+use scalems_protocol::client::Durable;
 use scalems_protocol::task::{CORES, GPUS, MEMORY};
 
 use crate::interface::{Action, Config, Input, Micros, Peer};
@@ -27,6 +28,7 @@ use crate::resources::{Amounts, Kinds};
 use crate::session::{Attachment, Session};
 use crate::task::Tasks;
 use crate::worker::Worker;
+use answers::Answers;
 use events::Events;
 use reads::Waiting;
 use timers::{Timer, Timers};
@@ -34,11 +36,12 @@ use timers::{Timer, Timers};
 /// What was refused, dropped or noticed, by name. Shown by `status`.
 type Counters = BTreeMap<&'static str, u64>;
 
-/// Something that goes out once a record is on disk.
+/// A worker's report that is told of as recorded once the record is on disk.
 #[derive(Debug)]
-enum Held {
-    ToClient(Peer, AgentToClient),
-    Recorded { worker: u32, report: u64 },
+struct Reported {
+    record: u64,
+    worker: u32,
+    report: u64,
 }
 
 /// The agent's machine.
@@ -84,7 +87,8 @@ pub struct Agent {
     reserved: Option<(usize, u32)>,
     records: u64,
     durable: u64,
-    held: VecDeque<(u64, Held)>,
+    answers: Answers,
+    reported: VecDeque<Reported>,
     stopping: Option<Stopping>,
     /// The time of the last input or tick, to notice pauses of our own.
     heard: Micros,
@@ -95,6 +99,8 @@ pub struct Agent {
 struct Stopping {
     until: Micros,
     workers_told: bool,
+    /// When it ends at the latest, once all clients were told.
+    leave_at: Option<Micros>,
 }
 
 impl Agent {
@@ -135,7 +141,8 @@ impl Agent {
             reserved: None,
             records: 0,
             durable: 0,
-            held: VecDeque::new(),
+            answers: Answers::default(),
+            reported: VecDeque::new(),
             stopping: None,
             heard: 0,
             exited: false,
@@ -176,9 +183,14 @@ impl Agent {
             self.schedule = false;
             self.grant();
         }
-        self.release_held(out);
+        self.note_recorded();
+        self.answers.release(self.now, self.durable, false, out);
         self.send_leases(out);
-        self.deliver(out);
+        let mut deliveries = Vec::new();
+        self.deliver(&mut deliveries);
+        let company = !deliveries.is_empty();
+        self.answers.release(self.now, self.durable, company, out);
+        out.append(&mut deliveries);
         self.answer_waits(out);
         self.forget_oldest(out);
         self.publish(out);
@@ -189,7 +201,8 @@ impl Agent {
     /// When `flush` has to be called next even if nothing comes in.
     pub fn deadline(&self) -> Option<Micros> {
         let waits = self.waiting.iter().map(|waiting| waiting.until).min();
-        [self.timers.next(), self.events.deadline(), waits]
+        let answers = self.answers.deadline();
+        [self.timers.next(), self.events.deadline(), waits, answers]
             .into_iter()
             .flatten()
             .min()
@@ -255,24 +268,11 @@ impl Agent {
         }
     }
 
-    /// Lets go what waited for the disk.
-    fn release_held(&mut self, out: &mut Vec<Action>) {
-        while self
-            .held
-            .front()
-            .is_some_and(|(number, _)| *number <= self.durable)
-        {
-            match self.held.pop_front() {
-                Some((_, Held::ToClient(peer, message))) => {
-                    out.push(Action::ToClient {
-                        peer,
-                        message,
-                        blobs: Vec::new(),
-                    });
-                }
-                Some((_, Held::Recorded { worker, report })) => self.tell_recorded(worker, report),
-                None => {}
-            }
+    /// Workers may be told of what has reached the disk.
+    fn note_recorded(&mut self) {
+        let durable = self.durable;
+        while let Some(reported) = self.reported.pop_front_if(|reported| reported.record <= durable) {
+            self.tell_recorded(reported.worker, reported.report);
         }
     }
 
@@ -288,6 +288,7 @@ impl Agent {
             self.stopping = Some(Stopping {
                 until,
                 workers_told: false,
+                leave_at: self.stopping.and_then(|stopping| stopping.leave_at),
             });
             self.timers.add(self.now, Timer::Stop);
         }

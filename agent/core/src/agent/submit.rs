@@ -49,8 +49,7 @@ impl Agent {
         };
         // Its sender does not know the number, so it cannot ask for the answer again: it is not kept.
         let message = self.accepted(seat, submit, blobs, out);
-        self.held
-            .push_back((self.records, super::Held::ToClient(peer, message)));
+        self.answers.push(self.records, peer, message);
     }
 
     pub(super) fn submit(
@@ -61,9 +60,13 @@ impl Agent {
         blobs: Vec<Bytes>,
         out: &mut Vec<Action>,
     ) {
-        let request = submit.request;
+        let (request, streaming) = (submit.request, submit.streaming);
         let message = self.accepted(seat, submit, blobs, out);
-        self.answer(peer, seat, request, message);
+        if streaming && matches!(message, AgentToClient::Accepted(_)) {
+            self.answer_patiently(peer, seat, request, message);
+        } else {
+            self.answer(peer, seat, request, message);
+        }
     }
 
     fn accepted(

@@ -79,6 +79,8 @@ impl Agent {
     pub(super) fn advance_stop(&mut self, out: &mut Vec<Action>) {
         /// How long results may take to be collected once the workers are gone, and workers to say goodbye.
         const LINGER: Micros = 2_000_000;
+        /// How long clients that were told have to leave by themselves.
+        const FAREWELL: Micros = 250_000;
         let Some(stopping) = self.stopping else { return };
         if self.exited {
             return;
@@ -109,19 +111,33 @@ impl Agent {
         let patience = stopping
             .until
             .saturating_add(if workers { LINGER } else { 2 * LINGER });
-        if (workers || results || !self.held.is_empty()) && self.now < patience {
+        if (workers || results || !self.answers.is_empty()) && self.now < patience {
             return;
         }
-        for peer in self.clients.keys() {
-            let refusal = Refusal::new(
-                Code::Stopping,
-                format!("pilot {} has ended", self.config.pilot_name),
-            );
-            out.push(Action::ToClient {
-                peer: *peer,
-                message: Detached { refusal }.into(),
-                blobs: Vec::new(),
-            });
+        if stopping.leave_at.is_none() {
+            for peer in self.clients.keys() {
+                let refusal = Refusal::new(
+                    Code::Stopping,
+                    format!("pilot {} has ended", self.config.pilot_name),
+                );
+                out.push(Action::ToClient {
+                    peer: *peer,
+                    message: Detached { refusal }.into(),
+                    blobs: Vec::new(),
+                });
+            }
+        }
+        // A client's libzmq drops what it has not read when the connection ends, so the clients go first.
+        let leave_at = *self
+            .stopping
+            .get_or_insert(stopping)
+            .leave_at
+            .get_or_insert_with(|| self.now + FAREWELL);
+        if !self.clients.is_empty() && self.now < leave_at {
+            if stopping.leave_at.is_none() {
+                self.timers.add(leave_at, Timer::Stop);
+            }
+            return;
         }
         self.exited = true;
         out.push(Action::Exit);

@@ -107,13 +107,11 @@ impl Agent {
         for run in &report.returned {
             self.returned(number, *run, out);
         }
-        self.held.push_back((
-            self.records,
-            super::Held::Recorded {
-                worker: number,
-                report: report.number,
-            },
-        ));
+        self.reported.push_back(super::Reported {
+            record: self.records,
+            worker: number,
+            report: report.number,
+        });
         self.schedule = true;
         let Some(worker) = self.workers.get_mut(&number) else {
             return;

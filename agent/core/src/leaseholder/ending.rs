@@ -123,7 +123,7 @@ impl Leaseholder {
         }
         if let Phase::Settling(until) = self.phase {
             // What ended just now is told first.
-            self.report(out);
+            self.report(now, out);
             let alone = matches!(
                 self.reason,
                 Some(EndReason::Orphaned | EndReason::NotWelcomed | EndReason::Refused(_))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::interface::Micros;
 use bytes::Bytes;
 use scalems_protocol::state::Strength;
 use scalems_protocol::task::Template;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub modes: Vec<String>,
     /// How long to wait for the first welcome, milliseconds.
     pub join_ms: u64,
+    /// How long news waits for more while there are tasks to start, microseconds.
+    pub patience_us: Micros,
 }
 
 /// What happens to a worker.

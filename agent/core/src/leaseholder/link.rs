@@ -173,6 +173,11 @@ impl Link {
         }
     }
 
+    /// Whether it is time for a beat or a question, which speak of all that happened.
+    pub(super) fn speaks(&self, now: Micros) -> bool {
+        now >= self.beat_at.min(self.ask_at)
+    }
+
     /// The beat to publish, if it is time.
     pub(super) fn due_beat(&mut self, now: Micros, hash: u64) -> Option<Beat> {
         (now >= self.beat_at).then(|| {

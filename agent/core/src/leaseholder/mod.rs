@@ -56,6 +56,8 @@ pub struct Leaseholder {
     reason: Option<EndReason>,
     /// What the agent asked for since the last flush.
     asked: Asked,
+    /// Since when there is news that the agent was not told.
+    news_since: Option<Micros>,
 }
 
 /// Answers that are owed. They speak of the last report, so they follow it.
@@ -78,6 +80,7 @@ impl Leaseholder {
             phase: Phase::Serving,
             reason: None,
             asked: Asked::default(),
+            news_since: None,
             settings,
         }
     }
@@ -119,7 +122,7 @@ impl Leaseholder {
             }
             _ => {}
         }
-        self.report(out);
+        self.report(now, out);
         self.answer(now, out);
         self.advance(now, out);
     }
@@ -127,18 +130,35 @@ impl Leaseholder {
     /// When [`Leaseholder::flush`] has to be called if nothing happens before; none: the worker has ended.
     pub fn deadline(&self) -> Option<Micros> {
         let phase = self.phase_timer()?;
-        [self.link.next_timer(), self.table.next_timer()]
+        let news = self
+            .news_since
+            .filter(|_| self.link.is_welcomed())
+            .map(|since| since.saturating_add(self.settings.patience_us));
+        [self.link.next_timer(), self.table.next_timer(), news]
             .into_iter()
             .flatten()
             .chain([phase])
             .min()
     }
 
-    /// Sends all news in numbered reports.
-    fn report(&mut self, out: &mut Vec<Output>) {
+    /// Sends all news in numbered reports. As long as there is more to start here, the agent is not woken for
+    /// each task that ends, nor for one that has only begun: news waits a moment for company.
+    fn report(&mut self, now: Micros, out: &mut Vec<Output>) {
         if !self.link.is_welcomed() {
             return;
         }
+        if !self.outbox.has_news() {
+            self.news_since = None;
+            return;
+        }
+        let since = *self.news_since.get_or_insert(now);
+        let idle = self.queue.grants().next().is_none() && self.outbox.has_ends();
+        let asked = self.asked.holdings || self.asked.beat || self.link.speaks(now);
+        let due = now >= since.saturating_add(self.settings.patience_us);
+        if self.phase == Phase::Serving && !(idle || asked || due) {
+            return;
+        }
+        self.news_since = None;
         while let Some((report, blobs)) = self
             .outbox
             .pack(self.link.sent + 1, &mut self.table, &mut self.sum)

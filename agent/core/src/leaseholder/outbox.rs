@@ -161,6 +161,16 @@ impl Outbox {
         self.weight >= limits::WINDOW_BYTES
     }
 
+    /// Whether there may be something that the agent was not told.
+    pub(super) fn has_news(&self) -> bool {
+        !self.started.is_empty() || self.has_ends()
+    }
+
+    /// Whether leases ended of which the agent was not told.
+    pub(super) fn has_ends(&self) -> bool {
+        !self.returned.is_empty() || !self.results.is_empty()
+    }
+
     /// Whether the agent was told all, and has recorded it.
     pub(super) fn is_empty(&self) -> bool {
         self.returned.is_empty() && self.results.is_empty() && self.sent.is_empty()

@@ -6,8 +6,10 @@ use scalems_protocol::task::Template;
 use scalems_protocol::worker::Report;
 use scalems_protocol::{Ending, limits};
 
-use crate::say::{QUICK, RUN, With, done, group, joins, report, run, started, submit};
-use crate::world::{World, from_client};
+use crate::say::{QUICK, RUN, With, done, group, hello, joins, report, run, started, submit};
+use scalems_core::Config;
+
+use crate::world::{World, config, from_client};
 
 #[test]
 fn one_task_from_submission_to_its_result() {
@@ -45,6 +47,40 @@ fn one_task_from_submission_to_its_result() {
     // With the next beat the worker is told that it need not keep its reports.
     world.lives(1, true);
     world.wait(2_000).is(&["w1< recorded 2"]);
+}
+
+#[test]
+fn an_answer_waits_a_moment_for_results_to_go_with() {
+    let mut world = World::with(Config {
+        patience_us: 1_000,
+        ..config()
+    });
+    world.worker(1, joins("w", 1)).begins(&["w1< welcome worker 1 w"]);
+    world.client(1, hello("s")).begins(&["c1< welcome session 2"]);
+    let first = submit(1, 1, RUN).streaming();
+    world
+        .client_with(1, first, &[b""])
+        .is(&["w1< lease 1 recorded 0: 1.0@1 run"]);
+    world.worker(1, done(1, run(1, 0, 1, 1))).is(&[
+        "c1< accepted 1: submission 1, 1 tasks",
+        "c1< results 1 None: 1.0@1 done",
+    ]);
+    // No longer than a moment.
+    let second = submit(2, 1, RUN).streaming();
+    world
+        .client_with(1, second, &[b""])
+        .is(&["w1< lease 2 recorded 1: 2.0@1 run"]);
+    world.wait(1).is(&["c1< accepted 2: submission 2, 1 tasks"]);
+    // Whoever has to fetch the results does not wait, and who comes before does not with it.
+    let third = submit(3, 1, RUN).streaming();
+    world
+        .client_with(1, third, &[b""])
+        .is(&["w1< lease 3 recorded 1: 3.0@1 run"]);
+    world.client_with(1, submit(4, 1, RUN), &[b""]).begins(&[
+        "c1< accepted 3: submission 3, 1 tasks",
+        "c1< accepted 4: submission 4, 1 tasks",
+        "w1< lease 4",
+    ]);
 }
 
 #[test]

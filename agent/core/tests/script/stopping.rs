@@ -50,7 +50,9 @@ fn the_pilot_drains_its_workers_then_results_go_out_then_it_ends() {
     world.worker(1, WorkerGoodbye::default()).is(&[]);
     world
         .client(1, Acknowledge { delivery: 1 })
-        .is(&["c1< detached: stopping", "exit"]);
+        .is(&["c1< detached: stopping"]);
+    // The client goes first: it might lose what it was sent last if the connection ended under it.
+    world.round(vec![Input::ClientGone(Peer(1))]).is(&["exit"]);
 }
 
 #[test]
@@ -82,7 +84,9 @@ fn what_takes_too_long_is_not_waited_for() {
         )
         .is(&["c1< answer 2: stopping"]);
     world.wait(2_999).is(&[]);
-    world.wait(1).is(&["c1< detached: stopping", "exit"]);
+    world.wait(1).is(&["c1< detached: stopping"]);
+    world.wait(249).is(&[]);
+    world.wait(1).is(&["exit"]);
     world.wait(5_000).is(&[]);
 }
 

@@ -141,9 +141,7 @@ impl Agent {
         worker.pid = hello.pid;
         worker.capacity = offer;
         // Reports of the connection before are not recorded by their old numbers any more.
-        self.held.retain(
-            |(_, held)| !matches!(held, super::super::Held::Recorded { worker, .. } if *worker == number),
-        );
+        self.reported.retain(|reported| reported.worker != number);
         let (sum, drop) = self.put_right(number, &hello.held, Some(&hello.modes), out);
         let worker = &self.workers[&number];
         let could = (worker.modes.clone(), worker.capacity.clone());

@@ -34,6 +34,7 @@ fn settings(cores: u32) -> Settings {
         named: vec![("licence".into(), 1)],
         modes: vec![MODE.into()],
         join_ms: 60_000,
+        patience_us: 0,
     }
 }
 
