@@ -8,6 +8,10 @@ use scalems_client::protocol::state::TaskState;
 use scalems_client::{Session, TaskHandle, TaskResult};
 use scalems_demo::{Span, WINDOWS};
 
+/// How often, and after how long each time, it is looked whether something runs at a worker.
+const LOOKS: usize = 50;
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The run so far.
 pub(super) struct Timeline {
     begun: Instant,
@@ -49,8 +53,20 @@ impl Timeline {
         self.begun.elapsed().max(Duration::from_millis(1)).as_secs_f64()
     }
 
-    /// A worker is about to be killed: notes what runs there, and says how many that are.
+    /// A worker is about to be killed: notes what runs there, and says how many that are. What has just ended
+    /// there is given the time to be followed by the next.
     pub(super) fn worker_lost(&mut self, session: &Session, name: &str) -> anyhow::Result<usize> {
+        for _ in 0..LOOKS {
+            std::thread::sleep(LOOK);
+            let running = self.running_at(session, name)?;
+            if running > 0 {
+                return Ok(running);
+            }
+        }
+        Ok(0)
+    }
+
+    fn running_at(&mut self, session: &Session, name: &str) -> anyhow::Result<usize> {
         let now = self.now();
         let select = Selector {
             state: Some(TaskState::Running),
@@ -114,7 +130,17 @@ impl Timeline {
                 });
             }
         }
-        // A worker has one core: what was lost began when what it ran before had ended.
+        // A worker has one core, so its replicas ran one after the other; their ends are as they were heard of.
+        let mut order: Vec<usize> = (0..self.spans.len()).collect();
+        order.sort_by(|a, b| self.spans[*a].end_s.total_cmp(&self.spans[*b].end_s));
+        let mut ends: std::collections::BTreeMap<String, f64> = std::collections::BTreeMap::new();
+        for at in order {
+            let span = &mut self.spans[at];
+            let end = ends.entry(span.worker.clone()).or_default();
+            span.start_s = span.start_s.max(*end).min(span.end_s);
+            *end = span.end_s;
+        }
+        // And what was lost began when what it ran before had ended.
         for span in &mut lost {
             let before = self
                 .spans
