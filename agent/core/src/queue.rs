@@ -1,7 +1,8 @@
 //! The queue of ready tasks, by scheduling class.
 //!
 //! A class is what the scheduler cannot tell apart: one mode with one set of needs. Entries are runs of
-//! offsets, ordered by priority and then by arrival, so a million ready tasks of an array are one entry.
+//! offsets, ordered by priority and then by submission, so a million ready tasks of an array are one entry, and
+//! a task that has to run again has its old place.
 //! Entries may be stale: a task counts as ready by its slot alone.
 
 use std::cmp::Reverse;
@@ -11,8 +12,8 @@ use std::ops::Bound;
 use crate::interface::Micros;
 use crate::resources::Amounts;
 
-/// Where an entry stands: higher priority first, then earlier arrival.
-pub type Place = (Reverse<i32>, u64);
+/// Where an entry stands: higher priority first, then the earlier submission, then earlier arrival.
+pub type Place = (Reverse<i32>, u64, u64);
 
 /// A run of tasks of one submission that were ready when it was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Queue {
     /// Puts ready tasks into the queue.
     pub fn push(&mut self, at: usize, priority: i32, entry: Entry) {
         self.arrivals += 1;
-        let place = (Reverse(priority), self.arrivals);
+        let place = (Reverse(priority), entry.submission, self.arrivals);
         self.change_head(at, |entries| {
             entries.insert(place, entry);
         });

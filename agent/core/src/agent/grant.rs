@@ -1,6 +1,6 @@
 //! The scheduler: which ready task goes to which worker.
 //!
-//! Classes are served in the order of their first tasks (priority, then arrival). A task that finds no room
+//! Classes are served in the order of their first tasks (priority, then submission). A task that finds no room
 //! lets later ones of other classes pass, until it has waited for a second: then the worker where it will
 //! fit first is kept free for it, so a stream of small tasks never starves a big one.
 

@@ -6,7 +6,7 @@ use scalems_protocol::select::Selector;
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::WorkerToAgent;
 
-use crate::say::{QUICK, RUN, With, cancel, done, joins, run, started, submit};
+use crate::say::{QUICK, RUN, With, cancel, done, joins, returned, run, started, submit};
 use crate::world::{World, from_client};
 
 #[test]
@@ -53,6 +53,21 @@ fn what_came_first_goes_first() {
     world
         .worker(1, slow(4, run(1, 2, 3, 1)))
         .is(&["w1< lease 5 recorded 4: 2.0@1 run"]);
+}
+
+#[test]
+fn what_has_to_run_again_has_its_old_place() {
+    let mut world = World::small(1);
+    world
+        .client(1, submit(1, 2, RUN))
+        .begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0@1"]);
+    world.client(1, submit(2, 5, RUN)).begins(&["c1< accepted"]);
+    world
+        .worker(1, returned(1, run(1, 0, 1, 1)))
+        .begins(&["w1< lease 2 recorded 1: 1.1@1"]);
+    world
+        .worker(1, returned(2, run(1, 1, 2, 1)))
+        .begins(&["w1< lease 3 recorded 2: 1.0@2"]);
 }
 
 /// A stream of small tasks goes on while a task waits that needs the whole worker: after a second the worker
