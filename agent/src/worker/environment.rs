@@ -13,6 +13,11 @@ use super::machine::{self, GPU_VARIABLES};
 /// Our own variables: what a worker has of these is not for its tasks.
 const OURS: &[u8] = b"SCALEMS_";
 
+/// Whether a variable is one that a task may not set: by some of them its processes are known.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.as_bytes().starts_with(OURS)
+}
+
 /// What all programs of the worker share.
 #[derive(Debug)]
 pub(super) struct Surroundings {
@@ -41,7 +46,7 @@ impl Surroundings {
         }
     }
 
-    /// The environment of one attempt. `own` is what the task sets, which goes over all but our variables.
+    /// The environment of one attempt. `own` is what the task sets, which is none of our variables.
     pub(super) fn of(
         &self,
         lease: &TaskLease,

@@ -65,6 +65,11 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
     let unfilled =
         |problem: Unfilled| TaskError::new(Code::WrongPlaceholder, format!("task {task}: {problem}"));
     let (given, cwd) = fill(given, lease, site, shell).map_err(unfilled)?;
+    if let Some(name) = given.env.keys().find(|name| environment::is_ours(name)) {
+        let message =
+            format!("task {task} sets {name}: variables that begin with SCALEMS_ are set by scalems alone");
+        return Err(TaskError::new(Code::InvalidValue, message));
+    }
     let own_directory = given.cwd.is_none();
     let deadline = environment::deadline(lease.template.policy.time_limit_ms);
     let (description, place) = describe(lease, &given, &site.host, &cwd, deadline.as_deref()).map_err(|errno| {

@@ -321,6 +321,13 @@ pub(crate) enum TaskCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Drop ended tasks and their results at the agent. Files stay.
+    #[command(after_help = "Examples:\n  scalems task forget 3\n  scalems task forget all")]
+    Forget {
+        /// Which.
+        #[arg(value_parser = selector, value_name = "SEL")]
+        select: Selector,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -5,8 +5,10 @@ mod bench;
 mod commands;
 mod demo;
 mod exit;
+mod interrupt;
 mod print;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let context = Context {
         pilot: cli.pilot,

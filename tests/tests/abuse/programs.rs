@@ -31,6 +31,10 @@ fn programs_that_cannot_run() {
     ] {
         pilot.sh(&format!("scalems submit --wait {rest}")).fails(1, texts);
     }
+    // By our variables its processes are known.
+    pilot
+        .sh("scalems submit --env SCALEMS_WORKER=other -- true")
+        .fails(2, &["SCALEMS_WORKER", "by scalems alone"]);
     undisturbed(&pilot);
     pilot.stop();
 }

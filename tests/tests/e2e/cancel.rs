@@ -91,3 +91,25 @@ fn a_part_of_an_array() {
     assert_eq!(pilot.home.read("ran"), "0\n1\n2\n3\n4\n");
     pilot.stop();
 }
+
+#[test]
+fn what_has_ended_can_be_forgotten() {
+    let pilot = Pilot::start("--cores 1");
+    pilot.sh("scalems submit --wait --array 0-2 -- echo hello").well();
+    let (runs, waits) = one_runs_and_one_waits(&pilot);
+    let said = pilot.sh("scalems --output json task forget all").well().json();
+    assert_eq!(
+        (said["forgotten"].as_u64(), said["kept"].as_u64()),
+        (Some(3), Some(2))
+    );
+    let listed = pilot.sh("scalems --output json task list").well().json();
+    let numbers: Vec<u64> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["submission"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [runs, waits]);
+    pilot.sh("scalems task cancel all --kill").well();
+    pilot.stop();
+}

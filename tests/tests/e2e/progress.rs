@@ -1,8 +1,62 @@
 //! The bar, on a real terminal.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
 
-use scalems_tests::pilot::{Fifo, Pilot};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use scalems_tests::pilot::{Fifo, Pilot, until_tasks};
+
+/// A wait for a task that runs, interrupted once or twice. Returns its exit code, and what it said.
+fn interrupted(pilot: &Pilot, twice: bool) -> (Option<i32>, String) {
+    let mut ready = Fifo::new(&pilot.home.work(), "ready");
+    let line = "exec scalems submit --wait -- sh -c 'echo up > ready; exec sleep 600'";
+    let mut child = pilot
+        .home
+        .command("sh")
+        .args(["-c", line])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    ready.line();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    kill(pid, Signal::SIGINT).unwrap();
+    while !said.contains("go on") {
+        assert_ne!(errors.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    if twice {
+        kill(pid, Signal::SIGINT).unwrap();
+    }
+    errors.read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+#[test]
+fn an_interrupt_lets_the_tasks_go_on() {
+    let pilot = Pilot::start("--cores 2");
+    let (code, said) = interrupted(&pilot, false);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("the tasks go on: `scalems wait 1`"), "{said}");
+    let session = pilot.session();
+    assert_eq!(until_tasks(&session, 1, |_| true).running, 1);
+    pilot.sh("scalems task cancel all --kill").well();
+    pilot.stop();
+}
+
+#[test]
+fn two_interrupts_cancel_the_tasks() {
+    let pilot = Pilot::start("--cores 2");
+    let (code, said) = interrupted(&pilot, true);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("1 are told to end"), "{said}");
+    let session = pilot.session();
+    until_tasks(&session, 1, |counts| counts.canceled == 1);
+    pilot.stop();
+}
 
 /// A terminal of its own in tmux, which runs one command in it.
 struct Terminal<'a> {

@@ -17,7 +17,7 @@ const AUDITED: &[(&str, &str)] = &[
         "the limit that spawning is measured against: posix_spawn itself",
     ),
     (
-        "client/cli/src/bench/interrupt.rs",
+        "client/cli/src/interrupt.rs",
         "a signal handler that ends what a benchmark has started",
     ),
     (

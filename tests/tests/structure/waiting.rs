@@ -16,6 +16,10 @@ const ALLOWED: &[(&str, &str)] = &[
         "client/cli/src/commands/start.rs",
         "a pilot that starts behind says by a file that it serves, or ends: nothing tells of either",
     ),
+    (
+        "client/cli/src/demo/timeline.rs",
+        "the demo looks, at most for a second, whether a replica runs at the worker that it is about to kill",
+    ),
 ];
 
 /// The sleeps in the source at `path`: of a thread anywhere, of any kind in test code. Around the core a

@@ -441,7 +441,12 @@ impl Agent {
             reasons.push("the pilot is ending: nothing new is started".to_owned());
         }
         if self.results_full() {
-            reasons.push("results take as much memory as they may: collect or forget some".to_owned());
+            reasons.push(format!(
+                "results that nobody has collected take {} MiB, as much as they may: nothing new starts before some are \
+                 dropped (`scalems task forget SEL`)",
+                limits::RESULT_BYTES >> 20
+            ));
+            return reasons;
         }
         let living: Vec<&Worker> = self.workers.values().filter(|worker| worker.lives()).collect();
         let serving: Vec<&&Worker> = living
@@ -449,7 +454,12 @@ impl Agent {
             .filter(|worker| worker.modes.contains_key(&class.mode))
             .collect();
         if living.is_empty() {
-            reasons.push("no worker has joined yet (waiting_for_worker)".to_owned());
+            let what = if self.seen.is_empty() {
+                "no worker has joined yet"
+            } else {
+                "all workers have gone"
+            };
+            reasons.push(format!("{what} (waiting_for_worker)"));
         } else if serving.is_empty() {
             let text = format!(
                 "none of the {} workers serves mode {:?} (waiting_for_worker)",

@@ -16,8 +16,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::interrupt;
 use crate::commands::start::own_program;
+use crate::interrupt;
 
 /// How much of what a process complained about is shown.
 const COMPLAINT_BYTES: usize = 2_000;

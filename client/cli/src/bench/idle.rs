@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::MIB;
-use super::interrupt;
 use super::pilot::{BenchPilot, Mark};
 use super::process::{Activity, activity};
 use super::row::Row;
 use crate::args::Transport;
+use crate::interrupt;
 
 /// What is left of starting and of the client that leaves is over after that.
 const SETTLE: Duration = Duration::from_secs(1);

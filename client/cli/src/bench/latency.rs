@@ -9,8 +9,9 @@ use super::pilot::{BenchPilot, START};
 use super::process::own_cpu;
 use super::raw::Ring;
 use super::row::{Row, Times};
-use super::{DATA_BYTES, MIB, interrupt};
+use super::{DATA_BYTES, MIB};
 use crate::args::Transport;
+use crate::interrupt;
 
 /// Tasks, and raw messages, before the clock starts.
 const WARM_UP: u64 = 200;

@@ -6,8 +6,9 @@ use scalems_protocol::program::NOOP;
 
 use super::pilot::{BenchPilot, Mark};
 use super::row::Row;
-use super::{DATA_BYTES, MIB, interrupt};
+use super::{DATA_BYTES, MIB};
 use crate::args::Transport;
+use crate::interrupt;
 
 pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     let mut pilot = BenchPilot::start(transport, false)?;

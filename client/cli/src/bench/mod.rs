@@ -6,7 +6,6 @@
 
 mod child;
 mod idle;
-mod interrupt;
 mod latency;
 mod memory;
 mod payload;
@@ -20,11 +19,13 @@ mod startup;
 mod throughput;
 
 use anyhow::Context as _;
+use nix::sys::signal::Signal;
 
 use self::row::{Printer, Row};
 use crate::Context;
 use crate::args::{BenchArgs, Transport, Workload};
 use crate::exit::Exit;
+use crate::interrupt;
 
 /// Data of a small task.
 const DATA_BYTES: usize = 100;
@@ -55,7 +56,7 @@ pub(crate) fn run(context: &Context, args: &BenchArgs) -> anyhow::Result<Exit> {
         eprintln!("scalems: -n is at least 1, and goes with one workload");
         return Ok(Exit::Usage);
     }
-    interrupt::install()?;
+    interrupt::install(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
     let mut printer = Printer::new(context.output, all);
     let workloads = if all { &ALL[..] } else { &[args.workload] };
     for workload in workloads {

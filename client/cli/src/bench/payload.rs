@@ -7,11 +7,12 @@ use scalems_client::{Session, Task, TaskHandle};
 use scalems_protocol::Bytes;
 use scalems_protocol::program::ECHO;
 
+use super::MIB;
 use super::pilot::{BenchPilot, Mark};
 use super::raw::Ring;
 use super::row::Row;
-use super::{MIB, interrupt};
 use crate::args::Transport;
+use crate::interrupt;
 
 const STEP: Duration = Duration::from_mins(1);
 /// Each way.

@@ -13,9 +13,9 @@ use scalems_transport::connection_file::start_time;
 use tempfile::TempDir;
 
 use super::child::{self, Guarded};
-use super::interrupt;
 use super::process;
 use crate::args::Transport;
+use crate::interrupt;
 
 /// How long a pilot may take to serve, a worker to join, an agent to answer.
 pub(super) const START: Duration = Duration::from_secs(20);

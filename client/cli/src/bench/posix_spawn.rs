@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use nix::sys::wait::{WaitStatus, waitpid};
 
-use super::interrupt;
+use crate::interrupt;
 
 /// The program that all are.
 pub(super) const PROGRAM: &str = "/bin/true";

@@ -8,8 +8,9 @@ use scalems_protocol::program::{EXECUTABLE, Program};
 
 use super::pilot::{BenchPilot, Mark};
 use super::row::Row;
-use super::{MIB, interrupt, posix_spawn};
+use super::{MIB, posix_spawn};
 use crate::args::Transport;
+use crate::interrupt;
 
 const STEP: Duration = Duration::from_mins(2);
 /// Programs before the clock starts.

@@ -5,10 +5,10 @@ use std::time::Instant;
 use scalems_client::Task;
 use scalems_protocol::program::NOOP;
 
-use super::interrupt;
 use super::pilot::{BenchPilot, START};
 use super::row::{Row, Times};
 use crate::args::Transport;
+use crate::interrupt;
 
 pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     let mut times = Times::default();

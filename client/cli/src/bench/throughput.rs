@@ -8,8 +8,9 @@ use scalems_protocol::program::NOOP;
 use super::pilot::{BenchPilot, Mark};
 use super::raw::Ring;
 use super::row::Row;
-use super::{DATA_BYTES, MIB, interrupt};
+use super::{DATA_BYTES, MIB};
 use crate::args::Transport;
+use crate::interrupt;
 
 /// Tasks before the clock starts.
 const WARM_UP: u64 = 20_000;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use nix::sys::signal::Signal;
 use scalems_client::protocol::program::{EXECUTABLE, Program, SHELL, Stdin};
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::task::{Needs, Policy, Template};
@@ -14,6 +15,7 @@ use super::{connect, wait};
 use crate::Context;
 use crate::args::{Output, SubmitArgs};
 use crate::exit::{Exit, Misuse};
+use crate::interrupt;
 use crate::print;
 
 /// Without a time limit of its own a wait lasts as long as one may; it is renewed.
@@ -24,6 +26,9 @@ const STDIN_BYTES: u64 = 64 << 20;
 pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> {
     let task = task(args)?;
     let (first, count, step) = args.array.unwrap_or((0, 1, 1));
+    if args.wait {
+        interrupt::install(&[Signal::SIGINT])?;
+    }
     let session = connect(context)?;
     let held = session.submit_held(&task, Indices { first, step, count })?;
     if let Some(note) = &held.note {
@@ -130,6 +135,11 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
                 .map_err(|error| Misuse(format!("--env {variable} takes this shell's: {error}")))?;
             (variable.as_str(), value)
         };
+        if name.starts_with("SCALEMS_") {
+            bail!(Misuse(format!(
+                "--env {name}: variables that begin with SCALEMS_ are set by scalems alone"
+            )));
+        }
         env.insert(name.to_owned(), value);
     }
     let stdin = match args.stdin.as_deref() {

@@ -41,6 +41,15 @@ pub(crate) fn run(context: &Context, command: &TaskCommand) -> anyhow::Result<Ex
             print::one(context.output, &done, &lines)?;
             Ok(Exit::Well)
         }
+        TaskCommand::Forget { select } => {
+            let done = session.forget(select.clone())?;
+            let lines = [
+                ("dropped", done.forgotten.to_string()),
+                ("kept, as they have not ended", done.kept.to_string()),
+            ];
+            print::one(context.output, &done, &lines)?;
+            Ok(Exit::Well)
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nix::sys::signal::Signal;
 use scalems_client::protocol::client::{Counts, Page};
 use scalems_client::protocol::error::Code;
 use scalems_client::protocol::select::Selector;
-use scalems_client::protocol::state::TaskState;
+use scalems_client::protocol::state::{Strength, TaskState};
 use scalems_client::{ClientError, Session};
 
 use super::connect;
@@ -15,14 +16,20 @@ use super::submit::LONGEST;
 use crate::Context;
 use crate::args::{Output, WaitArgs};
 use crate::exit::Exit;
+use crate::interrupt;
 use crate::print;
 
-/// One wait at the agent: the bar moves at least this often.
+/// One wait at the agent: so soon Ctrl-C is noticed, and so often the bar moves.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a second Ctrl-C is waited for.
+const SECOND: Duration = Duration::from_secs(2);
+/// How soon the second is noticed.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How many failures are explained.
 const FAILURES: usize = 5;
 
 pub(crate) fn run(context: &Context, args: &WaitArgs) -> anyhow::Result<Exit> {
+    interrupt::install(&[Signal::SIGINT])?;
     let session = connect(context)?;
     let Waited { exit, counts } = until_ended(
         &session,
@@ -63,9 +70,7 @@ pub(crate) fn until_ended(
     };
     let counts = loop {
         let left = until.saturating_duration_since(Instant::now());
-        // Without a bar to move there is nothing to look at in between.
-        let step = if bar.is_hidden() { left } else { left.min(LOOK) };
-        match session.ask_wait(select.clone(), step) {
+        match session.ask_wait(select.clone(), left.min(LOOK)) {
             Ok(counts) => break counts,
             Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::TimedOut => {}
             Err(ClientError::TimedOut { .. }) => {}
@@ -79,9 +84,19 @@ pub(crate) fn until_ended(
                 counts: None,
             });
         }
-        let now = counts(session, select)?;
-        bar.set_position(now.finished());
-        bar.set_message(summary(&now));
+        if interrupt::seen() {
+            bar.abandon();
+            interrupted(session, select)?;
+            return Ok(Waited {
+                exit: Exit::Interrupted,
+                counts: None,
+            });
+        }
+        if !bar.is_hidden() {
+            let now = counts(session, select)?;
+            bar.set_position(now.finished());
+            bar.set_message(summary(&now));
+        }
     };
     bar.finish_and_clear();
     if output == Output::Human {
@@ -96,6 +111,38 @@ pub(crate) fn until_ended(
         exit,
         counts: Some(counts),
     })
+}
+
+/// One Ctrl-C lets the tasks go on, two cancel them.
+fn interrupted(session: &Session, select: &Selector) -> anyhow::Result<()> {
+    let name = match &select.picks[..] {
+        [pick] if pick.first == pick.last => pick.first.to_string(),
+        _ => "SEL".to_owned(),
+    };
+    eprintln!(
+        "\nscalems: the tasks go on: `scalems wait {name}` waits again; Ctrl-C once more, within {} s, cancels them",
+        SECOND.as_secs()
+    );
+    let until = Instant::now() + SECOND;
+    while interrupt::count() < 2 {
+        let left = until.saturating_duration_since(Instant::now());
+        match session.ask_wait(select.clone(), left.min(AGAIN)) {
+            _ if interrupt::count() > 1 => break,
+            Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::TimedOut => {}
+            Err(ClientError::TimedOut { .. }) => {}
+            // They have ended, or nobody is there to cancel them.
+            _ => return Ok(()),
+        }
+        if left == Duration::ZERO {
+            return Ok(());
+        }
+    }
+    let done = session.cancel(select.clone(), Strength::Request, "interrupted by its user")?;
+    eprintln!(
+        "scalems: canceled: {} will not start, {} are told to end",
+        done.withdrawn, done.told
+    );
+    Ok(())
 }
 
 fn bar_for(total: u64) -> ProgressBar {

@@ -14,9 +14,9 @@ use scalems_transport::{ConnectionFile, Context, CurveClient, Dealer, Endpoint, 
 use tempfile::TempDir;
 
 use super::child::{self, Guarded};
-use super::interrupt;
 use super::row::Times;
 use crate::args::Transport;
+use crate::interrupt;
 
 pub(super) use head::run as head;
 pub(super) use worker::run as worker;

@@ -1,45 +1,49 @@
-//! Ctrl-C while measuring: a flag that every wait looks at, so that what was started is taken down as after
-//! any error.
+//! Ctrl-C while a command waits: a count that every wait looks at, so that what is to be said or taken down is.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use scalems_client::ClientError;
 
-static SEEN: AtomicBool = AtomicBool::new(false);
+static SEEN: AtomicU32 = AtomicU32::new(0);
 
 /// How long a wait goes on before it looks at the flag. What is waited for ends the wait at once.
-pub(super) const SLICE: Duration = Duration::from_millis(100);
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 extern "C" fn note(_signal: nix::libc::c_int) {
-    SEEN.store(true, Ordering::Relaxed);
+    SEEN.fetch_add(1, Ordering::Relaxed);
 }
 
 /// From now on signals that would end this process are noted.
-pub(super) fn install() -> anyhow::Result<()> {
+pub(crate) fn install(signals: &[Signal]) -> anyhow::Result<()> {
     let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for signal in signals.iter().copied() {
         // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
         unsafe { sigaction(signal, &action) }.context("watch for signals")?;
     }
     Ok(())
 }
 
-/// Whether a signal came.
-pub(super) fn seen() -> bool {
+/// How many signals came.
+pub(crate) fn count() -> u32 {
     SEEN.load(Ordering::Relaxed)
 }
 
+/// Whether a signal came.
+pub(crate) fn seen() -> bool {
+    SEEN.load(Ordering::Relaxed) > 0
+}
+
 /// An error if a signal came.
-pub(super) fn check() -> anyhow::Result<()> {
+pub(crate) fn check() -> anyhow::Result<()> {
     anyhow::ensure!(!seen(), "interrupted");
     Ok(())
 }
 
-/// Waits for something of a session, at most for `limit`.
-pub(super) fn wait<T>(
+/// Waits for something of a session, at most for `limit`, as long as no signal comes.
+pub(crate) fn wait<T>(
     limit: Duration,
     mut once: impl FnMut(Duration) -> Result<T, ClientError>,
 ) -> anyhow::Result<T> {
