@@ -194,7 +194,31 @@ impl Executor {
         if open.spawner_of.contains_key(&key) {
             return Err(ExecutorError::KeyInUse { key });
         }
-        // The one with the shortest queue; between equals, in turn.
+        let index = Self::spawner(&mut open)?;
+        self.accept(&mut open, index, key, spec, None);
+        Ok(())
+    }
+
+    /// As [`Self::start_program`], but the program starts once the one with the key `after` is over, at once if it
+    /// is already. That takes no way through the caller.
+    pub fn start_program_after(&self, key: u64, spec: ProgramSpec, after: u64) -> Result<(), ExecutorError> {
+        let mut open = self.shared.open();
+        if open.closed {
+            return Err(ExecutorError::Closed);
+        }
+        if open.spawner_of.contains_key(&key) {
+            return Err(ExecutorError::KeyInUse { key });
+        }
+        let index = match open.spawner_of.get(&after) {
+            Some(index) => *index,
+            None => Self::spawner(&mut open)?,
+        };
+        self.accept(&mut open, index, key, spec, Some(after));
+        Ok(())
+    }
+
+    /// The spawner with the shortest queue; between equals, in turn.
+    fn spawner(open: &mut Open) -> Result<usize, ExecutorError> {
         let count = open.waiting.len();
         let turn = open.turn;
         let shortest = (0..count)
@@ -202,19 +226,26 @@ impl Executor {
             .min_by_key(|index| open.waiting.get(*index).copied())
             .ok_or(ExecutorError::Closed)?;
         open.turn = shortest + 1;
-        open.spawner_of.insert(key, shortest);
-        if let Some(waiting) = open.waiting.get_mut(shortest) {
+        Ok(shortest)
+    }
+
+    /// Under the lock, so that no stop of it and no shutdown comes before it.
+    fn accept(&self, open: &mut Open, index: usize, key: u64, spec: ProgramSpec, after: Option<u64>) {
+        open.spawner_of.insert(key, index);
+        if let Some(waiting) = open.waiting.get_mut(index) {
             *waiting += 1;
         }
-        // Under the lock, so that no stop of it and no shutdown comes before it.
-        self.send(
-            shortest,
-            Command::Start {
-                key,
-                spec: Box::new(spec),
-            },
-        );
-        Ok(())
+        let spec = Box::new(spec);
+        self.send(index, Command::Start { key, spec, after });
+    }
+
+    /// Takes back a program that waits for another to be over. It ends as one that was stopped before its start;
+    /// if it has begun, nothing happens.
+    pub fn recall(&self, key: u64) {
+        let spawner = self.shared.open().spawner_of.get(&key).copied();
+        if let Some(spawner) = spawner {
+            self.send(spawner, Command::Recall { key });
+        }
     }
 
     /// Stops a program, whether it runs or waits for its start. Returns whether there was one to stop; if not,

@@ -5,7 +5,7 @@
 //! the others again. What it does may still wait for a file system: opening and writing files, entering
 //! directories and loading programs. That is why there are at least two such threads.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -48,6 +48,12 @@ pub(super) enum Command {
     Start {
         key: u64,
         spec: Box<ProgramSpec>,
+        /// The program that has to be over before.
+        after: Option<u64>,
+    },
+    /// Take back a program that waits for another.
+    Recall {
+        key: u64,
     },
     Stop {
         key: u64,
@@ -77,6 +83,8 @@ pub(super) struct Spawner {
     launcher: Launcher,
     table: Table,
     backlog: VecDeque<(u64, Box<ProgramSpec>)>,
+    /// Programs that wait for others to be over, by those.
+    followers: HashMap<u64, (u64, Box<ProgramSpec>)>,
     out: Vec<ProgramEvent>,
     scratch: Box<[u8]>,
     closing: Option<Instant>,
@@ -94,6 +102,7 @@ impl Spawner {
             launcher: Launcher::new(method)?,
             table: Table::default(),
             backlog: VecDeque::new(),
+            followers: HashMap::new(),
             out: Vec::new(),
             scratch: vec![0; CHUNK].into_boxed_slice(),
             closing: None,
@@ -154,7 +163,14 @@ impl Spawner {
         };
         for command in commands {
             match command {
-                Command::Start { key, spec } => self.backlog.push_back((key, spec)),
+                Command::Start { key, spec, after } => match after {
+                    // Another that waits for the same one waits in the backlog, as it does for none.
+                    Some(after) if self.is_open(after) && !self.followers.contains_key(&after) => {
+                        self.followers.insert(after, (key, spec));
+                    }
+                    _ => self.backlog.push_back((key, spec)),
+                },
+                Command::Recall { key } => self.recall(key),
                 Command::Stop { key, stop, reason } => self.stop(key, stop, reason),
                 Command::Ended { key } => {
                     if let Some(place) = self.table.place_of(key) {

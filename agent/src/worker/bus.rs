@@ -234,6 +234,7 @@ impl Bus {
                 }
             }
             Output::Start(lease) => return Ok(self.start(&lease)),
+            Output::Recall { key } => self.executor.recall(key),
             Output::Stop(order) => self.stop_program(order),
             Output::Note(note) => self.note(&note),
             Output::End(reason) => self.end = Some(reason),
@@ -253,7 +254,11 @@ impl Bus {
             Ok(prepared) => prepared,
             Err(error) => return ended(error),
         };
-        if let Err(problem) = self.executor.start_program(key, spec) {
+        let started = match lease.after {
+            None => self.executor.start_program(key, spec),
+            Some(after) => self.executor.start_program_after(key, spec, after),
+        };
+        if let Err(problem) = started {
             let message = format!("task {} was not started: {problem}", lease.task);
             return ended(TaskError::retryable(Code::NotStarted, message));
         }

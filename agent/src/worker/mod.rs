@@ -39,7 +39,10 @@ pub use scalems_core::leaseholder::EndReason;
 /// partition of a machine takes to start.
 pub const JOIN: Duration = Duration::from_mins(2);
 /// How long news of tasks waits for more while there are others to start.
-const PATIENCE_US: u64 = 2_000;
+const PATIENCE_US: u64 = 10_000;
+/// Programs that run shorter on average wait for one another in the executor: the way of an end through the bus to
+/// the next start takes some tenths of a millisecond.
+const QUICK_US: u64 = 10_000;
 
 /// How a worker finds its agent.
 #[derive(Clone, Debug)]
@@ -220,5 +223,6 @@ fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings
         modes: MODES.map(str::to_owned).into(),
         join_ms: u64::try_from(options.join.as_millis()).unwrap_or(u64::MAX),
         patience_us: PATIENCE_US,
+        quick_us: QUICK_US,
     })
 }

@@ -29,6 +29,9 @@ pub struct SimWorker {
     /// What came in since the last round.
     pub inbox: VecDeque<Input>,
     running: BTreeMap<u64, TaskLease>,
+    /// Those of them that wait for another to be over, by that, and those whose turn has come.
+    followers: BTreeMap<u64, u64>,
+    due: Vec<u64>,
     random: Random,
 }
 
@@ -63,6 +66,8 @@ impl SimWorker {
             told: false,
             inbox: VecDeque::new(),
             running: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            due: Vec::new(),
             random,
         }
     }
@@ -81,6 +86,7 @@ impl SimWorker {
             named: Vec::new(),
             modes: vec![programs::MODE.into()],
             join_ms: 120_000,
+            quick_us: 10_000 * u64::from(self.index as u32 / 2 % 2),
             patience_us: 2_000 * u64::from(self.index as u32 % 2),
         };
         self.machine = Some(Leaseholder::new(settings, now));
@@ -91,6 +97,8 @@ impl SimWorker {
         self.machine = None;
         self.inbox.clear();
         self.running.clear();
+        self.followers.clear();
+        self.due.clear();
         self.link = None;
         self.told = false;
     }
@@ -124,6 +132,7 @@ impl SimWorker {
         let Some(lease) = self.running.remove(&key) else {
             return;
         };
+        self.due.extend(self.followers.remove(&key));
         let (ending, value, error) = if stopped {
             (Ending::Failed, Bytes::new(), None)
         } else {
@@ -160,7 +169,22 @@ impl SimWorker {
             match output {
                 Output::Send(message, blobs) => effects.push(Effect::Send(message, blobs)),
                 Output::PublishBeat(beat) => effects.push(Effect::Publish(beat)),
-                Output::Start(lease) => self.start(now, lease, history, &mut effects),
+                Output::Start(lease) => match lease.after {
+                    Some(after) if self.running.contains_key(&after) => {
+                        let before = self.followers.insert(after, lease.key);
+                        if before.is_some() {
+                            history.violation(format!("worker {}: two wait for one task", self.index));
+                        }
+                        self.running.insert(lease.key, lease);
+                    }
+                    _ => self.start(now, lease, history, &mut effects),
+                },
+                Output::Recall { key } => {
+                    if self.waits(key) {
+                        self.followers.retain(|_, waiting| *waiting != key);
+                        effects.push(Effect::Ended(now + self.random.within(100, 5_000), key, true));
+                    }
+                }
                 Output::Stop(order) => self.stop_program(now, &order, &mut effects),
                 Output::Note(note) => {
                     use scalems_core::leaseholder::Note;
@@ -171,7 +195,17 @@ impl SimWorker {
                 Output::End(_) => effects.push(Effect::End),
             }
         }
+        for key in std::mem::take(&mut self.due) {
+            if let Some(lease) = self.running.remove(&key) {
+                self.start(now, lease, history, &mut effects);
+            }
+        }
         effects
+    }
+
+    /// Whether a program waits for another to be over.
+    fn waits(&self, key: u64) -> bool {
+        self.followers.values().any(|waiting| *waiting == key)
     }
 
     fn start(&mut self, now: Micros, lease: TaskLease, history: &mut History, effects: &mut Vec<Effect>) {
@@ -179,6 +213,7 @@ impl SimWorker {
         let mut taken: Vec<u32> = self
             .running
             .values()
+            .filter(|lease| !self.waits(lease.key))
             .flat_map(|lease| lease.cpus.clone())
             .collect();
         taken.extend(&lease.cpus);
@@ -209,6 +244,14 @@ impl SimWorker {
         let Some(lease) = self.running.get(&order.key) else {
             return;
         };
+        if self.waits(order.key) {
+            self.followers.retain(|_, waiting| *waiting != order.key);
+            return effects.push(Effect::Ended(
+                now + self.random.within(100, 5_000),
+                order.key,
+                true,
+            ));
+        }
         let stubborn =
             programs::read(&lease.data).is_some_and(|(behaviour, _)| behaviour == Behaviour::Stubborn);
         if order.strength == Strength::Kill || !stubborn {

@@ -60,6 +60,8 @@ impl Leaseholder {
                 self.phase = Phase::Draining(until);
                 out.push(Output::Note(Note::Stopping(reason.to_string())));
                 self.reason = Some(reason);
+                // Nothing starts any more.
+                self.recall_followers(out);
             }
             Phase::Draining(before) => self.phase = Phase::Draining(before.min(until)),
             Phase::Killing(_) | Phase::Settling(_) | Phase::Over => {}

@@ -35,6 +35,8 @@ pub struct Settings {
     pub join_ms: u64,
     /// How long news waits for more while there are tasks to start, microseconds.
     pub patience_us: Micros,
+    /// Tasks that run shorter than this on average are handed to the shell behind one that runs, microseconds.
+    pub quick_us: Micros,
 }
 
 /// What happens to a worker.
@@ -96,6 +98,12 @@ pub enum Output {
     PublishBeat(Beat),
     /// Start a task. The shell answers with [`Input::Started`] and [`Input::Ended`].
     Start(TaskLease),
+    /// Take back a task that waits for another to be over. If it has not begun it has ended, stopped; else nothing
+    /// happens.
+    Recall {
+        /// The key that it was started under.
+        key: u64,
+    },
     /// End a task that was started, with all its processes. May come again with more strength.
     Stop(StopOrder),
     /// Something that people may want to read in the log.
@@ -127,6 +135,8 @@ pub struct TaskLease {
     pub cpus: Vec<u32>,
     /// The GPUs it may use, by number, rising.
     pub gpus: Vec<u32>,
+    /// It takes over the room of the task with this key: it starts once that one is over, and no sooner.
+    pub after: Option<u64>,
 }
 
 /// A running task is to end.

@@ -18,6 +18,7 @@ mod listing;
 mod messages;
 mod mode;
 mod outbox;
+mod pace;
 mod queue;
 mod room;
 mod running;
@@ -35,6 +36,7 @@ use self::ending::Phase;
 use self::grant::Grant;
 use self::link::{Link, Stage};
 use self::outbox::Outbox;
+use self::pace::Pace;
 use self::queue::Queue;
 use self::room::Room;
 use self::table::Table;
@@ -49,6 +51,7 @@ pub struct Leaseholder {
     queue: Queue,
     table: Table,
     outbox: Outbox,
+    pace: Pace,
     /// The state hash, once all news is told.
     sum: u64,
     phase: Phase,
@@ -76,6 +79,7 @@ impl Leaseholder {
             queue: Queue::default(),
             table: Table::default(),
             outbox: Outbox::default(),
+            pace: Pace::default(),
             sum: 0,
             phase: Phase::Serving,
             reason: None,

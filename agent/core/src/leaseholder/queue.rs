@@ -126,6 +126,34 @@ impl Queue {
         queue.push_back(waiting);
     }
 
+    /// The run at the front, which is the first to start when there is room.
+    pub(super) fn front(&self) -> Option<&Waiting> {
+        self.waiting.front()
+    }
+
+    /// Takes the first lease of the run at the front: as it is to be started, and as it can be put back.
+    pub(super) fn take_front(&mut self) -> Option<(Next, Waiting)> {
+        let front = self.waiting.front_mut()?;
+        let (indices, next) = (front.indices, front.take_first());
+        if front.grant.run.count() == 0 {
+            self.waiting.pop_front();
+        }
+        let back = Waiting {
+            grant: next.grant,
+            prepared: Arc::clone(&next.prepared),
+            indices,
+            data: Data::shared(next.data.clone()),
+            gone: 0,
+            bypassed: 0,
+        };
+        Some((next, back))
+    }
+
+    /// Puts back what [`Queue::take_front`] took.
+    pub(super) fn put_back(&mut self, waiting: Waiting) {
+        self.waiting.push_front(waiting);
+    }
+
     pub(super) fn pop_stalled(&mut self) -> Option<Waiting> {
         self.stalled.pop_front()
     }

@@ -13,8 +13,11 @@ use super::mode::{self, Mode};
 use super::outbox::Finished;
 use super::queue::{Found, Next};
 use super::room::Seat;
-use super::table::{Cause, Task, Timer};
+use super::table::{Behind, Cause, Task, Timer};
 use crate::interface::Micros;
+
+/// How long a task may wait behind another.
+const BEHIND: Micros = 20 * MILLISECOND;
 
 impl Leaseholder {
     /// Starts what may start and ends what is due, as long as one makes the other possible.
@@ -57,26 +60,101 @@ impl Leaseholder {
                 Found::Nothing => break,
             }
         }
+        self.line_up(now, out);
+    }
+
+    /// Hands the shell the next of tasks that take no time, each to follow on one that runs: the way from its end
+    /// through the machine to the next start would take as long as such a task itself.
+    fn line_up(&mut self, now: Micros, out: &mut Vec<Output>) {
+        while !self.outbox.is_full() {
+            let Some(front) = self.queue.front() else { return };
+            let amounts = &front.prepared.amounts;
+            if front.prepared.mode != Mode::Shell
+                || !self.pace.is_quicker(amounts, self.settings.quick_us)
+                || self.table.has(&front.grant)
+            {
+                return;
+            }
+            let Some(leader) = self.table.leader(amounts) else {
+                return;
+            };
+            let Some((next, back)) = self.queue.take_front() else {
+                return;
+            };
+            let seat = self
+                .table
+                .get_mut(leader)
+                .expect("it was just found")
+                .seat
+                .clone();
+            let behind = Behind {
+                leader: Some(leader),
+                back,
+                recalled: false,
+            };
+            self.start_task(now, next, seat, Some(behind), out);
+        }
+    }
+
+    /// Takes back what waits behind other tasks.
+    pub(super) fn recall_followers(&mut self, out: &mut Vec<Output>) {
+        for key in self.table.followers() {
+            self.recall(key, out);
+        }
+    }
+
+    fn recall(&mut self, key: u64, out: &mut Vec<Output>) {
+        let Some(task) = self.table.get_mut(key) else {
+            return;
+        };
+        let Some(behind) = task.behind.as_mut().filter(|behind| !behind.recalled) else {
+            return;
+        };
+        let Some(leader) = behind.leader else { return };
+        behind.recalled = true;
+        out.push(Output::Recall { key });
+        if let Some(leader) = self.table.get_mut(leader) {
+            leader.slow = true;
+        }
     }
 
     fn start_one(&mut self, now: Micros, next: Next, seat: Seat, out: &mut Vec<Output>) {
+        if self.table.has(&next.grant) {
+            self.room.give_back(&next.prepared.amounts, &seat);
+            self.discount(&next.grant, TaskState::Leased);
+            return out.push(Output::Note(Note::WrongLease("it was granted twice")));
+        }
+        self.start_task(now, next, seat, None, out);
+    }
+
+    fn start_task(
+        &mut self,
+        now: Micros,
+        next: Next,
+        seat: Seat,
+        behind: Option<Behind>,
+        out: &mut Vec<Output>,
+    ) {
         let Next {
             grant,
             prepared,
             task,
             data,
         } = next;
-        if self.table.has(&grant) {
-            self.room.give_back(&prepared.amounts, &seat);
-            self.discount(&grant, TaskState::Leased);
-            return out.push(Output::Note(Note::WrongLease("it was granted twice")));
-        }
         let sleeps = match prepared.mode {
             Mode::Sleep => Some(mode::sleep_time(&data).expect("the queue gives out no wrong sleep")),
             _ => None,
         };
         let template = prepared.template.clone();
-        let key = self.table.insert(Task::new(grant, prepared, seat.clone()));
+        let after = behind.as_ref().and_then(|behind| behind.leader);
+        let mut started = Task::new(grant, prepared, seat.clone());
+        started.behind = behind;
+        let key = self.table.insert(started);
+        if let Some(leader) = after.and_then(|leader| self.table.get_mut(leader)) {
+            leader.follower = Some(key);
+            self.table
+                .set_timer(key, now.saturating_add(BEHIND), Timer::Behind);
+        }
         if let Some(time) = sleeps {
             self.task_started(now, key, out);
             self.table
@@ -95,6 +173,7 @@ impl Leaseholder {
             data,
             cpus: seat.cpus,
             gpus: seat.gpus,
+            after,
         }));
     }
 
@@ -119,6 +198,7 @@ impl Leaseholder {
     fn expire(&mut self, now: Micros, key: u64, timer: Timer, out: &mut Vec<Output>) {
         match timer {
             Timer::SleepOver => self.end_sleep(now, key, false, out),
+            Timer::Behind => self.recall(key, out),
             Timer::TimeLimit => {
                 let task = self.table.get_mut(key).expect("a task's timers go with it");
                 let cause = Cause::TimeLimit(task.prepared.template.policy.time_limit_ms);
@@ -196,12 +276,40 @@ impl Leaseholder {
     }
 
     pub(super) fn task_ended(&mut self, key: u64, outcome: Outcome, out: &mut Vec<Output>) {
-        let Some(task) = self.table.remove(key) else {
+        let Some(mut task) = self.table.remove(key) else {
             return out.push(Output::Note(Note::UnknownKey(key)));
         };
-        self.room.give_back(&task.prepared.amounts, &task.seat);
+        let began = task.started.is_some();
+        let leader = task.behind.as_ref().and_then(|behind| behind.leader);
+        match (leader, task.follower) {
+            // The room is still the other's.
+            (Some(leader), _) => {
+                let leader = self.table.get_mut(leader).expect("who ends lets its follower go");
+                leader.follower = None;
+            }
+            (None, Some(follower)) => {
+                let follower = self.table.get_mut(follower).expect("who ends leaves its place");
+                if let Some(behind) = &mut follower.behind {
+                    behind.leader = None;
+                }
+            }
+            (None, None) => self.room.give_back(&task.prepared.amounts, &task.seat),
+        }
         if task.is_dropped() {
             return;
+        }
+        if task.prepared.mode == Mode::Shell && outcome.ending == Ending::Done {
+            self.pace.ran(&task.prepared.amounts, outcome.ran_us);
+        }
+        if let Some(behind) = task.behind.take_if(|behind| behind.recalled)
+            && outcome.stopped
+            && task.stopping.is_none()
+            && !began
+        {
+            if self.phase == Phase::Serving {
+                return self.queue.put_back(behind.back);
+            }
+            return self.give_back(task.grant, TaskState::Leased);
         }
         let cause = task
             .stopping

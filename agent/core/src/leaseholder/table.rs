@@ -8,9 +8,11 @@ use scalems_protocol::state::Strength;
 use scalems_protocol::{Incarnation, TaskState};
 
 use super::grant::Grant;
-use super::queue::Prepared;
+use super::mode::Mode;
+use super::queue::{Prepared, Waiting};
 use super::room::Seat;
 use crate::interface::Micros;
+use crate::resources::Amounts;
 
 /// What is to happen to a running task, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +23,8 @@ pub(super) enum Timer {
     TimeLimit,
     /// The grace time after it was asked to end passes.
     Kill,
+    /// It waits behind another for longer than it should.
+    Behind,
 }
 
 /// Why a task is being ended.
@@ -49,6 +53,23 @@ pub(super) struct Task {
     /// Why it is being ended, and how hard.
     pub(super) stopping: Option<(Cause, Strength)>,
     timers: Vec<(Micros, Timer)>,
+    /// Its place behind another task, whose room it takes over, as long as it is there.
+    pub(super) behind: Option<Behind>,
+    /// The task that takes over its room.
+    pub(super) follower: Option<u64>,
+    /// One has waited behind it in vain.
+    pub(super) slow: bool,
+}
+
+/// A place behind another task.
+#[derive(Debug)]
+pub(super) struct Behind {
+    /// The other task's key; none: that is over, and the room is its own.
+    pub(super) leader: Option<u64>,
+    /// What goes back into the queue if it has to leave the place.
+    pub(super) back: Waiting,
+    /// Whether it was told to leave.
+    pub(super) recalled: bool,
 }
 
 impl Task {
@@ -61,7 +82,20 @@ impl Task {
             reported: false,
             stopping: None,
             timers: Vec::new(),
+            behind: None,
+            follower: None,
+            slow: false,
         }
+    }
+
+    /// Whether another may wait for its room: it takes just that much, and nobody waits yet.
+    fn can_lead(&self, amounts: &Amounts) -> bool {
+        self.prepared.mode == Mode::Shell
+            && self.behind.as_ref().is_none_or(|behind| behind.leader.is_none())
+            && self.follower.is_none()
+            && self.stopping.is_none()
+            && !self.slow
+            && self.prepared.amounts == *amounts
     }
 
     /// Whether the agent does not count it among the worker's leases any more.
@@ -138,6 +172,19 @@ impl Table {
             .expect("timers are set for tasks that run");
         task.timers.push((at, timer));
         self.timers.insert((at, key, timer));
+    }
+
+    /// The task, of those that began first, whose room one with these needs can take over.
+    pub(super) fn leader(&self, amounts: &Amounts) -> Option<u64> {
+        let mut tasks = self.tasks.iter();
+        tasks.find_map(|(key, task)| task.can_lead(amounts).then_some(*key))
+    }
+
+    /// Those that wait behind others.
+    pub(super) fn followers(&self) -> Vec<u64> {
+        let behind = |task: &Task| task.behind.as_ref().is_some_and(|behind| behind.leader.is_some());
+        let tasks = self.tasks.iter().filter(|(_, task)| behind(task));
+        tasks.map(|(key, _)| *key).collect()
     }
 
     /// When the next timer is due.

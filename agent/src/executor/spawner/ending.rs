@@ -37,6 +37,9 @@ impl Spawner {
             }
             return self.not_started(key, StartError::StoppedBefore { reason });
         }
+        if self.take_follower(key) {
+            return self.not_started(key, StartError::StoppedBefore { reason });
+        }
         let Some(place) = self.table.place_of(key) else {
             return;
         };
@@ -50,8 +53,38 @@ impl Spawner {
         }
     }
 
+    /// Whether a program is not over yet: it runs, or waits here for its start.
+    pub(super) fn is_open(&self, key: u64) -> bool {
+        self.table.place_of(key).is_some()
+            || self.backlog.iter().any(|(waiting, _)| *waiting == key)
+            || self.followers.values().any(|(waiting, _)| *waiting == key)
+    }
+
+    /// Takes a program back that waits for another to be over.
+    pub(super) fn recall(&mut self, key: u64) {
+        if self.take_follower(key) {
+            let reason = "it waited too long behind another".to_owned();
+            self.not_started(key, StartError::StoppedBefore { reason });
+        }
+    }
+
+    fn take_follower(&mut self, key: u64) -> bool {
+        let after = self.followers.iter().find(|(_, (waiting, _))| *waiting == key);
+        let Some(after) = after.map(|(after, _)| *after) else {
+            return false;
+        };
+        self.followers.remove(&after);
+        if let Some(waiting) = self.shared.open().waiting.get_mut(self.index) {
+            *waiting -= 1;
+        }
+        true
+    }
+
     pub(super) fn shut_down(&mut self, until: Instant) {
         self.closing = Some(until);
+        for (_, (key, _)) in std::mem::take(&mut self.followers) {
+            self.not_started(key, StartError::ShuttingDown);
+        }
         for (key, _) in std::mem::take(&mut self.backlog) {
             self.not_started(key, StartError::ShuttingDown);
         }
@@ -252,5 +285,8 @@ impl Spawner {
             key,
             outcome: Box::new(outcome),
         });
+        if let Some(next) = self.followers.remove(&key) {
+            self.backlog.push_front(next);
+        }
     }
 }

@@ -35,6 +35,7 @@ fn settings(cores: u32) -> Settings {
         modes: vec![MODE.into()],
         join_ms: 60_000,
         patience_us: 0,
+        quick_us: 0,
     }
 }
 

@@ -81,12 +81,20 @@ struct Model {
     listed: Vec<HeldRun>,
     /// Tasks that the shell has: cores, whether told to run, whether stopped.
     tasks: BTreeMap<u64, (TaskLease, bool, bool)>,
+    /// Those that were taken back before they began.
+    removed: BTreeSet<u64>,
     submissions: u64,
 }
 
 impl Model {
     fn new() -> Self {
-        let machine = Leaseholder::new(settings(CORES), 0);
+        let machine = Leaseholder::new(
+            Settings {
+                quick_us: 10_000,
+                ..settings(CORES)
+            },
+            0,
+        );
         let mut model = Self {
             machine,
             now: 0,
@@ -99,6 +107,7 @@ impl Model {
             welcomed: false,
             listed: Vec::new(),
             tasks: BTreeMap::new(),
+            removed: BTreeSet::new(),
             submissions: 0,
         };
         model.join(false);
@@ -152,6 +161,11 @@ impl Model {
                     let used: BTreeSet<u32> = self
                         .tasks
                         .values()
+                        // What it follows on has its room until then.
+                        .filter(|(other, ..)| Some(other.key) != lease.after)
+                        .filter(|(other, ..)| {
+                            other.after.is_none_or(|after| !self.tasks.contains_key(&after))
+                        })
                         .flat_map(|(lease, ..)| lease.cpus.clone())
                         .collect();
                     let cores = lease.template.needs.cores_per_rank as usize;
@@ -163,7 +177,15 @@ impl Model {
                     let before = self.tasks.insert(lease.key, (lease, false, false));
                     assert!(before.is_none());
                 }
+                Output::Recall { key } => {
+                    if self.waits(key) {
+                        self.removed.insert(key);
+                    }
+                }
                 Output::Stop(order) => {
+                    if self.waits(order.key) {
+                        self.removed.insert(order.key);
+                    }
                     self.tasks
                         .get_mut(&order.key)
                         .expect("only what runs is stopped")
@@ -175,6 +197,23 @@ impl Model {
                 other => panic!("not in this life: {other:?}"),
             }
         }
+    }
+
+    /// Whether a task waits for another to be over.
+    fn waits(&self, key: u64) -> bool {
+        let after = self.tasks.get(&key).and_then(|(lease, ..)| lease.after);
+        after.is_some_and(|after| self.tasks.contains_key(&after))
+    }
+
+    fn end(&mut self, key: u64, by_itself: bool) {
+        let (_, _, told) = self.tasks.remove(&key).unwrap();
+        let removed = self.removed.remove(&key);
+        let outcome = if removed || (told && !by_itself) {
+            stopped()
+        } else {
+            done()
+        };
+        self.input(Input::Ended { key, outcome });
     }
 
     fn report(&mut self, report: Report, blobs: &[Bytes]) {
@@ -308,6 +347,7 @@ impl Model {
                     .iter()
                     .filter(|(_, (_, started, _))| !started)
                     .map(|(key, _)| *key)
+                    .filter(|key| !self.waits(*key) && !self.removed.contains(key))
                     .collect();
                 if !waiting.is_empty() {
                     let key = waiting[pick % waiting.len()];
@@ -317,11 +357,10 @@ impl Model {
             }
             Step::End { pick, by_itself } => {
                 let keys: Vec<u64> = self.tasks.keys().copied().collect();
+                let able = |key: &u64| self.removed.contains(key) || !self.waits(*key);
+                let keys: Vec<u64> = keys.into_iter().filter(able).collect();
                 if !keys.is_empty() {
-                    let key = keys[pick % keys.len()];
-                    let (_, _, told) = self.tasks.remove(&key).unwrap();
-                    let outcome = if told && !by_itself { stopped() } else { done() };
-                    self.input(Input::Ended { key, outcome });
+                    self.end(keys[pick % keys.len()], by_itself);
                 }
             }
             Step::Recorded { percent } => {
@@ -366,8 +405,7 @@ impl Model {
             self.flush();
             for key in self.tasks.keys().copied().collect::<Vec<_>>() {
                 self.apply(&Step::Start { pick: 0 });
-                self.tasks.remove(&key);
-                self.input(Input::Ended { key, outcome: done() });
+                self.end(key, true);
             }
             if self.believed.is_empty() {
                 break;

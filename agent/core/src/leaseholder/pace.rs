@@ -1,0 +1,53 @@
+//! How long tasks take, by what they need.
+
+use crate::interface::Micros;
+use crate::resources::Amounts;
+
+/// So many kinds of needs are remembered, the last ones.
+const KINDS: usize = 16;
+
+/// Moving means, newest needs last.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    means: Vec<(Amounts, Micros)>,
+}
+
+impl Pace {
+    /// A task with these needs ran so long.
+    pub(super) fn ran(&mut self, amounts: &Amounts, time: Micros) {
+        if let Some((_, mean)) = self.means.iter_mut().find(|(known, _)| known == amounts) {
+            *mean = (3 * *mean + time) / 4;
+            return;
+        }
+        if self.means.len() == KINDS {
+            self.means.remove(0);
+        }
+        self.means.push((amounts.clone(), time));
+    }
+
+    /// Whether tasks with these needs run shorter than this, as far as is known.
+    pub(super) fn is_quicker(&self, amounts: &Amounts, than: Micros) -> bool {
+        let known = self.means.iter().find(|(known, _)| known == amounts);
+        known.is_some_and(|(_, mean)| *mean < than)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_lately_counts() {
+        let mut pace = Pace::default();
+        let none = Amounts::default();
+        assert!(!pace.is_quicker(&none, 10_000), "nothing is known");
+        pace.ran(&none, 1_000);
+        assert!(pace.is_quicker(&none, 10_000));
+        pace.ran(&none, 1_000_000);
+        assert!(!pace.is_quicker(&none, 10_000));
+        for _ in 0..20 {
+            pace.ran(&none, 1_000);
+        }
+        assert!(pace.is_quicker(&none, 10_000));
+    }
+}
