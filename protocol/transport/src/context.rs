@@ -5,6 +5,7 @@ use std::sync::{Arc, Once};
 
 use crate::error::{Errno, TransportError};
 use crate::raw;
+use crate::raw::Handle;
 
 /// The oldest libzmq with the fixes to CURVE that we rely on, and the one that is bundled.
 const OLDEST: (i32, i32, i32) = (4, 3, 5);
@@ -44,9 +45,9 @@ impl Context {
         })
     }
 
-    pub(crate) fn open(&self, kind: zmq::SocketType) -> Result<zmq::Socket, TransportError> {
-        let socket = self.inner.socket(kind);
-        socket.map_err(|error| TransportError::Open(Errno::from(error)))
+    pub(crate) fn open(&self, kind: zmq::SocketType) -> Result<Handle, TransportError> {
+        let socket = self.inner.socket(kind).map_err(Errno::from);
+        socket.and_then(Handle::new).map_err(TransportError::Open)
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {

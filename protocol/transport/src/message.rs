@@ -4,7 +4,7 @@ use bytes::Bytes;
 use scalems_protocol::limits;
 
 use crate::error::{Errno, SendError};
-use crate::raw::Frame;
+use crate::raw::{Frame, Handle};
 
 /// Frames that a message may have: the header, the protocol's blobs, and a few more, so that a message that
 /// is slightly over gets the protocol's refusal with its name.
@@ -59,7 +59,7 @@ pub(crate) enum Taken {
 }
 
 /// Takes the rest of the message that began with `first`. libzmq gives out whole messages only.
-pub(crate) fn take_rest(socket: &mut zmq::Socket, first: Frame) -> Result<Taken, Errno> {
+pub(crate) fn take_rest(socket: &mut Handle, first: Frame) -> Result<Taken, Errno> {
     let mut more = first.more();
     let mut message = Message {
         header: into_bytes(first),
@@ -85,7 +85,7 @@ pub(crate) fn take_rest(socket: &mut zmq::Socket, first: Frame) -> Result<Taken,
 }
 
 /// Reads and drops the rest of the message that `frame` belongs to.
-pub(crate) fn drain(socket: &mut zmq::Socket, frame: &Frame) -> Result<(), Errno> {
+pub(crate) fn drain(socket: &mut Handle, frame: &Frame) -> Result<(), Errno> {
     let mut more = frame.more();
     while more {
         more = Frame::receive(socket)?.ok_or(Errno::AGAIN)?.more();
@@ -108,7 +108,7 @@ pub(crate) fn check(header: &Part<'_>, blobs: &[Bytes]) -> Result<(), SendError>
 }
 
 /// Sends a message as a whole or not at all.
-pub(crate) fn send(socket: &mut zmq::Socket, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), Errno> {
+pub(crate) fn send(socket: &mut Handle, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), Errno> {
     header.frame().send(socket, !blobs.is_empty())?;
     // If the connection ends in between, libzmq drops the message up to its last frame: it has to be given
     // all of them, or it would take the next message for the rest of this one.

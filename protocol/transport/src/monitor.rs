@@ -1,7 +1,6 @@
 //! What becomes of a socket's connections, as libzmq tells it.
 
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zmq_sys as sys;
@@ -9,7 +8,7 @@ use zmq_sys as sys;
 use crate::context::Context;
 use crate::error::{Errno, TransportError};
 use crate::message;
-use crate::raw::Frame;
+use crate::raw::{Frame, Handle};
 
 /// Something that became of one of a socket's connections; libzmq does not say of whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +49,14 @@ const EVENTS: u32 = sys::ZMQ_EVENT_HANDSHAKE_SUCCEEDED
 
 /// The watch over one socket's connections: where its events come by.
 pub(crate) struct Monitor {
-    reader: zmq::Socket,
-    /// libzmq's descriptor of the reader. It tells of what comes after a read that found nothing, so the
-    /// reader is always read to its end. Waiting for the reader itself would cost each wait of the bus two
-    /// calls of the system more.
-    descriptor: RawFd,
+    reader: Handle,
     /// What was read and not yet asked for.
     events: VecDeque<ConnectionEvent>,
 }
 
 impl Monitor {
     /// Starts the watch over `socket`.
-    pub(crate) fn start(context: &Context, socket: &zmq::Socket) -> Result<Self, TransportError> {
+    pub(crate) fn start(context: &Context, socket: &Handle) -> Result<Self, TransportError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let endpoint = format!("inproc://scalems-monitor-{number}");
@@ -72,23 +67,15 @@ impl Monitor {
         reader.set_linger(0).map_err(unwatched)?;
         socket.monitor(&endpoint, EVENTS as i32).map_err(unwatched)?;
         reader.connect(&endpoint).map_err(unwatched)?;
-        let descriptor = reader.get_fd().map_err(unwatched)?;
         let events = VecDeque::new();
-        let mut monitor = Self {
-            reader,
-            descriptor,
-            events,
-        };
-        // The first read to the end; without it the descriptor would never tell of anything.
-        monitor.read_all().map_err(TransportError::Monitor)?;
-        Ok(monitor)
+        Ok(Self { reader, events })
     }
 
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.descriptor
+    pub(crate) fn reader(&self) -> &Handle {
+        &self.reader
     }
 
-    /// Whether there are events that the descriptor does not tell of.
+    /// Whether there are events that were read and not asked for.
     pub(crate) fn has_events(&self) -> bool {
         !self.events.is_empty()
     }

@@ -3,7 +3,7 @@
 use scalems_protocol::limits;
 
 use crate::error::{Errno, TransportError};
-use crate::raw;
+use crate::raw::{self, Handle};
 
 /// Messages that wait at a ROUTER per peer until the bus takes them. A full one stops that peer's connection
 /// and drops nothing.
@@ -111,7 +111,7 @@ const COMMON: &[(&str, u32, i32)] = &[
 ];
 
 /// Sets what a socket of that use must have, before it is bound or connected.
-pub(crate) fn apply(socket: &mut zmq::Socket, purpose: Use) -> Result<(), TransportError> {
+pub(crate) fn apply(socket: &mut Handle, purpose: Use) -> Result<(), TransportError> {
     for &(name, option, value) in COMMON.iter().chain(purpose.numbers()) {
         number(socket, name, option as i32, value)?;
     }
@@ -123,7 +123,7 @@ pub(crate) fn apply(socket: &mut zmq::Socket, purpose: Use) -> Result<(), Transp
 
 /// Sets one option that is a whole number.
 pub(crate) fn number(
-    socket: &mut zmq::Socket,
+    socket: &mut Handle,
     name: &'static str,
     option: i32,
     value: i32,

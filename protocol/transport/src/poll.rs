@@ -1,15 +1,15 @@
 //! Waiting for several sockets and descriptors at once, by the thread that owns them.
 
-use std::array;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 use crate::error::{Errno, TransportError};
+use crate::raw::Handle;
 use crate::socket::Socket;
 use crate::waker::WakeReceiver;
-
-/// Longest wait in one call. Longer ones return early with nothing ready, which is no harm.
-const LONGEST_MS: u128 = 24 * 60 * 60 * 1_000;
 
 /// A socket of this crate that can be waited for.
 pub trait Pollable: sealed::HasSocket {}
@@ -23,25 +23,35 @@ pub(crate) mod sealed {
 
 /// One thing to wait for.
 pub struct Source<'a> {
-    item: zmq::PollItem<'a>,
-    /// It is readable whatever its descriptor says.
+    what: What<'a>,
+    /// It is readable whatever is found.
     pending: bool,
+}
+
+enum What<'a> {
+    Socket {
+        socket: &'a Handle,
+        readable: bool,
+        writable: bool,
+    },
+    Descriptor(BorrowedFd<'a>),
+    Nothing,
 }
 
 impl<'a> Source<'a> {
     /// A message to be read.
     pub fn readable(socket: &'a impl Pollable) -> Self {
-        Self::of(&socket.socket().inner, zmq::POLLIN)
+        Self::of(&socket.socket().inner, true, false)
     }
 
     /// A message to be read, or room to send one; for a [`crate::Dealer`], room means a finished connection.
     pub fn readable_or_writable(socket: &'a impl Pollable) -> Self {
-        Self::of(&socket.socket().inner, zmq::POLLIN | zmq::POLLOUT)
+        Self::of(&socket.socket().inner, true, true)
     }
 
     /// Room to send a message.
     pub fn writable(socket: &'a impl Pollable) -> Self {
-        Self::of(&socket.socket().inner, zmq::POLLOUT)
+        Self::of(&socket.socket().inner, false, true)
     }
 
     /// Events of the socket's connections. Without a watch over them this is never ready.
@@ -51,7 +61,10 @@ impl<'a> Source<'a> {
 
     /// Something to be read from a descriptor.
     pub fn descriptor(descriptor: &'a impl AsFd) -> Self {
-        Self::of_descriptor(descriptor.as_fd().as_raw_fd(), false)
+        Self {
+            what: What::Descriptor(descriptor.as_fd()),
+            pending: false,
+        }
     }
 
     /// A wake-up by another thread.
@@ -60,21 +73,64 @@ impl<'a> Source<'a> {
     }
 
     pub(crate) fn events_of(socket: &'a Socket) -> Self {
-        match socket.monitor() {
-            Some(monitor) => Self::of_descriptor(monitor.descriptor(), monitor.has_events()),
-            // A negative descriptor is passed over by the system.
-            None => Self::of_descriptor(-1, false),
+        let Some(monitor) = socket.monitor() else {
+            return Self {
+                what: What::Nothing,
+                pending: false,
+            };
+        };
+        Self {
+            pending: monitor.has_events(),
+            ..Self::of(monitor.reader(), true, false)
         }
     }
 
-    pub(crate) fn of(socket: &'a zmq::Socket, events: zmq::PollEvents) -> Self {
-        let (item, pending) = (socket.as_poll_item(events), false);
-        Self { item, pending }
+    pub(crate) fn of(socket: &'a Handle, readable: bool, writable: bool) -> Self {
+        let what = What::Socket {
+            socket,
+            readable,
+            writable,
+        };
+        Self { what, pending: false }
     }
 
-    fn of_descriptor(descriptor: RawFd, pending: bool) -> Self {
-        let item = zmq::PollItem::from_fd(descriptor, zmq::POLLIN);
-        Self { item, pending }
+    /// What is known of it without waiting.
+    fn before(&self) -> Result<Ready, Errno> {
+        let mut ready = match &self.what {
+            What::Socket {
+                socket,
+                readable,
+                writable,
+            } if *writable || !socket.is_quiet() => Ready::of(socket, *readable, *writable)?,
+            _ => Ready::default(),
+        };
+        ready.readable |= self.pending;
+        Ok(ready)
+    }
+
+    /// What is the case now that its descriptor says something.
+    fn after(&self, said: PollFlags) -> Result<Ready, Errno> {
+        match &self.what {
+            What::Socket {
+                socket,
+                readable,
+                writable,
+            } if !said.is_empty() => Ready::of(socket, *readable, *writable),
+            What::Descriptor(_) => Ok(Ready {
+                readable: said.contains(PollFlags::POLLIN),
+                writable: false,
+                failed: said.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL),
+            }),
+            _ => Ok(Ready::default()),
+        }
+    }
+
+    fn descriptor_of(&self) -> Option<BorrowedFd<'_>> {
+        match &self.what {
+            What::Socket { socket, .. } => Some(socket.as_fd()),
+            What::Descriptor(descriptor) => Some(*descriptor),
+            What::Nothing => None,
+        }
     }
 }
 
@@ -105,77 +161,75 @@ impl Ready {
         }
     }
 
-    fn of(item: &zmq::PollItem<'_>, pending: bool) -> Self {
-        Self {
-            readable: item.is_readable() || pending,
-            writable: item.is_writable(),
-            failed: item.is_error(),
-        }
+    fn of(socket: &Handle, readable: bool, writable: bool) -> Result<Self, Errno> {
+        let (to_read, room) = socket.look()?;
+        Ok(Self {
+            readable: readable && to_read,
+            writable: writable && room,
+            failed: false,
+        })
     }
 }
 
 /// Waits until one of the sources is ready or the time is over, and says which are; `None` is without end.
 ///
-/// What was not read comes up again in the next call: it goes by the sockets' state, not by the edges of
-/// libzmq's descriptors. A signal ends the wait with nothing ready.
+/// What was not read comes up again in the next call. A signal ends the wait with nothing ready.
+///
+/// Done here since libzmq's own way asks each socket twice and each time by calls of the system. A socket that was
+/// read to its end is not asked at all before its descriptor says something.
 pub fn poll<const N: usize>(
     sources: [Source<'_>; N],
     wait: Option<Duration>,
 ) -> Result<[Ready; N], TransportError> {
-    let pending = sources.each_ref().map(|source| source.pending);
-    let mut items = sources.map(|source| source.item);
-    wait_for(&mut items, &pending, wait)?;
-    Ok(array::from_fn(|at| Ready::of(&items[at], pending[at])))
+    let mut ready = [Ready::default(); N];
+    wait_for(&sources, wait, &mut ready)?;
+    Ok(ready)
 }
 
 /// As [`poll`], for a number of sources that is known only when the program runs.
 pub fn poll_all(sources: Vec<Source<'_>>, wait: Option<Duration>) -> Result<Vec<Ready>, TransportError> {
-    let (mut items, pending): (Vec<_>, Vec<_>) = sources
-        .into_iter()
-        .map(|source| (source.item, source.pending))
-        .unzip();
-    wait_for(&mut items, &pending, wait)?;
-    Ok(items
-        .iter()
-        .zip(pending)
-        .map(|(item, pending)| Ready::of(item, pending))
-        .collect())
+    let mut ready = vec![Ready::default(); sources.len()];
+    wait_for(&sources, wait, &mut ready)?;
+    Ok(ready)
 }
 
 fn wait_for(
-    items: &mut [zmq::PollItem<'_>],
-    pending: &[bool],
+    sources: &[Source<'_>],
     wait: Option<Duration>,
+    ready: &mut [Ready],
 ) -> Result<(), TransportError> {
-    let wait = if pending.contains(&true) {
-        Some(Duration::ZERO)
-    } else {
-        wait
-    };
-    match zmq::poll(items, milliseconds(wait)) {
-        Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
-        Err(error) => Err(TransportError::Poll(Errno::from(error))),
-    }
-}
-
-/// Rounded up: a deadline half a millisecond away must not become a busy loop of waits of 0.
-fn milliseconds(wait: Option<Duration>) -> i64 {
-    let Some(wait) = wait else { return -1 };
-    let rounded = wait.as_nanos().div_ceil(1_000_000).min(LONGEST_MS);
-    i64::try_from(rounded).expect("invariant: a day in milliseconds fits")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_are_rounded_up_to_milliseconds() {
-        assert_eq!(milliseconds(None), -1);
-        assert_eq!(milliseconds(Some(Duration::ZERO)), 0);
-        assert_eq!(milliseconds(Some(Duration::from_nanos(1))), 1);
-        assert_eq!(milliseconds(Some(Duration::from_millis(7))), 7);
-        assert_eq!(milliseconds(Some(Duration::from_micros(7_001))), 8);
-        assert_eq!(milliseconds(Some(Duration::MAX)), 86_400_000);
+    let until = wait.and_then(|wait| Instant::now().checked_add(wait));
+    loop {
+        for (source, ready) in sources.iter().zip(&mut *ready) {
+            *ready = source.before().map_err(TransportError::Poll)?;
+        }
+        let known = ready.iter().any(|ready| ready.any());
+        let left = match until {
+            _ if known => Some(Duration::ZERO),
+            None => None,
+            Some(until) => Some(until.saturating_duration_since(Instant::now())),
+        };
+        let mut places = Vec::with_capacity(sources.len());
+        let mut items = Vec::with_capacity(sources.len());
+        for (place, source) in sources.iter().enumerate() {
+            if let Some(descriptor) = source.descriptor_of() {
+                places.push(place);
+                items.push(PollFd::new(descriptor, PollFlags::POLLIN));
+            }
+        }
+        match ppoll(&mut items, left.map(TimeSpec::from_duration), None) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => return Ok(()),
+            Err(errno) => return Err(TransportError::Poll(Errno::from(errno))),
+        }
+        for (place, item) in places.iter().zip(&items) {
+            let said = item.revents().unwrap_or(PollFlags::POLLERR);
+            let found = sources[*place].after(said).map_err(TransportError::Poll)?;
+            ready[*place] = ready[*place].or(found);
+        }
+        // A descriptor may speak of what is neither to be read nor room.
+        if ready.iter().any(|ready| ready.any()) || left == Some(Duration::ZERO) {
+            return Ok(());
+        }
     }
 }

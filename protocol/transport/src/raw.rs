@@ -6,7 +6,10 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int, c_void};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::{ptr, slice};
 
 use bytes::Bytes;
@@ -16,6 +19,67 @@ use crate::error::Errno;
 
 /// Whether peers may come in when no authentication answers (`ZMQ_ZAP_ENFORCE_DOMAIN`); `zmq-sys` lacks it.
 pub(crate) const ZAP_ENFORCE_DOMAIN: c_int = 93;
+
+/// A socket of libzmq, and whether its descriptor can be trusted.
+///
+/// libzmq's descriptor tells that something is new to a socket that was found empty. Any call that looks at what
+/// is new takes that sign away, so the descriptor says all only as long as nothing was called since.
+pub(crate) struct Handle {
+    socket: zmq::Socket,
+    descriptor: RawFd,
+    /// Nothing was there to be read when it was last asked, and nothing was called since.
+    quiet: Cell<bool>,
+}
+
+impl Handle {
+    pub(crate) fn new(socket: zmq::Socket) -> Result<Self, Errno> {
+        let descriptor = socket.get_fd()?;
+        Ok(Self {
+            socket,
+            descriptor,
+            quiet: Cell::new(false),
+        })
+    }
+
+    /// For a call that may take the descriptor's sign away.
+    fn touch(&mut self) -> *mut c_void {
+        self.quiet.set(false);
+        self.socket.as_mut_ptr()
+    }
+
+    /// Whether the descriptor tells of everything that is to be read.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.get()
+    }
+
+    /// Whether there is something to read, and room to send.
+    pub(crate) fn look(&self) -> Result<(bool, bool), Errno> {
+        let events = loop {
+            match self.socket.get_events() {
+                Err(zmq::Error::EINTR) => {}
+                events => break events?,
+            }
+        };
+        let readable = events.contains(zmq::POLLIN);
+        self.quiet.set(!readable);
+        Ok((readable, events.contains(zmq::POLLOUT)))
+    }
+}
+
+impl Deref for Handle {
+    type Target = zmq::Socket;
+
+    fn deref(&self) -> &zmq::Socket {
+        &self.socket
+    }
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the socket's, and is open as long as that is.
+        unsafe { BorrowedFd::borrow_raw(self.descriptor) }
+    }
+}
 
 /// One frame: libzmq's message, which owns or shares its bytes.
 ///
@@ -95,13 +159,12 @@ impl Frame {
     }
 
     /// Sends the frame without waiting, with `more` if others of the message follow. On an error it is unsent.
-    pub(crate) fn send(&mut self, socket: &mut zmq::Socket, more: bool) -> Result<(), Errno> {
+    pub(crate) fn send(&mut self, socket: &mut Handle, more: bool) -> Result<(), Errno> {
         let flags = sys::ZMQ_DONTWAIT | if more { sys::ZMQ_SNDMORE } else { 0 };
         loop {
             // SAFETY: both pointers are valid and exclusive. When it succeeds libzmq takes the content and
             // leaves an empty message.
-            let result =
-                unsafe { sys::zmq_msg_send(&raw mut self.message, socket.as_mut_ptr(), flags as c_int) };
+            let result = unsafe { sys::zmq_msg_send(&raw mut self.message, socket.touch(), flags as c_int) };
             match result {
                 -1 if Errno::last() == Errno::INTERRUPTED => {}
                 -1 => return Err(Errno::last()),
@@ -111,21 +174,20 @@ impl Frame {
     }
 
     /// The next frame, if one is there.
-    pub(crate) fn receive(socket: &mut zmq::Socket) -> Result<Option<Self>, Errno> {
+    pub(crate) fn receive(socket: &mut Handle) -> Result<Option<Self>, Errno> {
         let mut frame = Self::new();
         loop {
             // SAFETY: both pointers are valid and exclusive; libzmq releases the old content.
             let result = unsafe {
-                sys::zmq_msg_recv(
-                    &raw mut frame.message,
-                    socket.as_mut_ptr(),
-                    sys::ZMQ_DONTWAIT as c_int,
-                )
+                sys::zmq_msg_recv(&raw mut frame.message, socket.touch(), sys::ZMQ_DONTWAIT as c_int)
             };
             match result {
                 -1 => match Errno::last() {
                     Errno::INTERRUPTED => {}
-                    Errno::AGAIN => return Ok(None),
+                    Errno::AGAIN => {
+                        socket.quiet.set(true);
+                        return Ok(None);
+                    }
                     other => return Err(other),
                 },
                 _ => return Ok(Some(frame)),
@@ -162,31 +224,31 @@ fn out_of_memory() -> ! {
 }
 
 /// Sets an option that is a whole number.
-pub(crate) fn set_number(socket: &mut zmq::Socket, option: c_int, value: c_int) -> Result<(), Errno> {
+pub(crate) fn set_number(socket: &mut Handle, option: c_int, value: c_int) -> Result<(), Errno> {
     let place = (&raw const value).cast::<c_void>();
     // SAFETY: the option's value is read from a whole number of the size given.
-    checked(unsafe { sys::zmq_setsockopt(socket.as_mut_ptr(), option, place, size_of::<c_int>()) })
+    checked(unsafe { sys::zmq_setsockopt(socket.touch(), option, place, size_of::<c_int>()) })
 }
 
 /// Listens at an address.
-pub(crate) fn bind(socket: &mut zmq::Socket, endpoint: &str) -> Result<(), Errno> {
+pub(crate) fn bind(socket: &mut Handle, endpoint: &str) -> Result<(), Errno> {
     let endpoint = text(endpoint);
     // SAFETY: the socket is open and the text ends in a zero.
-    checked(unsafe { sys::zmq_bind(socket.as_mut_ptr(), endpoint.as_ptr()) })
+    checked(unsafe { sys::zmq_bind(socket.touch(), endpoint.as_ptr()) })
 }
 
 /// Connects to an address, now or when somebody listens there.
-pub(crate) fn connect(socket: &mut zmq::Socket, endpoint: &str) -> Result<(), Errno> {
+pub(crate) fn connect(socket: &mut Handle, endpoint: &str) -> Result<(), Errno> {
     let endpoint = text(endpoint);
     // SAFETY: the socket is open and the text ends in a zero.
-    checked(unsafe { sys::zmq_connect(socket.as_mut_ptr(), endpoint.as_ptr()) })
+    checked(unsafe { sys::zmq_connect(socket.touch(), endpoint.as_ptr()) })
 }
 
 /// Ends the watch over a socket's connections. It must come before the reader of the watch closes: libzmq's
 /// I/O thread waits for ever with an event that nobody can take.
-pub(crate) fn stop_monitor(socket: &mut zmq::Socket) -> Result<(), Errno> {
+pub(crate) fn stop_monitor(socket: &mut Handle) -> Result<(), Errno> {
     // SAFETY: the socket is open, and no address means to stop.
-    checked(unsafe { sys::zmq_socket_monitor(socket.as_mut_ptr(), ptr::null(), 0) })
+    checked(unsafe { sys::zmq_socket_monitor(socket.touch(), ptr::null(), 0) })
 }
 
 /// Seeds the C library's random numbers, which libzmq uses.

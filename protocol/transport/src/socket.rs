@@ -11,12 +11,12 @@ use crate::error::{Errno, TransportError};
 use crate::keys::{CurveClient, KeyPair};
 use crate::monitor::{ConnectionEvent, Monitor};
 use crate::options::{self, Use};
-use crate::raw;
+use crate::raw::{self, Handle};
 use crate::zap::{TcpPermit, Zap};
 
 /// A socket of ours. Public in name only, for the sealed trait behind [`crate::Pollable`].
 pub struct Socket {
-    pub(crate) inner: zmq::Socket,
+    pub(crate) inner: Handle,
     monitor: Option<Monitor>,
     context: Context,
 }

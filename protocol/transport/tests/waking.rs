@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LONG, World, connected};
-use scalems_transport::{ConnectionEvent, Dealer, IpcDomain, Ready, Router, Source, Waker, poll, poll_all};
+use scalems_transport::{
+    ConnectionEvent, Dealer, Incoming, IpcDomain, Ready, Router, Source, Waker, poll, poll_all,
+};
 
 const IDLE: Option<Duration> = Some(Duration::ZERO);
 
@@ -162,4 +164,65 @@ fn room_comes_with_the_connection() {
         .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
         .unwrap();
     connected(dealer);
+}
+
+/// Peers that come, ask a hundred times and go, beside each other, and a server that never waits in vain: each
+/// question and each connection ends a wait, whatever was read and sent in between.
+#[test]
+fn nothing_that_has_come_is_waited_for() {
+    const PEERS: usize = 6;
+    const LIVES: usize = 20;
+    const QUESTIONS: usize = 100;
+    let world = World::new();
+    let mut router = world.router();
+    let endpoint = router
+        .bind_ipc(&world.zap, IpcDomain::Client, &world.directory)
+        .unwrap();
+    let peers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let (context, endpoint) = (world.context.clone(), endpoint.clone());
+            thread::spawn(move || {
+                for _ in 0..LIVES {
+                    let mut dealer = Dealer::connect(&context, &endpoint, None).unwrap();
+                    assert!(dealer.wait_connected(Instant::now() + LONG).unwrap());
+                    for _ in 0..QUESTIONS {
+                        dealer.send(b"question", &[]).unwrap();
+                        let answer = dealer.recv_until(Instant::now() + LONG).unwrap();
+                        assert!(answer.is_some(), "an answer was not told of");
+                    }
+                }
+            })
+        })
+        .collect();
+    let (mut asked, mut opened, mut closed) = (0, 0, 0);
+    while asked < PEERS * LIVES * QUESTIONS || closed < PEERS * LIVES {
+        let [message, event] = poll(
+            [Source::readable(&router), Source::connections(&router)],
+            Some(LONG),
+        )
+        .unwrap();
+        assert!(message.readable || event.readable, "{asked} {opened} {closed}");
+        if message.readable {
+            // Not always to the end.
+            for _ in 0..2 {
+                let Some(Incoming::Message(received)) = router.recv().unwrap() else {
+                    break;
+                };
+                asked += 1;
+                // One that has gone since needs no answer.
+                let _gone = router.send(received.peer, b"answer", &[]);
+            }
+        }
+        if event.readable {
+            match router.connection_event().unwrap() {
+                Some(ConnectionEvent::Opened) => opened += 1,
+                Some(ConnectionEvent::Closed) => closed += 1,
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(opened, PEERS * LIVES);
+    for peer in peers {
+        peer.join().unwrap();
+    }
 }

@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::error::{Errno, TransportError};
 use crate::keys::PublicKey;
 use crate::poll::{Source, poll};
+use crate::raw::Handle;
 use crate::raw::{self, Frame};
 use crate::waker::{WakeReceiver, Waker};
 
@@ -136,10 +137,10 @@ impl Drop for AbortUnlessStopped {
     }
 }
 
-fn serve(socket: &mut zmq::Socket, stop: &WakeReceiver, table: &Mutex<Table>) -> Result<(), TransportError> {
+fn serve(socket: &mut Handle, stop: &WakeReceiver, table: &Mutex<Table>) -> Result<(), TransportError> {
     let mut connections = 0;
     loop {
-        let [request, stopped] = poll([Source::of(socket, zmq::POLLIN), Source::wake(stop)], None)?;
+        let [request, stopped] = poll([Source::of(socket, true, false), Source::wake(stop)], None)?;
         if stopped.any() {
             // Closing is done later by another thread; the address is free at once, for a next handler. Should
             // this fail, it is free a moment later.
@@ -153,7 +154,7 @@ fn serve(socket: &mut zmq::Socket, stop: &WakeReceiver, table: &Mutex<Table>) ->
     }
 }
 
-fn answer(socket: &mut zmq::Socket, table: &Mutex<Table>, number: u64) -> Result<(), TransportError> {
+fn answer(socket: &mut Handle, table: &Mutex<Table>, number: u64) -> Result<(), TransportError> {
     let Some(frames) = request(socket).map_err(TransportError::Receive)? else {
         return Ok(());
     };
@@ -201,7 +202,7 @@ fn answer(socket: &mut zmq::Socket, table: &Mutex<Table>, number: u64) -> Result
 }
 
 /// The frames of the next request, at most [`REQUEST_FRAMES`]; what is longer is cut, and so refused.
-fn request(socket: &mut zmq::Socket) -> Result<Option<Vec<Frame>>, Errno> {
+fn request(socket: &mut Handle) -> Result<Option<Vec<Frame>>, Errno> {
     let Some(first) = Frame::receive(socket)? else {
         return Ok(None);
     };

@@ -10,7 +10,7 @@ use crate::keys::{CurveClient, KeyPair};
 use crate::monitor::ConnectionEvent;
 use crate::options::{self, Use};
 use crate::poll::{Source, poll};
-use crate::raw;
+use crate::raw::{self, Handle};
 use crate::socket::Socket;
 
 /// What authentication did that it must not.
@@ -112,7 +112,7 @@ fn attempt(
 }
 
 /// A raw socket, since ours does not connect to TCP without keys.
-fn call(zap: &Zap, endpoint: &Endpoint, client: Option<&CurveClient>) -> Result<zmq::Socket, TransportError> {
+fn call(zap: &Zap, endpoint: &Endpoint, client: Option<&CurveClient>) -> Result<Handle, TransportError> {
     let mut caller = zap.context.open(zmq::DEALER)?;
     let never = -1;
     options::number(
