@@ -5,6 +5,7 @@
 
 mod ending;
 mod finding;
+mod following;
 mod many;
 mod output;
 mod refusing;
