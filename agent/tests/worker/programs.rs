@@ -43,10 +43,7 @@ fn a_program_finds_what_it_needs_around_it() {
         ..Policy::default()
     };
     let mut program = shell("env; cat $SCALEMS_SELF >self.json");
-    program.env = BTreeMap::from([
-        ("MINE".into(), "%{TASK}".into()),
-        ("SCALEMS_TASK".into(), "forged".into()),
-    ]);
+    program.env = BTreeMap::from([("MINE".into(), "%{TASK}".into())]);
     let template = Template {
         needs,
         policy,
@@ -95,6 +92,19 @@ fn a_program_finds_what_it_needs_around_it() {
         (Some(0), 2)
     );
     assert_eq!(own["program"]["env"]["MINE"].as_str(), Some("5.0"));
+    leave(agent, worker);
+}
+
+#[test]
+fn our_variables_are_not_to_be_set() {
+    let (_directory, mut agent, worker) = joined();
+    let mut program = shell("true");
+    program.env = BTreeMap::from([("SCALEMS_WORKER".into(), "forged".into())]);
+    agent.lease_program(template(program::EXECUTABLE), 5, &program);
+    let (group, _) = agent.hear_result();
+    let error = group.error.unwrap();
+    assert_eq!((group.ending, error.code), (Ending::Failed, Code::InvalidValue));
+    assert!(error.message.contains("SCALEMS_WORKER"), "{error}");
     leave(agent, worker);
 }
 

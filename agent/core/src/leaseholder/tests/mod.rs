@@ -1,6 +1,7 @@
 //! Scripts of inputs and exact outputs, and a model with random ones.
 
 mod ending;
+mod following;
 mod joining;
 mod model;
 mod revoking;
@@ -50,7 +51,11 @@ struct Rig {
 impl Rig {
     /// A worker without a connection.
     fn alone(cores: u32) -> Self {
-        let machine = Leaseholder::new(settings(cores), 0);
+        Self::with(settings(cores))
+    }
+
+    fn with(settings: Settings) -> Self {
+        let machine = Leaseholder::new(settings, 0);
         Self {
             machine,
             now: 0,
@@ -61,7 +66,11 @@ impl Rig {
 
     /// A worker that was welcomed, and whose first beat is out.
     fn joined(cores: u32) -> Self {
-        let mut rig = Self::alone(cores);
+        Self::alone(cores).join()
+    }
+
+    fn join(self) -> Self {
+        let mut rig = self;
         let [Output::Send(WorkerToAgent::WorkerHello(_), _)] = &rig.round([Input::Connected])[..] else {
             panic!("a connection is greeted");
         };
