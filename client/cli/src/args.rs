@@ -322,7 +322,7 @@ pub(crate) enum TaskCommand {
         reason: String,
     },
     /// Drop ended tasks and their results at the agent. Files stay.
-    #[command(after_help = "Examples:\n  scalems task forget 3\n  scalems task forget all")]
+    #[command(after_help = "Examples:\n  scalems task forget 1\n  scalems task forget all")]
     Forget {
         /// Which.
         #[arg(value_parser = selector, value_name = "SEL")]
