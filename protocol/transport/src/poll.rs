@@ -177,6 +177,7 @@ impl Ready {
 ///
 /// Done here since libzmq's own way asks each socket twice and each time by calls of the system. A socket that was
 /// read to its end is not asked at all before its descriptor says something.
+#[allow(clippy::needless_pass_by_value, reason = "sources are made for one wait")]
 pub fn poll<const N: usize>(
     sources: [Source<'_>; N],
     wait: Option<Duration>,
@@ -187,6 +188,7 @@ pub fn poll<const N: usize>(
 }
 
 /// As [`poll`], for a number of sources that is known only when the program runs.
+#[allow(clippy::needless_pass_by_value, reason = "sources are made for one wait")]
 pub fn poll_all(sources: Vec<Source<'_>>, wait: Option<Duration>) -> Result<Vec<Ready>, TransportError> {
     let mut ready = vec![Ready::default(); sources.len()];
     wait_for(&sources, wait, &mut ready)?;

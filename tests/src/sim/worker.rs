@@ -1,6 +1,6 @@
 //! A worker's process: the production machine, and a shell whose programs only take their time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use scalems_core::Micros;
@@ -32,6 +32,8 @@ pub struct SimWorker {
     /// Those of them that wait for another to be over, by that, and those whose turn has come.
     followers: BTreeMap<u64, u64>,
     due: Vec<u64>,
+    /// Those that were taken back before they began, and whose end is on its way.
+    taken_back: BTreeSet<u64>,
     random: Random,
 }
 
@@ -68,6 +70,7 @@ impl SimWorker {
             running: BTreeMap::new(),
             followers: BTreeMap::new(),
             due: Vec::new(),
+            taken_back: BTreeSet::new(),
             random,
         }
     }
@@ -99,6 +102,7 @@ impl SimWorker {
         self.running.clear();
         self.followers.clear();
         self.due.clear();
+        self.taken_back.clear();
         self.link = None;
         self.told = false;
     }
@@ -132,6 +136,7 @@ impl SimWorker {
         let Some(lease) = self.running.remove(&key) else {
             return;
         };
+        self.taken_back.remove(&key);
         self.due.extend(self.followers.remove(&key));
         let (ending, value, error) = if stopped {
             (Ending::Failed, Bytes::new(), None)
@@ -179,12 +184,7 @@ impl SimWorker {
                     }
                     _ => self.start(now, lease, history, &mut effects),
                 },
-                Output::Recall { key } => {
-                    if self.waits(key) {
-                        self.followers.retain(|_, waiting| *waiting != key);
-                        effects.push(Effect::Ended(now + self.random.within(100, 5_000), key, true));
-                    }
-                }
+                Output::Recall { key } => self.take_back(now, key, &mut effects),
                 Output::Stop(order) => self.stop_program(now, &order, &mut effects),
                 Output::Note(note) => {
                     use scalems_core::leaseholder::Note;
@@ -203,6 +203,15 @@ impl SimWorker {
         effects
     }
 
+    /// Takes a program back that waits for another to be over; one that has begun goes on.
+    fn take_back(&mut self, now: Micros, key: u64, effects: &mut Vec<Effect>) {
+        if self.waits(key) {
+            self.followers.retain(|_, waiting| *waiting != key);
+            self.taken_back.insert(key);
+            effects.push(Effect::Ended(now + self.random.within(100, 5_000), key, true));
+        }
+    }
+
     /// Whether a program waits for another to be over.
     fn waits(&self, key: u64) -> bool {
         self.followers.values().any(|waiting| *waiting == key)
@@ -213,7 +222,7 @@ impl SimWorker {
         let mut taken: Vec<u32> = self
             .running
             .values()
-            .filter(|lease| !self.waits(lease.key))
+            .filter(|lease| !self.waits(lease.key) && !self.taken_back.contains(&lease.key))
             .flat_map(|lease| lease.cpus.clone())
             .collect();
         taken.extend(&lease.cpus);

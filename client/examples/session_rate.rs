@@ -1,5 +1,5 @@
 //! What the client side of a task costs, without sockets: from the call to the encoded batch, and from the
-//! encoded results to the resolved handle. `cargo run --release -p scalems-client --example throughput [ROUND]`
+//! encoded results to the resolved handle. `cargo run --release -p scalems-client --example session_rate [ROUND]`
 //!
 //! The agent here is a stub whose time does not count. One core does everything, in rounds of some thousand
 //! tasks, as a session's thread and a user's thread do when both are busy. Times are CPU times of the thread,
