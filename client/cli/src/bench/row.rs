@@ -208,7 +208,7 @@ impl Printer {
                 self.kept.push(row);
                 Ok(())
             }
-            Output::Json => print::out(&format!("{}\n", serde_json::to_string_pretty(&row)?)),
+            Output::Json => print::out(&format!("{}\n", serde_json::to_string(&row)?)),
             Output::Quiet => {
                 let figure = row.p50_ms.or(row.rate).or(row.cpu_percent);
                 print::out(&format!(
