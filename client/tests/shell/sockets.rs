@@ -1,5 +1,10 @@
 //! Sessions over real sockets.
 
+use std::future::{Future as _, IntoFuture as _};
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use scalems_client::locate::{self, LocateError};
@@ -252,7 +257,7 @@ fn the_last_session_may_go_in_a_callback() {
     let server = place.start(Fake::new(1));
     let session = Session::connect(server.directory()).unwrap();
     let handle = session.submit(Task::new("scalems.noop")).unwrap();
-    let (sender, gone) = std::sync::mpsc::channel();
+    let (sender, gone) = mpsc::channel();
     handle.on_done(move |_| {
         drop(session);
         sender.send(()).unwrap();
@@ -302,4 +307,56 @@ fn keys_are_needed_over_tcp() {
     let error = Session::connect(server.directory()).unwrap_err();
     let denied = matches!(&error, ClientError::Over(SessionEnd::Failed(why)) if why.contains("key"));
     assert!(denied, "{error}");
+}
+
+/// A thread that waits drives the session meanwhile. Nobody is left waiting by that: not those that wait beside it,
+/// not who submits and does not wait, not who is called back.
+#[test]
+fn whoever_waits_drives_and_nobody_is_forgotten() {
+    let place = Place::new();
+    let server = place.start(Fake::new(1));
+    let session = Session::connect(server.directory()).unwrap();
+    let task = Task::new("scalems.echo");
+    let one_by_one = |count: u32| {
+        for i in 0..count {
+            let handle = session.submit_data(&task, &i.to_le_bytes()).unwrap();
+            assert_eq!(handle.wait(LONG).unwrap().value, i.to_le_bytes()[..]);
+        }
+    };
+    one_by_one(200);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| one_by_one(200));
+        }
+    });
+    // Submitted after a wait, by somebody who then waits in another way.
+    let alone = session.submit_data(&task, b"alone").unwrap();
+    let end = Instant::now() + LONG;
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(alone.into_future());
+    while future
+        .as_mut()
+        .poll(&mut Context::from_waker(&waker))
+        .is_pending()
+    {
+        std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
+        assert!(Instant::now() < end, "the future was not told");
+    }
+    one_by_one(20);
+    let (tell, told) = mpsc::channel();
+    let called = session.submit_data(&task, b"called").unwrap();
+    called.on_done(move |result| tell.send(result.unwrap().value).unwrap());
+    assert_eq!(told.recv_timeout(LONG).unwrap(), "called");
+    // From now on the session's own thread drives it.
+    one_by_one(200);
+    session.close("done");
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
