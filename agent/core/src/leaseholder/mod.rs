@@ -61,6 +61,8 @@ pub struct Leaseholder {
     asked: Asked,
     /// Since when there is news that the agent was not told.
     news_since: Option<Micros>,
+    /// Whether a task has begun that may take long, or take the worker with it: the agent is to know at once.
+    began: bool,
 }
 
 /// Answers that are owed. They speak of the last report, so they follow it.
@@ -85,6 +87,7 @@ impl Leaseholder {
             reason: None,
             asked: Asked::default(),
             news_since: None,
+            began: false,
             settings,
         }
     }
@@ -146,7 +149,7 @@ impl Leaseholder {
     }
 
     /// Sends all news in numbered reports. As long as there is more to start here, the agent is not woken for
-    /// each task that ends, nor for one that has only begun: news waits a moment for company.
+    /// each task that ends, nor for a quick one that has only begun: news waits a moment for company.
     fn report(&mut self, now: Micros, out: &mut Vec<Output>) {
         if !self.link.is_welcomed() {
             return;
@@ -156,10 +159,11 @@ impl Leaseholder {
             return;
         }
         let since = *self.news_since.get_or_insert(now);
+        let began = std::mem::take(&mut self.began);
         let idle = self.queue.grants().next().is_none() && self.outbox.has_ends();
         let asked = self.asked.holdings || self.asked.beat || self.link.speaks(now);
         let due = now >= since.saturating_add(self.settings.patience_us);
-        if self.phase == Phase::Serving && !(idle || asked || due) {
+        if self.phase == Phase::Serving && !(began || idle || asked || due) {
             return;
         }
         self.news_since = None;

@@ -185,6 +185,10 @@ impl Leaseholder {
             return;
         }
         let limit = task.prepared.template.policy.time_limit_ms;
+        // Whoever is lost with its worker is charged only if the agent knew that it ran.
+        self.began |= !self
+            .pace
+            .is_quicker(&task.prepared.amounts, self.settings.quick_us);
         self.outbox.start(key);
         if limit > 0 {
             self.table.set_timer(
