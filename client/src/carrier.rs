@@ -54,6 +54,8 @@ pub struct Carrier {
     topics: BTreeMap<Topic, Vec<Arc<EventQueue>>>,
     out: Vec<Output>,
     told: Vec<Listener>,
+    /// Whether callbacks are left for a later step.
+    holds_callbacks: bool,
     /// Tasks without a result.
     open: u64,
 }
@@ -80,6 +82,7 @@ impl Carrier {
             topics: BTreeMap::new(),
             out: Vec::new(),
             told: Vec::new(),
+            holds_callbacks: false,
             open: 0,
         }
     }
@@ -116,9 +119,15 @@ impl Carrier {
         for listener in std::mem::take(&mut self.told) {
             match listener {
                 Listener::Waker(waker) => waker.wake(),
+                callback @ Listener::Callback(_) if self.holds_callbacks => self.told.push(callback),
                 Listener::Callback(callback) => run_callback(callback),
             }
         }
+    }
+
+    /// Whether callbacks are left for whoever takes the next step and does not hold them.
+    pub(crate) fn hold_callbacks(&mut self, hold: bool) {
+        self.holds_callbacks = hold;
     }
 
     /// When [`Self::step`] has to be called again though nothing happens.
@@ -328,6 +337,7 @@ impl Drop for Carrier {
     /// Whoever holds a handle must not wait for somebody who is gone. The machine is not asked: this may be
     /// because it panicked.
     fn drop(&mut self) {
+        self.holds_callbacks = false;
         let end = self.machine.over().cloned();
         let end =
             end.unwrap_or_else(|| SessionEnd::Failed("whoever carried its messages is gone".to_owned()));

@@ -65,6 +65,11 @@ impl Driver {
         })
     }
 
+    /// Callbacks run on the session's own thread: others that steer leave them to it.
+    pub(crate) fn hold_callbacks(&mut self, hold: bool) {
+        self.carrier.hold_callbacks(hold);
+    }
+
     /// Whether the session is over: then nothing is left to do but to drop this.
     pub(crate) fn is_over(&self) -> bool {
         self.carrier.machine().over().is_some()

@@ -47,16 +47,6 @@ enum Seat {
     Empty,
 }
 
-/// How an attempt at steering ended.
-pub(crate) enum Led {
-    /// What was waited for is there.
-    Found,
-    /// The time is over.
-    TimedOut,
-    /// It is not ours to steer: another does, or the session is over. The bell rings when that changes.
-    Busy,
-}
-
 /// Somebody who waits and steers. However that ends, the helm is left.
 struct Term<'a> {
     helm: &'a Helm,
@@ -92,15 +82,16 @@ impl Helm {
         }
     }
 
-    /// Steers until `found`, or the deadline.
+    /// Steers until `found`, or the deadline. Returns false if it is not ours to steer: another does, or callbacks
+    /// are due, or the session is over. The bell rings when that changes.
     pub(crate) fn lead(
         &self,
         shared: &Shared,
         deadline: Option<Instant>,
         mut found: impl FnMut() -> bool,
-    ) -> Led {
+    ) -> bool {
         let Some(mut driver) = self.take_as_guest() else {
-            return Led::Busy;
+            return false;
         };
         // Dropped before the driver, should that panic.
         let mut term = Term {
@@ -108,21 +99,16 @@ impl Helm {
             shared,
             driver: None,
         };
+        driver.hold_callbacks(true);
         // What was submitted before goes out first.
         driver.work();
         loop {
-            let led = if found() {
-                Led::Found
-            } else if driver.is_over() || shared.calls_back() {
-                Led::Busy
-            } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                Led::TimedOut
-            } else {
-                driver.round(deadline);
-                continue;
-            };
-            term.driver = Some(driver);
-            return led;
+            let done = found() || deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if done || driver.is_over() || shared.calls_back() {
+                term.driver = Some(driver);
+                return done;
+            }
+            driver.round(deadline);
         }
     }
 
@@ -151,6 +137,7 @@ impl Helm {
     /// What the session's thread does until the session is over.
     pub(crate) fn run(&self, shared: &Shared) {
         while let Some(mut driver) = self.take_as_own() {
+            driver.hold_callbacks(false);
             driver.work();
             loop {
                 if driver.is_over() {
@@ -211,18 +198,16 @@ impl Helm {
 impl Drop for Term<'_> {
     fn drop(&mut self) {
         let mut seat = lock(&self.helm.seat);
-        let tell = matches!(*seat, Seat::Guest { tell: true, .. });
-        let next = match self.driver.take() {
-            Some(driver) if driver.is_over() || self.shared.calls_back() => {
-                Seat::Free(driver, Instant::now())
-            }
-            Some(driver) => Seat::Free(driver, Instant::now() + GRACE),
-            // A panic: the driver went down with it.
-            None => Seat::Empty,
-        };
-        let changed = tell || !matches!(next, Seat::Free(_, own_from) if own_from > Instant::now());
-        *seat = next;
-        if changed {
+        let told = matches!(*seat, Seat::Guest { tell: true, .. });
+        // A panic: the driver went down with it.
+        let over = self.driver.as_ref().is_none_or(|driver| driver.is_over());
+        let own = over || self.shared.calls_back();
+        let own_from = Instant::now() + if own { Duration::ZERO } else { GRACE };
+        *seat = self
+            .driver
+            .take()
+            .map_or(Seat::Empty, |driver| Seat::Free(driver, own_from));
+        if told || own {
             self.helm.changed.notify_all();
         }
         drop(seat);

@@ -21,8 +21,9 @@
 //! - Every handle comes to an end exactly once: with the task's result, or with an error that says why there
 //!   will never be one.
 //! - A break of the connection loses nothing: the session comes back by itself, says again what was not
-//!   answered, and gets again what it did not take in. An agent that stays away for [`SessionOptions::give_up_after`],
-//!   or whose place another pilot takes, ends the session, and with it every handle.
+//!   answered, and gets again what it did not take in. An agent that stays away for
+//!   [`SessionOptions::give_up_after`], or whose place another pilot takes, ends the session, and with it every
+//!   handle.
 //! - Submitting never waits. What the agent has no room for waits in this process, within a bound; over it
 //!   submitting fails with [`ClientError::BacklogFull`].
 //! - Every wait takes a time. Where it may be left out it lasts as long as the session lives.
@@ -30,8 +31,9 @@
 //! # Threads
 //!
 //! A session has one thread, which drives its sockets and calls callbacks; a thread that waits for little does
-//! so itself in the meantime, which is the shortest way. Everything here can be used from any thread. The rules of the session are in [`machine`], which is pure; [`Session::carried`] is a session whose
-//! messages the caller carries, for tests and simulators.
+//! so itself in the meantime, which is the shortest way. Everything here can be used from any thread. The rules of
+//! the session are in [`machine`], which is pure; [`Session::carried`] is a session whose messages the caller
+//! carries, for tests and simulators.
 
 mod array;
 mod asks;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::ClientError;
-use crate::helm::{Helm, Led};
+use crate::helm::Helm;
 use crate::intake::Intake;
 use crate::machine::{Attached, PackKey, SessionEnd};
 use crate::result::UnclaimedResults;
@@ -185,14 +185,14 @@ impl Shared {
                 }),
                 Some(helm) => {
                     helm.hurry();
-                    Led::Busy
+                    false
                 }
-                None => Led::Busy,
+                None => false,
             };
             if let Some(found) = found {
                 return Ok(found);
             }
-            if matches!(led, Led::Busy) {
+            if !led {
                 let mut waiting = lock(&self.bell.0);
                 if let Some(found) = look() {
                     return Ok(found);

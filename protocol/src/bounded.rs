@@ -7,8 +7,10 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use crate::limits;
+
 /// How the complaint begins: it is told from others by this.
-pub(crate) const PASSED: &str = "more entries than the limit of ";
+pub(crate) const PASSED: &str = "more than the limit of ";
 
 /// Decodes a list of at most `MAX` entries.
 pub(crate) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
@@ -29,6 +31,35 @@ where
     deserializer.deserialize_map(Map::<K, V, MAX>(PhantomData))
 }
 
+/// Cuts a text for people to what a string may have.
+pub(crate) fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(limits::STRING_BYTES));
+    text
+}
+
+/// Decodes a string of at most [`limits::STRING_BYTES`].
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > limits::STRING_BYTES {
+        return Err(D::Error::custom(format_args!(
+            "{PASSED}{} bytes",
+            limits::STRING_BYTES
+        )));
+    }
+    Ok(text)
+}
+
+/// The same of one that may be absent.
+pub(crate) fn text_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct Text(String);
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            text(deserializer).map(Self)
+        }
+    }
+    Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(text)| text))
+}
+
 struct List<T, const MAX: usize>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
@@ -42,7 +73,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
         let mut list = Vec::new();
         while let Some(entry) = entries.next_element()? {
             if list.len() == MAX {
-                return Err(A::Error::custom(format_args!("{PASSED}{MAX}")));
+                return Err(A::Error::custom(format_args!("{PASSED}{MAX} entries")));
             }
             list.push(entry);
         }
@@ -64,7 +95,7 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, const MAX: usize> Visi
         while let Some((key, value)) = entries.next_entry()? {
             map.insert(key, value);
             if map.len() > MAX {
-                return Err(A::Error::custom(format_args!("{PASSED}{MAX}")));
+                return Err(A::Error::custom(format_args!("{PASSED}{MAX} entries")));
             }
         }
         Ok(map)

@@ -43,6 +43,7 @@ pub struct ClientHello {
     /// Exclusive or shared.
     pub kind: SessionKind,
     /// Software and version, for people.
+    #[serde(deserialize_with = "bounded::text")]
     pub software: String,
     /// The attachment that this process had, with its token.
     pub resume: Option<Resume>,
@@ -105,7 +106,11 @@ pub struct Cancel {
     /// How hard.
     pub strength: Strength,
     /// Why, for people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "bounded::text"
+    )]
     pub reason: String,
 }
 
@@ -195,6 +200,7 @@ pub struct Stop {
 #[serde(default)]
 pub struct Goodbye {
     /// Why, for people.
+    #[serde(deserialize_with = "bounded::text")]
     pub reason: String,
 }
 

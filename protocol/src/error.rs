@@ -139,6 +139,7 @@ pub struct Refusal {
     /// The stable code.
     pub code: Code,
     /// One or two sentences for people.
+    #[serde(deserialize_with = "crate::bounded::text")]
     pub message: String,
 }
 
@@ -147,7 +148,7 @@ impl Refusal {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: message.into(),
+            message: crate::bounded::shortened(message.into()),
         }
     }
 }
@@ -159,9 +160,14 @@ pub struct TaskError {
     /// The stable code.
     pub code: Code,
     /// One or two sentences for people.
+    #[serde(deserialize_with = "crate::bounded::text")]
     pub message: String,
     /// The class of the error in the task's own language, for functions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::bounded::text_if_any"
+    )]
     pub class: Option<String>,
     /// The traceback in the task's own language, for functions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,7 +185,7 @@ impl TaskError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: message.into(),
+            message: crate::bounded::shortened(message.into()),
             class: None,
             trace: None,
             rank: None,

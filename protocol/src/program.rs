@@ -35,17 +35,39 @@ pub struct Program {
     )]
     pub env: BTreeMap<String, String>,
     /// The directory to run in; none: a directory of the attempt's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::text_if_any"
+    )]
     pub cwd: Option<String>,
     /// What the program reads.
     #[serde(skip_serializing_if = "is_default")]
     pub stdin: Stdin,
     /// A file for what it writes, capped; the tail is in the result besides.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::text_if_any"
+    )]
     pub stdout: Option<String>,
     /// A file for its errors.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::text_if_any"
+    )]
     pub stderr: Option<String>,
+}
+
+/// How variables begin that no task may set: by some of them its processes are known.
+pub const RESERVED: &str = "SCALEMS_";
+
+impl Program {
+    /// The first variable that a task may not set.
+    pub fn reserved_variable(&self) -> Option<&str> {
+        self.env
+            .keys()
+            .find(|name| name.starts_with(RESERVED))
+            .map(String::as_str)
+    }
 }
 
 /// What a program reads.

@@ -29,7 +29,10 @@ pub struct Selector {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<(String, String)>,
     /// Submissions with this name; `*` stands for any characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::text_if_any"
+    )]
     pub name: Option<String>,
     /// Tasks in this state.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +90,20 @@ impl Selector {
         }
     }
 
+    /// Refuses ranges that go nowhere.
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self.picks.iter().find(|pick| !pick.is_sound()) {
+            None => Ok(()),
+            Some(pick) => {
+                let message = format!(
+                    "the range {pick} of a selector is none: ranges go from the smaller number to the larger, with \
+                     steps of at least 1"
+                );
+                Err(Refusal::new(Code::WrongSelector, message))
+            }
+        }
+    }
+
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         !self.all
@@ -99,9 +116,36 @@ impl Selector {
 }
 
 impl Pick {
+    /// Whether its ranges go upwards.
+    fn is_sound(&self) -> bool {
+        let sound = |first: u64, last: u64, step: u64| first <= last && step > 0;
+        sound(self.first, self.last, self.step)
+            && self
+                .indices
+                .is_none_or(|(first, last, step)| sound(first.into(), last.into(), step.into()))
+    }
+
     /// Whether submission `number` is among those picked.
     pub const fn has(&self, number: u64) -> bool {
         number >= self.first && number <= self.last && (number - self.first).is_multiple_of(self.step)
+    }
+}
+
+impl fmt::Display for Selector {
+    /// As [`str::parse`] reads it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            self.all.then(|| "all".to_owned()),
+            self.last.then(|| "last".to_owned()),
+            self.label
+                .as_ref()
+                .map(|(key, value)| format!("label:{key}={value}")),
+            self.name.as_ref().map(|name| format!("name:{name}")),
+            self.state.map(|state| format!("state:{}", state.name())),
+        ];
+        let picks = self.picks.iter().map(Pick::to_string);
+        let parts: Vec<String> = words.into_iter().flatten().chain(picks).collect();
+        out.write_str(&parts.join(","))
     }
 }
 
@@ -276,6 +320,22 @@ mod tests {
         );
         let label = "label:a=b".parse::<Selector>().unwrap().label;
         assert_eq!(label, Some(("a".into(), "b".into())));
+    }
+
+    #[test]
+    fn what_a_selector_shows_reads_as_the_same() {
+        for text in [
+            "5",
+            "5.7",
+            "1-9:2,5.0-8:4",
+            "all",
+            "last",
+            "label:a=b,name:dock*,state:failed,3",
+        ] {
+            let selector = text.parse::<Selector>().unwrap();
+            assert_eq!(selector.to_string(), text);
+            assert_eq!(selector.check(), Ok(()));
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub struct WorkerHello {
     /// The process.
     pub pid: u32,
     /// Software and version, for people.
+    #[serde(deserialize_with = "bounded::text")]
     pub software: String,
     /// What it offers.
     #[serde(deserialize_with = "bounded::list::<_, _, { limits::RESOURCE_KINDS }>")]
@@ -106,6 +107,7 @@ pub struct Pong {}
 #[serde(default)]
 pub struct WorkerGoodbye {
     /// Why, for people.
+    #[serde(deserialize_with = "bounded::text")]
     pub reason: String,
 }
 
@@ -200,7 +202,7 @@ pub struct Revoke {
     #[serde(default)]
     pub silent: bool,
     /// Why, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::text")]
     pub reason: String,
 }
 
@@ -232,6 +234,7 @@ pub struct WorkerStop {
     /// For so long running tasks may go on, milliseconds.
     pub drain_ms: u64,
     /// Why, for people.
+    #[serde(deserialize_with = "bounded::text")]
     pub reason: String,
 }
 

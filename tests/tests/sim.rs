@@ -106,6 +106,7 @@ fn what_is_wrong_on_purpose_is_found() {
         Sabotage::RepeatResults,
         Sabotage::WrongAttempt,
         Sabotage::LeaseTwice,
+        Sabotage::SwapValues,
     ] {
         let found = (1..=8).find(|seed| {
             let plan = Plan {

@@ -95,6 +95,20 @@ pub struct Ended {
     pub error: Option<TaskError>,
 }
 
+impl Ended {
+    /// Tasks that ended without anything to show for it.
+    pub fn bare(run: Run, ending: Ending, error: TaskError) -> Self {
+        Self {
+            run,
+            ending,
+            data: Data::default(),
+            exit_code: None,
+            ran_us: 0,
+            error: Some(error),
+        }
+    }
+}
+
 /// What `part` of `whole` tasks have of something that all of them have in common.
 pub fn share(amount: u64, part: u32, whole: u32) -> u64 {
     (u128::from(amount) * u128::from(part) / u128::from(whole.max(1))) as u64

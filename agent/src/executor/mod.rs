@@ -187,21 +187,17 @@ impl Executor {
 
     /// Accepts a program. All else, also why it could not be started, comes as events.
     pub fn start_program(&self, key: u64, spec: ProgramSpec) -> Result<(), ExecutorError> {
-        let mut open = self.shared.open();
-        if open.closed {
-            return Err(ExecutorError::Closed);
-        }
-        if open.spawner_of.contains_key(&key) {
-            return Err(ExecutorError::KeyInUse { key });
-        }
-        let index = Self::spawner(&mut open)?;
-        self.accept(&mut open, index, key, spec, None);
-        Ok(())
+        self.accept(key, spec, None)
     }
 
-    /// As [`Self::start_program`], but the program starts once the one with the key `after` is over, at once if it
-    /// is already. That takes no way through the caller.
+    /// As [`Self::start_program`], but the program starts once the one with the key `after` is over, and those that
+    /// were lined up behind that one before; at once if it is over already. That takes no way through the caller.
     pub fn start_program_after(&self, key: u64, spec: ProgramSpec, after: u64) -> Result<(), ExecutorError> {
+        self.accept(key, spec, Some(after))
+    }
+
+    /// Under one lock, so that no stop of it and no shutdown comes before it.
+    fn accept(&self, key: u64, spec: ProgramSpec, after: Option<u64>) -> Result<(), ExecutorError> {
         let mut open = self.shared.open();
         if open.closed {
             return Err(ExecutorError::Closed);
@@ -209,11 +205,14 @@ impl Executor {
         if open.spawner_of.contains_key(&key) {
             return Err(ExecutorError::KeyInUse { key });
         }
-        let index = match open.spawner_of.get(&after) {
-            Some(index) => *index,
-            None => Self::spawner(&mut open)?,
-        };
-        self.accept(&mut open, index, key, spec, Some(after));
+        let leader = after.and_then(|after| open.spawner_of.get(&after).copied());
+        let index = leader.map_or_else(|| Self::spawner(&mut open), Ok)?;
+        open.spawner_of.insert(key, index);
+        if let Some(waiting) = open.waiting.get_mut(index) {
+            *waiting += 1;
+        }
+        let spec = Box::new(spec);
+        self.send(index, Command::Start { key, spec, after });
         Ok(())
     }
 
@@ -227,16 +226,6 @@ impl Executor {
             .ok_or(ExecutorError::Closed)?;
         open.turn = shortest + 1;
         Ok(shortest)
-    }
-
-    /// Under the lock, so that no stop of it and no shutdown comes before it.
-    fn accept(&self, open: &mut Open, index: usize, key: u64, spec: ProgramSpec, after: Option<u64>) {
-        open.spawner_of.insert(key, index);
-        if let Some(waiting) = open.waiting.get_mut(index) {
-            *waiting += 1;
-        }
-        let spec = Box::new(spec);
-        self.send(index, Command::Start { key, spec, after });
     }
 
     /// Takes back a program that waits for another to be over. It ends as one that was stopped before its start;

@@ -49,4 +49,11 @@ impl Shared {
     pub(super) fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A program of this spawner waits for its start no longer.
+    pub(super) fn waits_no_longer(&self, spawner: usize) {
+        if let Some(waiting) = self.open().waiting.get_mut(spawner) {
+            *waiting -= 1;
+        }
+    }
 }

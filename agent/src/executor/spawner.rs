@@ -76,15 +76,18 @@ pub(super) enum Command {
     },
 }
 
+/// A program that is not started yet, and its key.
+type Waiting = (u64, Box<ProgramSpec>);
+
 pub(super) struct Spawner {
     index: usize,
     shared: Arc<Shared>,
     epoll: Epoll,
     launcher: Launcher,
     table: Table,
-    backlog: VecDeque<(u64, Box<ProgramSpec>)>,
-    /// Programs that wait for others to be over, by those.
-    followers: HashMap<u64, (u64, Box<ProgramSpec>)>,
+    backlog: VecDeque<Waiting>,
+    /// Programs that wait for others to be over, by those; the first of them is the next to run.
+    followers: HashMap<u64, VecDeque<Waiting>>,
     out: Vec<ProgramEvent>,
     scratch: Box<[u8]>,
     closing: Option<Instant>,
@@ -164,9 +167,8 @@ impl Spawner {
         for command in commands {
             match command {
                 Command::Start { key, spec, after } => match after {
-                    // Another that waits for the same one waits in the backlog, as it does for none.
-                    Some(after) if self.is_open(after) && !self.followers.contains_key(&after) => {
-                        self.followers.insert(after, (key, spec));
+                    Some(after) if self.is_open(after) => {
+                        self.followers.entry(after).or_default().push_back((key, spec));
                     }
                     _ => self.backlog.push_back((key, spec)),
                 },
@@ -188,9 +190,7 @@ impl Spawner {
     }
 
     fn start(&mut self, key: u64, mut spec: ProgramSpec) {
-        if let Some(waiting) = self.shared.open().waiting.get_mut(self.index) {
-            *waiting -= 1;
-        }
+        self.shared.waits_no_longer(self.index);
         let program = match self.launch(key, &mut spec) {
             Ok(program) => program,
             Err(error) => return self.not_started(key, error),

@@ -7,16 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scalems_core::leaseholder::TaskLease;
+use scalems_protocol::program::RESERVED;
 
 use super::machine::{self, GPU_VARIABLES};
-
-/// Our own variables: what a worker has of these is not for its tasks.
-const OURS: &[u8] = b"SCALEMS_";
-
-/// Whether a variable is one that a task may not set: by some of them its processes are known.
-pub(super) fn is_ours(name: &str) -> bool {
-    name.as_bytes().starts_with(OURS)
-}
 
 /// What all programs of the worker share.
 #[derive(Debug)]
@@ -32,7 +25,7 @@ impl Surroundings {
     /// The worker's own environment without our variables, and `more`.
     pub(super) fn new(pins: bool, more: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         let mut variables: BTreeMap<OsString, OsString> = env::vars_os()
-            .filter(|(name, _)| !name.as_bytes().starts_with(OURS))
+            .filter(|(name, _)| !name.as_bytes().starts_with(RESERVED.as_bytes()))
             .collect();
         variables.extend(more.into_iter().map(|(name, value)| (name.into(), value)));
         let gpu_names = GPU_VARIABLES

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use scalems_core::leaseholder::TaskLease;
-use scalems_protocol::program::{self, Program};
+use scalems_protocol::program::{self, Program, RESERVED};
 use scalems_protocol::{Code, TaskError};
 
 use super::description::describe;
@@ -65,9 +65,9 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
     let unfilled =
         |problem: Unfilled| TaskError::new(Code::WrongPlaceholder, format!("task {task}: {problem}"));
     let (given, cwd) = fill(given, lease, site, shell).map_err(unfilled)?;
-    if let Some(name) = given.env.keys().find(|name| environment::is_ours(name)) {
+    if let Some(name) = given.reserved_variable() {
         let message =
-            format!("task {task} sets {name}: variables that begin with SCALEMS_ are set by scalems alone");
+            format!("task {task} sets {name}: variables that begin with {RESERVED} are set by scalems alone");
         return Err(TaskError::new(Code::InvalidValue, message));
     }
     let own_directory = given.cwd.is_none();

@@ -75,3 +75,28 @@ fn who_waits_behind_another_can_be_taken_back_and_stopped() {
     assert_eq!(rig.ended(first).exit, Exit::Signaled(9));
     assert_eq!(rig.ended(102).stdout.tail, b"after all\n");
 }
+
+#[test]
+fn several_behind_one_start_one_after_the_other() {
+    let mut rig = Rig::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut fifo = Fifo::new(directory.path());
+    let first = rig.start(shell(&format!("echo > {}; sleep 0.2", fifo.path.display())));
+    fifo.line();
+    for key in 100..103 {
+        behind(&mut rig, key, "sleep 0.05", first);
+    }
+    behind(&mut rig, 103, "true", 100);
+    rig.executor.recall(101);
+    assert!(stopped_before(&rig.ended(101).exit));
+    let mut order = Vec::new();
+    while order.len() < 6 {
+        order.extend(rig.wait_for("event", |event| match event {
+            ProgramEvent::Started { key, .. } if *key >= 100 => Some(Some((*key, "starts"))),
+            ProgramEvent::Ended { key, .. } if *key >= 100 => Some(Some((*key, "ends"))),
+            _ => Some(None),
+        }));
+    }
+    let expected = [100, 102, 103].map(|key| [(key, "starts"), (key, "ends")]);
+    assert_eq!(order, expected.concat());
+}

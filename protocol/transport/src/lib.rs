@@ -41,7 +41,7 @@ pub use error::{Errno, SendError, TransportError};
 pub use keys::{CurveClient, KeyError, KeyPair, PublicKey, SecretKey};
 pub use message::{FRAMES, Message};
 pub use monitor::ConnectionEvent;
-pub use poll::{Pollable, Ready, Source, poll, poll_all};
+pub use poll::{Pollable, Ready, Source, poll};
 pub use publish::{EventPublisher, Publisher, Subscription};
 pub use router::{Incoming, PeerId, Received, Refusal, Router};
 pub use subscribe::Subscriber;

@@ -187,14 +187,6 @@ pub fn poll<const N: usize>(
     Ok(ready)
 }
 
-/// As [`poll`], for a number of sources that is known only when the program runs.
-#[allow(clippy::needless_pass_by_value, reason = "sources are made for one wait")]
-pub fn poll_all(sources: Vec<Source<'_>>, wait: Option<Duration>) -> Result<Vec<Ready>, TransportError> {
-    let mut ready = vec![Ready::default(); sources.len()];
-    wait_for(&sources, wait, &mut ready)?;
-    Ok(ready)
-}
-
 fn wait_for(
     sources: &[Source<'_>],
     wait: Option<Duration>,

@@ -48,16 +48,12 @@ impl Fault {
 /// Something that is wrong on purpose, to see that the checker finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
-    /// One delivery of results is never sent.
-    DropResults,
     /// A result comes a second time, in a delivery of its own.
     RepeatResults,
     /// The values of two tasks are exchanged on the way from a worker.
     SwapValues,
     /// A result of one attempt is taken for that of another.
     WrongAttempt,
-    /// An answer to a request is never sent.
-    DropAccepted,
     /// A lease goes out a second time under the same attempt, to another worker.
     LeaseTwice,
 }

@@ -24,26 +24,6 @@ impl World {
         match (&mut action, sabotage) {
             (
                 Action::ToClient {
-                    message: AgentToClient::Results(_),
-                    ..
-                },
-                Sabotage::DropResults,
-            )
-            | (
-                Action::ToClient {
-                    message: AgentToClient::Accepted(_),
-                    ..
-                },
-                Sabotage::DropAccepted,
-            ) => {
-                if self.is_the_one() {
-                    Vec::new()
-                } else {
-                    vec![action]
-                }
-            }
-            (
-                Action::ToClient {
                     peer,
                     message: AgentToClient::Results(results),
                     blobs,

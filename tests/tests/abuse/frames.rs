@@ -71,6 +71,23 @@ fn what_is_too_large_or_too_deep_is_refused_by_name() {
     );
     let many = json!({"mode": "scalems.noop", "meta": vec![1; limits::ELEMENTS]});
     expect(&raw.refusal(&header(&many), &[]), Code::TooLarge, "");
+    let ask = |reason: &str, step: u32| {
+        let select = json!({"picks": [{"first": 1, "last": 9, "step": step}]});
+        header(
+            &json!({"v": 1, "type": "cancel", "request": 1, "select": select, "strength": "request", "reason": reason}),
+        )
+    };
+    let reason = "x".repeat(limits::STRING_BYTES + 1);
+    expect(
+        &Raw::client(&pilot).refusal(&ask(&reason, 1), &[]),
+        Code::TooLarge,
+        "4096 bytes",
+    );
+    expect(
+        &Raw::client(&pilot).refusal(&ask("", 0), &[]),
+        Code::WrongSelector,
+        "1-9:0",
+    );
     // A list that says that it has 4,294,967,295 entries, and has none.
     let lies = b"\x82\xa4mode\xa1x\xa4meta\xdd\xff\xff\xff\xff";
     let code = raw.refusal(lies, &[]).code;

@@ -1,8 +1,8 @@
 //! Answers to what clients asked to be changed: they wait for the disk, and a moment for company.
 //!
 //! Each message wakes a client. The answer to a submission whose results are pushed is of no use to it before
-//! those come, so it waits for them, up to `Config::patience_us`: a client that submits one task and waits for it is woken
-//! once, and one that submits many by many messages is not woken for each.
+//! those come, so it waits for them, up to `Config::patience_us`: a client that submits one task and waits for it
+//! is woken once, and one that submits many by many messages is not woken for each.
 
 use std::collections::VecDeque;
 
@@ -34,25 +34,19 @@ impl Answers {
         self.waiting.is_empty()
     }
 
-    /// An answer that is sent once `record` is on disk.
-    pub(super) fn push(&mut self, record: u64, peer: Peer, message: AgentToClient) {
+    /// An answer that is sent once `record` is on disk; with `until`, it may wait for company until then. One that
+    /// may not takes all before it along.
+    pub(super) fn push(&mut self, record: u64, peer: Peer, message: AgentToClient, until: Option<Micros>) {
+        self.until = if self.waiting.is_empty() {
+            until
+        } else {
+            self.until.filter(|_| until.is_some())
+        };
         self.waiting.push_back(Waiting {
             record,
             peer,
             message,
         });
-        self.until = None;
-    }
-
-    /// The same for an answer that may wait for company, until then.
-    pub(super) fn push_patient(&mut self, until: Micros, record: u64, peer: Peer, message: AgentToClient) {
-        let until = if self.waiting.is_empty() {
-            Some(until)
-        } else {
-            self.until
-        };
-        self.push(record, peer, message);
-        self.until = until;
     }
 
     pub(super) fn deadline(&self) -> Option<Micros> {

@@ -140,19 +140,22 @@ impl Agent {
 
     /// Answers a changing request for good, once what it did is durable.
     pub(super) fn answer(&mut self, peer: Peer, seat: u64, request: u64, message: AgentToClient) {
-        if let Some(attachment) = self.attachments.get_mut(&seat) {
-            attachment.requests.answer(request, message.clone());
-        }
-        self.answers.push(self.records, peer, message);
+        self.answer_by(None, peer, seat, request, message);
     }
 
-    /// The same for a submission whose results are pushed: the answer may go with them.
-    pub(super) fn answer_patiently(&mut self, peer: Peer, seat: u64, request: u64, message: AgentToClient) {
+    /// As [`Self::answer`]; until then the answer may wait for results to go with.
+    pub(super) fn answer_by(
+        &mut self,
+        until: Option<Micros>,
+        peer: Peer,
+        seat: u64,
+        request: u64,
+        message: AgentToClient,
+    ) {
         if let Some(attachment) = self.attachments.get_mut(&seat) {
             attachment.requests.answer(request, message.clone());
         }
-        let until = self.now + self.config.patience_us;
-        self.answers.push_patient(until, self.records, peer, message);
+        self.answers.push(self.records, peer, message, until);
     }
 
     /// Whether a request is new; if not it is answered here.
@@ -168,7 +171,7 @@ impl Agent {
         let (code, message) = match attachment.requests.take(request, low_water) {
             Numbered::New => return true,
             Numbered::Again(answer) => {
-                self.answers.push(self.records, peer, *answer);
+                self.answers.push(self.records, peer, *answer, None);
                 return false;
             }
             Numbered::Wrong(message) => (Code::RequestNumber, message),

@@ -2,7 +2,7 @@
 
 use scalems_protocol::TaskError;
 use scalems_protocol::error::Code;
-use scalems_protocol::group::{Data, Run};
+use scalems_protocol::group::Run;
 use scalems_protocol::limits;
 use scalems_protocol::state::{Ending, TaskState};
 
@@ -138,18 +138,7 @@ impl Agent {
                 self.again(number, offset, offset + 1, 0);
                 continue;
             };
-            let error = Some(error);
-            self.end(
-                Ended {
-                    run: one,
-                    ending,
-                    data: Data::default(),
-                    exit_code: None,
-                    ran_us: 0,
-                    error,
-                },
-                out,
-            );
+            self.end(Ended::bare(one, ending, error), out);
         }
     }
 
@@ -209,18 +198,7 @@ impl Agent {
                     hi: stretch.hi,
                     attempt,
                 };
-                let error = Some(error.clone());
-                self.end(
-                    Ended {
-                        run,
-                        ending,
-                        data: Data::default(),
-                        exit_code: None,
-                        ran_us: 0,
-                        error,
-                    },
-                    out,
-                );
+                self.end(Ended::bare(run, ending, error.clone()), out);
             }
         }
         count

@@ -9,6 +9,7 @@ use crate::task::Submission;
 impl Agent {
     /// The tasks that `select` names: submission and offsets, in order. An error when there is none.
     pub(super) fn selected(&self, seat: u64, select: &Selector) -> Result<Vec<(u64, u32, u32)>, Refusal> {
+        select.check()?;
         let mut found = Vec::new();
         let last = self
             .attachments

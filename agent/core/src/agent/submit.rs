@@ -49,7 +49,7 @@ impl Agent {
         };
         // Its sender does not know the number, so it cannot ask for the answer again: it is not kept.
         let message = self.accepted(seat, submit, blobs, out);
-        self.answers.push(self.records, peer, message);
+        self.answers.push(self.records, peer, message, None);
     }
 
     pub(super) fn submit(
@@ -62,11 +62,9 @@ impl Agent {
     ) {
         let (request, streaming) = (submit.request, submit.streaming);
         let message = self.accepted(seat, submit, blobs, out);
-        if streaming && matches!(message, AgentToClient::Accepted(_)) {
-            self.answer_patiently(peer, seat, request, message);
-        } else {
-            self.answer(peer, seat, request, message);
-        }
+        let patient = streaming && matches!(message, AgentToClient::Accepted(_));
+        let until = patient.then(|| self.now + self.config.patience_us);
+        self.answer_by(until, peer, seat, request, message);
     }
 
     fn accepted(

@@ -114,7 +114,14 @@ impl Agent {
         if (workers || results || !self.answers.is_empty()) && self.now < patience {
             return;
         }
+        let leave_at = stopping.leave_at.unwrap_or(self.now + FAREWELL);
         if stopping.leave_at.is_none() {
+            self.stopping = Some(super::Stopping {
+                leave_at: Some(leave_at),
+                workers_told: true,
+                ..stopping
+            });
+            self.timers.add(leave_at, Timer::Stop);
             for peer in self.clients.keys() {
                 let refusal = Refusal::new(
                     Code::Stopping,
@@ -128,15 +135,7 @@ impl Agent {
             }
         }
         // A client's libzmq drops what it has not read when the connection ends, so the clients go first.
-        let leave_at = *self
-            .stopping
-            .get_or_insert(stopping)
-            .leave_at
-            .get_or_insert_with(|| self.now + FAREWELL);
         if !self.clients.is_empty() && self.now < leave_at {
-            if stopping.leave_at.is_none() {
-                self.timers.add(leave_at, Timer::Stop);
-            }
             return;
         }
         self.exited = true;

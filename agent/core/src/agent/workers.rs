@@ -472,18 +472,7 @@ impl Agent {
         for worker in self.workers.values_mut().filter(|worker| worker.lives()) {
             let Some(peer) = worker.peer else { continue };
             if worker.durable > worker.recorded {
-                worker.recorded = worker.durable;
-                worker.told = now;
-                worker.unrecorded_bytes = 0;
-                let message = Recorded {
-                    recorded: worker.recorded,
-                }
-                .into();
-                out.push(Action::ToWorker {
-                    peer,
-                    message,
-                    blobs: Vec::new(),
-                });
+                self.outgoing_recorded.insert(worker.number);
             } else if now.saturating_sub(worker.told) >= beat {
                 worker.told = now;
                 out.push(Action::ToWorker {

@@ -230,5 +230,5 @@ pub(super) fn canceled_because(reason: &str) -> TaskError {
         "" => "the task was canceled".to_owned(),
         reason => format!("the task was canceled: {reason}"),
     };
-    TaskError::new(Code::Canceled, mode::shortened(message))
+    TaskError::new(Code::Canceled, message)
 }

@@ -59,10 +59,8 @@ pub struct Leaseholder {
     reason: Option<EndReason>,
     /// What the agent asked for since the last flush.
     asked: Asked,
-    /// Since when there is news that the agent was not told.
-    news_since: Option<Micros>,
-    /// Whether a task has begun that may take long, or take the worker with it: the agent is to know at once.
-    began: bool,
+    /// When the agent is told the news there is, at the latest.
+    report_by: Option<Micros>,
 }
 
 /// Answers that are owed. They speak of the last report, so they follow it.
@@ -86,8 +84,7 @@ impl Leaseholder {
             phase: Phase::Serving,
             reason: None,
             asked: Asked::default(),
-            news_since: None,
-            began: false,
+            report_by: None,
             settings,
         }
     }
@@ -137,10 +134,7 @@ impl Leaseholder {
     /// When [`Leaseholder::flush`] has to be called if nothing happens before; none: the worker has ended.
     pub fn deadline(&self) -> Option<Micros> {
         let phase = self.phase_timer()?;
-        let news = self
-            .news_since
-            .filter(|_| self.link.is_welcomed())
-            .map(|since| since.saturating_add(self.settings.patience_us));
+        let news = self.report_by.filter(|_| self.link.is_welcomed());
         [self.link.next_timer(), self.table.next_timer(), news]
             .into_iter()
             .flatten()
@@ -155,18 +149,17 @@ impl Leaseholder {
             return;
         }
         if !self.outbox.has_news() {
-            self.news_since = None;
+            self.report_by = None;
             return;
         }
-        let since = *self.news_since.get_or_insert(now);
-        let began = std::mem::take(&mut self.began);
+        let patience = now.saturating_add(self.settings.patience_us);
+        let due = now >= *self.report_by.get_or_insert(patience);
         let idle = self.queue.grants().next().is_none() && self.outbox.has_ends();
         let asked = self.asked.holdings || self.asked.beat || self.link.speaks(now);
-        let due = now >= since.saturating_add(self.settings.patience_us);
-        if self.phase == Phase::Serving && !(began || idle || asked || due) {
+        if self.phase == Phase::Serving && !(idle || asked || due) {
             return;
         }
-        self.news_since = None;
+        self.report_by = None;
         while let Some((report, blobs)) = self
             .outbox
             .pack(self.link.sent + 1, &mut self.table, &mut self.sum)

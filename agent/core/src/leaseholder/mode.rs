@@ -9,6 +9,8 @@ use crate::interface::Micros;
 
 /// Bytes of an error's trace: a long one of Python has 16 KiB.
 const TRACE_BYTES: usize = 64 << 10;
+/// Bytes of data that does not fit its mode that are shown.
+const SHOWN: usize = 128;
 
 /// Who runs a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +86,7 @@ pub(super) fn failure(data: &[u8]) -> TaskError {
     } else {
         text
     };
-    TaskError::retryable(Code::TaskFailed, shortened(message))
+    TaskError::retryable(Code::TaskFailed, message)
 }
 
 /// The time that `scalems.sleep` is asked to take: a msgpack number of seconds, or text that is one. What
@@ -101,7 +103,7 @@ pub(super) fn sleep_time(data: &[u8]) -> Result<Micros, TaskError> {
     match seconds {
         Some(seconds) if (0.0..=YEAR_S).contains(&seconds) => Ok((seconds * 1e6) as Micros),
         _ => {
-            let shown = shortened(String::from_utf8_lossy(data).into_owned());
+            let shown = String::from_utf8_lossy(data.get(..SHOWN).unwrap_or(data));
             let message = format!("scalems.sleep takes a number of seconds, at most a year, not {shown:?}");
             Err(TaskError::new(Code::WrongData, message))
         }
@@ -118,13 +120,6 @@ pub(super) fn shortened_error(mut error: TaskError) -> TaskError {
         .for_each(|class| cut(class, limits::NAME_BYTES));
     error.trace.iter_mut().for_each(|trace| cut(trace, TRACE_BYTES));
     error
-}
-
-/// Cuts a message for people to the length that a string may have.
-pub(super) fn shortened(mut text: String) -> String {
-    let end = text.floor_char_boundary(limits::STRING_BYTES);
-    text.truncate(end);
-    text
 }
 
 enum Value<'a> {

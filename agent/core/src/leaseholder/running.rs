@@ -185,10 +185,13 @@ impl Leaseholder {
             return;
         }
         let limit = task.prepared.template.policy.time_limit_ms;
-        // Whoever is lost with its worker is charged only if the agent knew that it ran.
-        self.began |= !self
+        // Whoever is lost with its worker is charged only if the agent knew that it ran: it is told at once.
+        if !self
             .pace
-            .is_quicker(&task.prepared.amounts, self.settings.quick_us);
+            .is_quicker(&task.prepared.amounts, self.settings.quick_us)
+        {
+            self.report_by = Some(now);
+        }
         self.outbox.start(key);
         if limit > 0 {
             self.table.set_timer(

@@ -32,9 +32,7 @@ impl Spawner {
     pub(super) fn stop(&mut self, key: u64, stop: Stop, reason: String) {
         if let Some(index) = self.backlog.iter().position(|(waiting, _)| *waiting == key) {
             self.backlog.remove(index);
-            if let Some(waiting) = self.shared.open().waiting.get_mut(self.index) {
-                *waiting -= 1;
-            }
+            self.shared.waits_no_longer(self.index);
             return self.not_started(key, StartError::StoppedBefore { reason });
         }
         if self.take_follower(key) {
@@ -57,7 +55,11 @@ impl Spawner {
     pub(super) fn is_open(&self, key: u64) -> bool {
         self.table.place_of(key).is_some()
             || self.backlog.iter().any(|(waiting, _)| *waiting == key)
-            || self.followers.values().any(|(waiting, _)| *waiting == key)
+            || self
+                .followers
+                .values()
+                .flatten()
+                .any(|(waiting, _)| *waiting == key)
     }
 
     /// Takes a program back that waits for another to be over.
@@ -69,23 +71,23 @@ impl Spawner {
     }
 
     fn take_follower(&mut self, key: u64) -> bool {
-        let after = self.followers.iter().find(|(_, (waiting, _))| *waiting == key);
-        let Some(after) = after.map(|(after, _)| *after) else {
-            return false;
-        };
-        self.followers.remove(&after);
-        if let Some(waiting) = self.shared.open().waiting.get_mut(self.index) {
-            *waiting -= 1;
+        let mut taken = false;
+        self.followers.retain(|_, line| {
+            let before = line.len();
+            line.retain(|(waiting, _)| *waiting != key);
+            taken |= line.len() < before;
+            !line.is_empty()
+        });
+        if taken {
+            self.shared.waits_no_longer(self.index);
         }
-        true
+        taken
     }
 
     pub(super) fn shut_down(&mut self, until: Instant) {
         self.closing = Some(until);
-        for (_, (key, _)) in std::mem::take(&mut self.followers) {
-            self.not_started(key, StartError::ShuttingDown);
-        }
-        for (key, _) in std::mem::take(&mut self.backlog) {
+        let followers = std::mem::take(&mut self.followers).into_values().flatten();
+        for (key, _) in followers.chain(std::mem::take(&mut self.backlog)) {
             self.not_started(key, StartError::ShuttingDown);
         }
         for place in self.table.places() {
@@ -285,7 +287,15 @@ impl Spawner {
             key,
             outcome: Box::new(outcome),
         });
-        if let Some(next) = self.followers.remove(&key) {
+        if let Some(mut line) = self.followers.remove(&key)
+            && let Some(next) = line.pop_front()
+        {
+            if !line.is_empty() {
+                // Whoever waited behind it waits behind the next, before those that were lined up there already.
+                let behind = self.followers.entry(next.0).or_default();
+                line.append(behind);
+                *behind = line;
+            }
             self.backlog.push_front(next);
         }
     }

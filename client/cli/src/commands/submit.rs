@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
-use scalems_client::protocol::program::{EXECUTABLE, Program, SHELL, Stdin};
+use scalems_client::protocol::program::{EXECUTABLE, Program, RESERVED, SHELL, Stdin};
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::task::{Needs, Policy, Template};
 use scalems_client::{Indices, Task};
@@ -135,9 +135,9 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
                 .map_err(|error| Misuse(format!("--env {variable} takes this shell's: {error}")))?;
             (variable.as_str(), value)
         };
-        if name.starts_with("SCALEMS_") {
+        if name.starts_with(RESERVED) {
             bail!(Misuse(format!(
-                "--env {name}: variables that begin with SCALEMS_ are set by scalems alone"
+                "--env {name}: variables that begin with {RESERVED} are set by scalems alone"
             )));
         }
         env.insert(name.to_owned(), value);

@@ -115,12 +115,8 @@ pub(crate) fn until_ended(
 
 /// One Ctrl-C lets the tasks go on, two cancel them.
 fn interrupted(session: &Session, select: &Selector) -> anyhow::Result<()> {
-    let name = match &select.picks[..] {
-        [pick] if pick.first == pick.last => pick.first.to_string(),
-        _ => "SEL".to_owned(),
-    };
     eprintln!(
-        "\nscalems: the tasks go on: `scalems wait {name}` waits again; Ctrl-C once more, within {} s, cancels them",
+        "\nscalems: the tasks go on: `scalems wait {select}` waits again; Ctrl-C once more, within {} s, cancels them",
         SECOND.as_secs()
     );
     let until = Instant::now() + SECOND;

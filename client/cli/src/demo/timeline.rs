@@ -58,7 +58,7 @@ impl Timeline {
     pub(super) fn worker_lost(&mut self, session: &Session, name: &str) -> anyhow::Result<usize> {
         for _ in 0..LOOKS {
             std::thread::sleep(LOOK);
-            let running = self.running_at(session, name)?;
+            let running = self.note_running_at(session, name)?;
             if running > 0 {
                 return Ok(running);
             }
@@ -66,7 +66,7 @@ impl Timeline {
         Ok(0)
     }
 
-    fn running_at(&mut self, session: &Session, name: &str) -> anyhow::Result<usize> {
+    fn note_running_at(&mut self, session: &Session, name: &str) -> anyhow::Result<usize> {
         let now = self.now();
         let select = Selector {
             state: Some(TaskState::Running),
