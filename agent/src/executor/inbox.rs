@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -13,23 +13,32 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 /// Bounded by what it carries: one start and few stops for each program that the caller has open.
 #[derive(Debug)]
 pub(super) struct Inbox<T> {
-    waiting: Mutex<VecDeque<T>>,
+    waiting: Mutex<Waiting<T>>,
     bell: EventFd,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    items: VecDeque<T>,
+    rung: bool,
 }
 
 impl<T> Inbox<T> {
     pub(super) fn new() -> io::Result<Self> {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
-            waiting: Mutex::new(VecDeque::new()),
+            waiting: Mutex::new(Waiting {
+                items: VecDeque::new(),
+                rung: false,
+            }),
             bell,
         })
     }
 
     pub(super) fn send(&self, item: T) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push_back(item);
-        if waiting.len() == 1 {
+        let mut waiting = self.lock();
+        waiting.items.push_back(item);
+        if !std::mem::replace(&mut waiting.rung, true) {
             // The counter cannot overflow: it is emptied whenever the queue is.
             match self.bell.write(1) {
                 Ok(_) | Err(Errno::EAGAIN) => {}
@@ -38,17 +47,25 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// As [`Self::send`], but the owner is not woken: it is known to look by itself, later, before it waits.
+    pub(super) fn leave(&self, item: T) {
+        self.lock().items.push_back(item);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Everything that waits, oldest first.
     pub(super) fn take(&self) -> VecDeque<T> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.is_empty() {
-            return VecDeque::new();
+        let mut waiting = self.lock();
+        if std::mem::take(&mut waiting.rung) {
+            match self.bell.read() {
+                Ok(_) | Err(Errno::EAGAIN) => {}
+                Err(errno) => unreachable!("an eventfd gives its count: {errno}"),
+            }
         }
-        match self.bell.read() {
-            Ok(_) | Err(Errno::EAGAIN) => {}
-            Err(errno) => unreachable!("an eventfd gives its count: {errno}"),
-        }
-        std::mem::take(&mut waiting)
+        std::mem::take(&mut waiting.items)
     }
 }
 

@@ -212,7 +212,12 @@ impl Executor {
             *waiting += 1;
         }
         let spec = Box::new(spec);
-        self.send(index, Command::Start { key, spec, after });
+        let command = Command::Start { key, spec, after };
+        match leader {
+            // Whoever has it looks here once it is over: it is not disturbed before.
+            Some(index) => self.inbox(index).leave(command),
+            None => self.inbox(index).send(command),
+        }
         Ok(())
     }
 
@@ -228,8 +233,8 @@ impl Executor {
         Ok(shortest)
     }
 
-    /// Takes back a program that waits for another to be over. It ends as one that was stopped before its start;
-    /// if it has begun, nothing happens.
+    /// Takes back a program that waits for another to be over. It ends as one that was stopped before its start, and
+    /// those behind it take its place; if it has begun, nothing happens.
     pub fn recall(&self, key: u64) {
         let spawner = self.shared.open().spawner_of.get(&key).copied();
         if let Some(spawner) = spawner {
@@ -316,11 +321,14 @@ impl Executor {
     }
 
     fn send(&self, spawner: usize, command: Command) {
+        self.inbox(spawner).send(command);
+    }
+
+    fn inbox(&self, spawner: usize) -> &Inbox<Command> {
         self.shared
             .spawners
             .get(spawner)
             .expect("invariant: every index has an inbox")
-            .send(command);
     }
 }
 

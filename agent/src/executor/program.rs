@@ -22,6 +22,8 @@ pub(super) struct Program {
     pub(super) pidfd: Option<OwnedFd>,
     pub(super) feed: Option<Feed>,
     pub(super) streams: [Option<Stream>; 2],
+    /// Whether its pipes are in its spawner's set.
+    pub(super) watched: bool,
     pub(super) phase: Phase,
     pub(super) stopped_by: Option<StoppedBy>,
     pub(super) started: Instant,

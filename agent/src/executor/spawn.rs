@@ -103,6 +103,9 @@ pub(super) struct Launcher {
     report: SharedCells,
     has_close_range: bool,
     parent: i32,
+    /// Where its thread may run by itself, and where it may now; empty: by itself.
+    everywhere: Vec<u64>,
+    pinned: Vec<u64>,
 }
 
 impl Launcher {
@@ -114,11 +117,13 @@ impl Launcher {
             report: SharedCells::new(2)?,
             has_close_range: sys::has_close_range(),
             parent: std::process::id() as i32,
+            everywhere: sys::affinity()?,
+            pinned: Vec::new(),
         })
     }
 
     /// Makes a process and returns once it is the program, or could not become it.
-    pub(super) fn spawn(&self, launch: &Launch<'_>) -> Result<Spawned, Failure> {
+    pub(super) fn spawn(&mut self, launch: &Launch<'_>) -> Result<Spawned, Failure> {
         assert!(
             launch
                 .stdio
@@ -127,6 +132,10 @@ impl Launcher {
                 .all(|fd| fd.as_raw_fd() > 2),
             "descriptors 0 to 2 are taken when the executor starts"
         );
+        self.pin(launch.cpus).map_err(|errno| Failure {
+            step: Step::Affinity,
+            errno,
+        })?;
         let [step, errno] = &*self.report else {
             unreachable!("the report has two cells")
         };
@@ -163,6 +172,28 @@ impl Launcher {
             pid,
             pidfd: pidfd.or_else(|| self.pidfd_of(pid)),
         })
+    }
+
+    /// Has the thread run where its child is to run, which inherits that. Moving a child that runs already would
+    /// take longer than all else it does, and a thread that is woken where its program ended takes up at once.
+    fn pin(&mut self, cpus: &[u64]) -> Result<(), Errno> {
+        if self.pinned != cpus {
+            sys::set_affinity(if cpus.is_empty() { &self.everywhere } else { cpus })?;
+            self.pinned.clear();
+            self.pinned.extend_from_slice(cpus);
+        }
+        Ok(())
+    }
+
+    /// Lets the thread run anywhere again.
+    pub(super) fn unpin(&mut self) {
+        if let Err(errno) = self.pin(&[]) {
+            tracing::warn!(%errno, "a spawner stays where its last program ran");
+        }
+    }
+
+    pub(super) fn is_pinned(&self) -> bool {
+        !self.pinned.is_empty()
     }
 
     fn pidfd_of(&self, pid: i32) -> Option<OwnedFd> {
@@ -267,16 +298,6 @@ unsafe fn become_program(plan: &Plan<'_>) -> Step {
             if libc::setrlimit(*resource as _, limit) != 0 {
                 return Step::Limits;
             }
-        }
-        if !launch.cpus.is_empty()
-            && libc::syscall(
-                libc::SYS_sched_setaffinity,
-                0,
-                size_of_val(launch.cpus),
-                launch.cpus.as_ptr(),
-            ) != 0
-        {
-            return Step::Affinity;
         }
         if !arrange_descriptors(launch, plan.last_fd) {
             return Step::Descriptors;

@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -21,7 +21,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use super::Stop;
 use super::inbox::Inbox;
 use super::lookup;
-use super::outcome::{Leftovers, ProgramEvent, StartError, Step};
+use super::outcome::{Leftovers, ProgramEvent, StartError, Step, StoppedBy};
 use super::prepare::{Feed, Prepared};
 use super::program::{Phase, Program, Pumped};
 use super::shared::Shared;
@@ -38,6 +38,16 @@ pub(super) const CELLS_PER_SPAWNER: usize = 16_384;
 
 /// Bytes read at once: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
+
+/// How long a spawner stays on the CPUs of the program that it started last: the next is most often for the same.
+const STAY: Duration = Duration::from_millis(20);
+
+/// How long the pipes of a program are left alone: most that end sooner have written less than a pipe holds, and it
+/// is read when they have ended.
+const UNWATCHED: Duration = Duration::from_millis(5);
+
+/// How long events wait for others while programs follow on one another: nobody need hear of each to start the next.
+const HOLD: Duration = Duration::from_millis(4);
 
 /// The inbox in the spawner's epoll set.
 const INBOX: u64 = u64::MAX;
@@ -76,8 +86,13 @@ pub(super) enum Command {
     },
 }
 
-/// A program that is not started yet, and its key.
-type Waiting = (u64, Box<ProgramSpec>);
+/// A program that is not started yet.
+struct Waiting {
+    key: u64,
+    spec: Box<ProgramSpec>,
+    /// It was to follow on another.
+    follows: bool,
+}
 
 pub(super) struct Spawner {
     index: usize,
@@ -89,7 +104,15 @@ pub(super) struct Spawner {
     /// Programs that wait for others to be over, by those; the first of them is the next to run.
     followers: HashMap<u64, VecDeque<Waiting>>,
     out: Vec<ProgramEvent>,
+    /// When these are handed over at the latest; none: there are none that may wait.
+    hand_over_by: Option<Instant>,
     scratch: Box<[u8]>,
+    /// Programs whose pipes are to be watched, and from when on.
+    unwatched: VecDeque<(Instant, Token)>,
+    /// A program was over since the inbox was looked into: another may have been left there to follow it.
+    ended: bool,
+    /// When the thread may run anywhere again.
+    stays_until: Instant,
     closing: Option<Instant>,
 }
 
@@ -107,7 +130,11 @@ impl Spawner {
             backlog: VecDeque::new(),
             followers: HashMap::new(),
             out: Vec::new(),
+            hand_over_by: None,
             scratch: vec![0; CHUNK].into_boxed_slice(),
+            unwatched: VecDeque::new(),
+            ended: false,
+            stays_until: Instant::now(),
             closing: None,
         })
     }
@@ -131,11 +158,18 @@ impl Spawner {
             while let Some(place) = self.table.pop_due(now) {
                 self.due(place, now);
             }
-            // One at a time: a start takes longer than all else in a round.
-            if let Some((key, spec)) = self.backlog.pop_front() {
-                self.start(key, *spec);
+            self.watch_due(now);
+            if std::mem::take(&mut self.ended) {
+                self.obey();
             }
-            self.shared.events.push_all(&mut self.out);
+            if now >= self.stays_until && self.backlog.is_empty() {
+                self.launcher.unpin();
+            }
+            // One at a time: a start takes longer than all else in a round.
+            if let Some(next) = self.backlog.pop_front() {
+                self.start(next);
+            }
+            self.hand_over(now);
             if self
                 .closing
                 .is_some_and(|until| self.table.is_empty() || now >= until)
@@ -145,11 +179,31 @@ impl Spawner {
         }
     }
 
+    /// Hands over what there is to tell, unless it may wait for more.
+    fn hand_over(&mut self, now: Instant) {
+        // One line that is nearly at its end is to be made longer.
+        let lined_up = self.followers.values().map(VecDeque::len).sum::<usize>() > 1;
+        if lined_up && self.closing.is_none() && self.hand_over_by.is_some_and(|by| now < by) {
+            return;
+        }
+        self.shared.events.push_all(&mut self.out);
+        self.hand_over_by = None;
+    }
+
     fn timeout(&self) -> EpollTimeout {
-        if !self.backlog.is_empty() {
+        if self.ended || !self.backlog.is_empty() {
             return EpollTimeout::ZERO;
         }
-        let Some(next) = self.table.next_deadline().into_iter().chain(self.closing).min() else {
+        let watch = self.unwatched.front().map(|(at, _)| *at);
+        let unpin = self.launcher.is_pinned().then_some(self.stays_until);
+        let deadlines = [
+            self.table.next_deadline(),
+            self.closing,
+            self.hand_over_by,
+            watch,
+            unpin,
+        ];
+        let Some(next) = deadlines.into_iter().flatten().min() else {
             return EpollTimeout::NONE;
         };
         // Upwards, so as not to wake just before.
@@ -168,9 +222,14 @@ impl Spawner {
             match command {
                 Command::Start { key, spec, after } => match after {
                     Some(after) if self.is_open(after) => {
-                        self.followers.entry(after).or_default().push_back((key, spec));
+                        let follows = true;
+                        let next = Waiting { key, spec, follows };
+                        self.followers.entry(after).or_default().push_back(next);
                     }
-                    _ => self.backlog.push_back((key, spec)),
+                    _ => {
+                        let follows = after.is_some();
+                        self.backlog.push_back(Waiting { key, spec, follows });
+                    }
                 },
                 Command::Recall { key } => self.recall(key),
                 Command::Stop { key, stop, reason } => self.stop(key, stop, reason),
@@ -189,7 +248,12 @@ impl Spawner {
         }
     }
 
-    fn start(&mut self, key: u64, mut spec: ProgramSpec) {
+    fn start(&mut self, next: Waiting) {
+        let Waiting {
+            key,
+            mut spec,
+            follows,
+        } = next;
         self.shared.waits_no_longer(self.index);
         let program = match self.launch(key, &mut spec) {
             Ok(program) => program,
@@ -205,7 +269,14 @@ impl Spawner {
             self.shared.sweeper.send(Sweep::Started);
         }
         match self.watch(place) {
-            Ok(()) => self.out.push(ProgramEvent::Started { key, pid, at }),
+            Ok(()) => {
+                if follows {
+                    self.hand_over_by.get_or_insert(at + HOLD);
+                } else {
+                    self.hand_over_by = None;
+                }
+                self.out.push(ProgramEvent::Started { key, pid, at });
+            }
             Err(errno) => self.give_up(place, errno),
         }
     }
@@ -227,12 +298,14 @@ impl Spawner {
             })
             .map_err(|failure| lookup::explain(failure, spec, &prepared))?;
         let started = Instant::now();
+        self.stays_until = started + STAY;
         Ok(Program {
             key,
             pid: spawned.pid,
             pidfd: spawned.pidfd,
             feed,
             streams: std::mem::take(&mut prepared.streams),
+            watched: false,
             phase: Phase::Running,
             stopped_by: None,
             started,
@@ -243,15 +316,56 @@ impl Spawner {
         })
     }
 
-    /// Has its descriptors reported to this thread.
+    /// Has its end reported to this thread, and what its pipes have once it has run for a while.
     fn watch(&mut self, place: usize) -> Result<(), Errno> {
-        let token = |what| self.table.token(place, what).pack();
-        let tokens = [What::End, What::Stdin, What::Stdout, What::Stderr].map(token);
-        let [end, stdin, stdout, stderr] = tokens;
+        let token = self.table.token(place, What::End);
         let program = self.table.get(place).expect("invariant: it was just inserted");
         match &program.pidfd {
-            Some(pidfd) => self.epoll.add(pidfd, EpollEvent::new(EpollFlags::EPOLLIN, end))?,
+            // Reported once, it need not be taken out of the set again.
+            Some(pidfd) => {
+                let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
+                self.epoll.add(pidfd, EpollEvent::new(flags, token.pack()))?;
+            }
             None => wait_aside(&self.shared, self.index, program.key, program.pid)?,
+        }
+        if program.feed.is_some() {
+            return self.add_pipes(place);
+        }
+        self.unwatched.push_back((program.started + UNWATCHED, token));
+        Ok(())
+    }
+
+    /// Watches the pipes of programs that have run for a while.
+    fn watch_due(&mut self, now: Instant) {
+        while let Some((at, token)) = self.unwatched.front().copied() {
+            let current = self.table.is_current(token);
+            if current && at > now {
+                break;
+            }
+            self.unwatched.pop_front();
+            if current {
+                self.watch_pipes(token.place);
+            }
+        }
+    }
+
+    /// Has its pipes reported to this thread from now on. A program whose output cannot be read is killed: it would
+    /// wait for ever.
+    fn watch_pipes(&mut self, place: usize) {
+        if let Err(errno) = self.add_pipes(place) {
+            let reason = format!("its output cannot be watched: {errno}");
+            self.doom(place, Some(StoppedBy::Kill { reason }));
+        }
+    }
+
+    fn add_pipes(&mut self, place: usize) -> Result<(), Errno> {
+        let token = |what| self.table.token(place, what).pack();
+        let [stdin, stdout, stderr] = [What::Stdin, What::Stdout, What::Stderr].map(token);
+        let Some(program) = self.table.get(place) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut program.watched, true) {
+            return Ok(());
         }
         if let Some(Feed { pipe, .. }) = &program.feed {
             self.epoll
@@ -316,6 +430,7 @@ impl Spawner {
             && let Some(Some(stream)) = program.streams.get_mut(index)
             && stream.pump(&mut self.scratch) == Pumped::Closed
             && let Some(pipe) = stream.pipe.take()
+            && program.watched
         {
             forget(&self.epoll, &pipe);
         }
@@ -332,9 +447,11 @@ fn cell(shared: &Shared, spawner: usize, place: usize) -> Option<&AtomicI32> {
 /// Takes a descriptor out of the set before it is closed. Closing alone would not do: a child that another
 /// spawner is just making holds a copy, and the set would report what is nobody's any more.
 fn forget(epoll: &Epoll, descriptor: impl AsFd) {
-    epoll
-        .delete(descriptor)
-        .expect("invariant: what is forgotten was watched");
+    match epoll.delete(descriptor) {
+        // The second: it was never watched.
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => unreachable!("a set of our own: {errno}"),
+    }
 }
 
 /// Without pidfds, a thread waits for the end of each program. The program is reaped by its spawner all the same.

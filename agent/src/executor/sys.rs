@@ -72,6 +72,31 @@ pub(super) fn own_peak() -> u64 {
     getrusage(UsageWho::RUSAGE_SELF).map_or(u64::MAX, |usage| usage.max_rss() as u64 * 1024)
 }
 
+/// The CPUs that the calling thread may run on: bit n of word n / 64 for CPU n. As many as there may be, which the
+/// C library's own type is too small for.
+pub(super) fn affinity() -> io::Result<Vec<u64>> {
+    const WORDS: usize = 8_192 / 64;
+    let mut mask = vec![0_u64; WORDS];
+    // SAFETY: the buffer is writable for as many bytes as are said.
+    let filled = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            size_of_val(mask.as_slice()),
+            mask.as_mut_ptr(),
+        )
+    };
+    mask.truncate(Errno::result(filled)? as usize / size_of::<u64>());
+    Ok(mask)
+}
+
+/// Sets them.
+pub(super) fn set_affinity(mask: &[u64]) -> Result<(), Errno> {
+    // SAFETY: the buffer is readable for as many bytes as are said.
+    let set = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()) };
+    Errno::result(set).map(drop)
+}
+
 /// A descriptor that becomes readable when the process ends.
 pub(super) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: no pointers are passed; the result is checked and owned by nobody else.

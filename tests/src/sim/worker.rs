@@ -205,11 +205,23 @@ impl SimWorker {
 
     /// Takes a program back that waits for another to be over; one that has begun goes on.
     fn take_back(&mut self, now: Micros, key: u64, effects: &mut Vec<Effect>) {
-        if self.waits(key) {
-            self.followers.retain(|_, waiting| *waiting != key);
+        if self.leave_line(key) {
             self.taken_back.insert(key);
             effects.push(Effect::Ended(now + self.random.within(100, 5_000), key, true));
         }
+    }
+
+    /// Takes a program out of its line, which closes up. Whether it was in one.
+    fn leave_line(&mut self, key: u64) -> bool {
+        let before = self.followers.iter().find(|(_, waiting)| **waiting == key);
+        let Some(before) = before.map(|(before, _)| *before) else {
+            return false;
+        };
+        self.followers.remove(&before);
+        if let Some(behind) = self.followers.remove(&key) {
+            self.followers.insert(before, behind);
+        }
+        true
     }
 
     /// Whether a program waits for another to be over.
@@ -250,17 +262,17 @@ impl SimWorker {
     }
 
     fn stop_program(&mut self, now: Micros, order: &StopOrder, effects: &mut Vec<Effect>) {
-        let Some(lease) = self.running.get(&order.key) else {
-            return;
-        };
-        if self.waits(order.key) {
-            self.followers.retain(|_, waiting| *waiting != order.key);
+        if self.leave_line(order.key) {
+            self.taken_back.insert(order.key);
             return effects.push(Effect::Ended(
                 now + self.random.within(100, 5_000),
                 order.key,
                 true,
             ));
         }
+        let Some(lease) = self.running.get(&order.key) else {
+            return;
+        };
         let stubborn =
             programs::read(&lease.data).is_some_and(|(behaviour, _)| behaviour == Behaviour::Stubborn);
         if order.strength == Strength::Kill || !stubborn {

@@ -35,7 +35,8 @@ pub struct Settings {
     pub join_ms: u64,
     /// How long news waits for more while there are tasks to start, microseconds.
     pub patience_us: Micros,
-    /// Tasks that run shorter than this on average are handed to the shell behind one that runs, microseconds.
+    /// Tasks that run shorter than this on average are handed to the shell behind one that runs, as many as are over
+    /// in this time, microseconds.
     pub quick_us: Micros,
 }
 
@@ -98,8 +99,8 @@ pub enum Output {
     PublishBeat(Beat),
     /// Start a task. The shell answers with [`Input::Started`] and [`Input::Ended`].
     Start(TaskLease),
-    /// Take back a task that waits for another to be over. If it has not begun it has ended, stopped; else nothing
-    /// happens.
+    /// Take back a task that waits for another to be over. If it has not begun it has ended, stopped, and what waits
+    /// for it waits for that other; else nothing happens.
     Recall {
         /// The key that it was started under.
         key: u64,

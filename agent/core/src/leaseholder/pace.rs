@@ -25,6 +25,12 @@ impl Pace {
         self.means.push((amounts.clone(), time));
     }
 
+    /// How many tasks with these needs are over in this time, one after another; none if that is not known.
+    pub(super) fn fit(&self, amounts: &Amounts, into: Micros) -> u64 {
+        let known = self.means.iter().find(|(known, _)| known == amounts);
+        known.map_or(0, |(_, mean)| into.checked_div(*mean).unwrap_or(u64::MAX))
+    }
+
     /// Whether tasks with these needs run shorter than this, as far as is known.
     pub(super) fn is_quicker(&self, amounts: &Amounts, than: Micros) -> bool {
         let known = self.means.iter().find(|(known, _)| known == amounts);
@@ -41,8 +47,10 @@ mod tests {
         let mut pace = Pace::default();
         let none = Amounts::default();
         assert!(!pace.is_quicker(&none, 10_000), "nothing is known");
+        assert_eq!(pace.fit(&none, 10_000), 0);
         pace.ran(&none, 1_000);
         assert!(pace.is_quicker(&none, 10_000));
+        assert_eq!([3_500, 900].map(|time| pace.fit(&none, time)), [3, 0]);
         pace.ran(&none, 1_000_000);
         assert!(!pace.is_quicker(&none, 10_000));
         for _ in 0..20 {

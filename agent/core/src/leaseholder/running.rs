@@ -19,6 +19,9 @@ use crate::interface::Micros;
 /// How long a task may wait behind another.
 const BEHIND: Micros = 20 * MILLISECOND;
 
+/// So many tasks wait behind one, at most.
+const LINE: Micros = 8;
+
 impl Leaseholder {
     /// Starts what may start and ends what is due, as long as one makes the other possible.
     pub(super) fn work(&mut self, now: Micros, out: &mut Vec<Output>) {
@@ -63,19 +66,18 @@ impl Leaseholder {
         self.line_up(now, out);
     }
 
-    /// Hands the shell the next of tasks that take no time, each to follow on one that runs: the way from its end
-    /// through the machine to the next start would take as long as such a task itself.
+    /// Hands the shell the next of tasks that take no time, in lines behind those that run: the way from an end
+    /// through the machine to the next start would take as long as such a task itself. A line holds what is over
+    /// in the time up to which a task counts as quick.
     fn line_up(&mut self, now: Micros, out: &mut Vec<Output>) {
         while !self.outbox.is_full() {
             let Some(front) = self.queue.front() else { return };
             let amounts = &front.prepared.amounts;
-            if front.prepared.mode != Mode::Shell
-                || !self.pace.is_quicker(amounts, self.settings.quick_us)
-                || self.table.has(&front.grant)
-            {
+            if front.prepared.mode != Mode::Shell || self.table.has(&front.grant) {
                 return;
             }
-            let Some(leader) = self.table.leader(amounts) else {
+            let most = self.pace.fit(amounts, self.settings.quick_us).min(LINE);
+            let Some(leader) = self.table.shortest_line(amounts, most as usize) else {
                 return;
             };
             let Some((next, back)) = self.queue.take_front() else {
@@ -103,18 +105,22 @@ impl Leaseholder {
         }
     }
 
+    /// Takes back a task that waits, and all behind it: they wait for the same one. The last leaves first, so that
+    /// the first is in front of the queue again.
     fn recall(&mut self, key: u64, out: &mut Vec<Output>) {
-        let Some(task) = self.table.get_mut(key) else {
+        let head = self.table.head_of_line(key);
+        if head == key {
             return;
-        };
-        let Some(behind) = task.behind.as_mut().filter(|behind| !behind.recalled) else {
-            return;
-        };
-        let Some(leader) = behind.leader else { return };
-        behind.recalled = true;
-        out.push(Output::Recall { key });
-        if let Some(leader) = self.table.get_mut(leader) {
-            leader.slow = true;
+        }
+        if let Some(head) = self.table.get_mut(head) {
+            head.slow = true;
+        }
+        for key in self.table.line_from(key).into_iter().rev() {
+            let behind = self.table.get_mut(key).and_then(|task| task.behind.as_mut());
+            if let Some(behind) = behind.filter(|behind| !behind.recalled) {
+                behind.recalled = true;
+                out.push(Output::Recall { key });
+            }
         }
     }
 
@@ -287,20 +293,18 @@ impl Leaseholder {
             return out.push(Output::Note(Note::UnknownKey(key)));
         };
         let began = task.started.is_some();
-        let leader = task.behind.as_ref().and_then(|behind| behind.leader);
-        match (leader, task.follower) {
-            // The room is still the other's.
-            (Some(leader), _) => {
-                let leader = self.table.get_mut(leader).expect("who ends lets its follower go");
-                leader.follower = None;
-            }
-            (None, Some(follower)) => {
-                let follower = self.table.get_mut(follower).expect("who ends leaves its place");
-                if let Some(behind) = &mut follower.behind {
-                    behind.leader = None;
-                }
-            }
-            (None, None) => self.room.give_back(&task.prepared.amounts, &task.seat),
+        let leader = task.leader();
+        // Its line closes up.
+        if let Some(leader) = leader.and_then(|leader| self.table.get_mut(leader)) {
+            leader.follower = task.follower;
+        }
+        let follower = task.follower.and_then(|follower| self.table.get_mut(follower));
+        if let Some(behind) = follower.and_then(|follower| follower.behind.as_mut()) {
+            behind.leader = leader;
+        }
+        // Whoever is before or behind it has its room.
+        if leader.is_none() && task.follower.is_none() {
+            self.room.give_back(&task.prepared.amounts, &task.seat);
         }
         if task.is_dropped() {
             return;

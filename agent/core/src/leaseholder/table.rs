@@ -53,18 +53,18 @@ pub(super) struct Task {
     /// Why it is being ended, and how hard.
     pub(super) stopping: Option<(Cause, Strength)>,
     timers: Vec<(Micros, Timer)>,
-    /// Its place behind another task, whose room it takes over, as long as it is there.
+    /// Its place in a line, as long as it is there.
     pub(super) behind: Option<Behind>,
-    /// The task that takes over its room.
+    /// The task behind it, which takes over its room.
     pub(super) follower: Option<u64>,
     /// One has waited behind it in vain.
     pub(super) slow: bool,
 }
 
-/// A place behind another task.
+/// A place in a line of tasks that take over one room, one after another.
 #[derive(Debug)]
 pub(super) struct Behind {
-    /// The other task's key; none: that is over, and the room is its own.
+    /// The task before it; none: that is over, and the room is its own.
     pub(super) leader: Option<u64>,
     /// What goes back into the queue if it has to leave the place.
     pub(super) back: Waiting,
@@ -88,14 +88,18 @@ impl Task {
         }
     }
 
-    /// Whether another may wait for its room: it takes just that much, and nobody waits yet.
+    /// Whether others may wait for its room: it takes just that much, and goes on as it should.
     fn can_lead(&self, amounts: &Amounts) -> bool {
         self.prepared.mode == Mode::Shell
-            && self.behind.as_ref().is_none_or(|behind| behind.leader.is_none())
-            && self.follower.is_none()
+            && self.behind.as_ref().is_none_or(|behind| !behind.recalled)
             && self.stopping.is_none()
             && !self.slow
             && self.prepared.amounts == *amounts
+    }
+
+    /// The task before it in its line.
+    pub(super) fn leader(&self) -> Option<u64> {
+        self.behind.as_ref().and_then(|behind| behind.leader)
     }
 
     /// Whether the agent does not count it among the worker's leases any more.
@@ -174,16 +178,43 @@ impl Table {
         self.timers.insert((at, key, timer));
     }
 
-    /// The task, of those that began first, whose room one with these needs can take over.
-    pub(super) fn leader(&self, amounts: &Amounts) -> Option<u64> {
-        let mut tasks = self.tasks.iter();
-        tasks.find_map(|(key, task)| task.can_lead(amounts).then_some(*key))
+    /// The end of the shortest line, with fewer than `most` in it, that one with these needs can join.
+    pub(super) fn shortest_line(&self, amounts: &Amounts, most: usize) -> Option<u64> {
+        let heads = self.tasks.iter().filter(|(_, task)| task.leader().is_none());
+        let ends = heads.filter_map(|(key, _)| self.end_of_line(*key, amounts));
+        let (length, end) = ends.min_by_key(|(length, _)| *length)?;
+        (length < most).then_some(end)
+    }
+
+    /// How many wait in the line of `head`, and who is the last. None if one of the line cannot be waited for.
+    fn end_of_line(&self, head: u64, amounts: &Amounts) -> Option<(usize, u64)> {
+        let (mut length, mut key) = (0, head);
+        loop {
+            let task = self.tasks.get(&key).filter(|task| task.can_lead(amounts))?;
+            match task.follower {
+                None => return Some((length, key)),
+                Some(follower) => (length, key) = (length + 1, follower),
+            }
+        }
+    }
+
+    /// A task and all behind it.
+    pub(super) fn line_from(&self, key: u64) -> Vec<u64> {
+        let next = |key: &u64| self.tasks.get(key).and_then(|task| task.follower);
+        std::iter::successors(Some(key), next).collect()
+    }
+
+    /// Who has the room that a task waits for.
+    pub(super) fn head_of_line(&self, mut key: u64) -> u64 {
+        while let Some(leader) = self.tasks.get(&key).and_then(Task::leader) {
+            key = leader;
+        }
+        key
     }
 
     /// Those that wait behind others.
     pub(super) fn followers(&self) -> Vec<u64> {
-        let behind = |task: &Task| task.behind.as_ref().is_some_and(|behind| behind.leader.is_some());
-        let tasks = self.tasks.iter().filter(|(_, task)| behind(task));
+        let tasks = self.tasks.iter().filter(|(_, task)| task.leader().is_some());
         tasks.map(|(key, _)| *key).collect()
     }
 

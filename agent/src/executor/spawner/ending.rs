@@ -30,7 +30,7 @@ const SWEEP_BACKUP: Duration = Duration::from_secs(1);
 
 impl Spawner {
     pub(super) fn stop(&mut self, key: u64, stop: Stop, reason: String) {
-        if let Some(index) = self.backlog.iter().position(|(waiting, _)| *waiting == key) {
+        if let Some(index) = self.backlog.iter().position(|waiting| waiting.key == key) {
             self.backlog.remove(index);
             self.shared.waits_no_longer(self.index);
             return self.not_started(key, StartError::StoppedBefore { reason });
@@ -54,12 +54,12 @@ impl Spawner {
     /// Whether a program is not over yet: it runs, or waits here for its start.
     pub(super) fn is_open(&self, key: u64) -> bool {
         self.table.place_of(key).is_some()
-            || self.backlog.iter().any(|(waiting, _)| *waiting == key)
+            || self.backlog.iter().any(|waiting| waiting.key == key)
             || self
                 .followers
                 .values()
                 .flatten()
-                .any(|(waiting, _)| *waiting == key)
+                .any(|waiting| waiting.key == key)
     }
 
     /// Takes a program back that waits for another to be over.
@@ -70,25 +70,34 @@ impl Spawner {
         }
     }
 
+    /// Whoever waited behind it takes its place.
     fn take_follower(&mut self, key: u64) -> bool {
-        let mut taken = false;
-        self.followers.retain(|_, line| {
-            let before = line.len();
-            line.retain(|(waiting, _)| *waiting != key);
-            taken |= line.len() < before;
-            !line.is_empty()
+        let place = self.followers.iter().find_map(|(after, line)| {
+            let position = line.iter().position(|waiting| waiting.key == key)?;
+            Some((*after, position))
         });
-        if taken {
-            self.shared.waits_no_longer(self.index);
+        let Some((after, position)) = place else {
+            return false;
+        };
+        let behind = self.followers.remove(&key).unwrap_or_default();
+        if let Some(line) = self.followers.get_mut(&after) {
+            let mut rest = line.split_off(position);
+            rest.pop_front();
+            line.extend(behind);
+            line.append(&mut rest);
+            if line.is_empty() {
+                self.followers.remove(&after);
+            }
         }
-        taken
+        self.shared.waits_no_longer(self.index);
+        true
     }
 
     pub(super) fn shut_down(&mut self, until: Instant) {
         self.closing = Some(until);
         let followers = std::mem::take(&mut self.followers).into_values().flatten();
-        for (key, _) in followers.chain(std::mem::take(&mut self.backlog)) {
-            self.not_started(key, StartError::ShuttingDown);
+        for waiting in followers.chain(std::mem::take(&mut self.backlog)) {
+            self.not_started(waiting.key, StartError::ShuttingDown);
         }
         for place in self.table.places() {
             let phase = self.table.get(place).map(|program| &program.phase);
@@ -146,10 +155,13 @@ impl Spawner {
     }
 
     /// Has the sweeper kill it, with its descendants, whose parents it will no longer know afterwards.
-    fn doom(&mut self, place: usize, by: Option<StoppedBy>) {
+    pub(super) fn doom(&mut self, place: usize, by: Option<StoppedBy>) {
         let Some(program) = self.table.get(place) else {
             return;
         };
+        if matches!(program.phase, Phase::Ended(_)) {
+            return;
+        }
         program.phase = Phase::Doomed;
         if by.is_some() {
             program.stopped_by = by;
@@ -176,9 +188,7 @@ impl Spawner {
             return;
         };
         let (key, pid) = (program.key, program.pid);
-        if let Some(pidfd) = program.pidfd.take() {
-            forget(&self.epoll, &pidfd);
-        }
+        drop(program.pidfd.take());
         if let Some(feed) = program.feed.take() {
             forget(&self.epoll, &feed.pipe);
         }
@@ -215,7 +225,10 @@ impl Spawner {
         } else {
             self.table.set_deadline(place, Some(now + DRAIN));
         }
-        self.finish_if_over(place);
+        if !self.finish_if_over(place) {
+            // Something else holds them.
+            self.watch_pipes(place);
+        }
     }
 
     /// What was left of a program is dealt with; only its output may still be under way.
@@ -234,10 +247,12 @@ impl Spawner {
         }
     }
 
-    pub(super) fn finish_if_over(&mut self, place: usize) {
-        if self.table.get(place).is_some_and(|program| program.is_over()) {
+    pub(super) fn finish_if_over(&mut self, place: usize) -> bool {
+        let over = self.table.get(place).is_some_and(|program| program.is_over());
+        if over {
             self.finish(place);
         }
+        over
     }
 
     /// Reports a program whose main process has ended.
@@ -256,11 +271,7 @@ impl Spawner {
             .flatten()
             .filter_map(|stream| stream.pipe.as_ref())
         {
-            // One that was never watched, because watching failed, is not to be forgotten.
-            match self.epoll.delete(pipe) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => unreachable!("a set of our own: {errno}"),
-            }
+            forget(&self.epoll, pipe);
         }
         self.shared.kin.leave(program.key);
         Some(program)
@@ -283,6 +294,7 @@ impl Spawner {
 
     fn over(&mut self, key: u64, outcome: ProgramOutcome) {
         self.shared.open().spawner_of.remove(&key);
+        self.ended = true;
         self.out.push(ProgramEvent::Ended {
             key,
             outcome: Box::new(outcome),
@@ -292,7 +304,7 @@ impl Spawner {
         {
             if !line.is_empty() {
                 // Whoever waited behind it waits behind the next, before those that were lined up there already.
-                let behind = self.followers.entry(next.0).or_default();
+                let behind = self.followers.entry(next.key).or_default();
                 line.append(behind);
                 *behind = line;
             }

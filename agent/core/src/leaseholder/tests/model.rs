@@ -158,14 +158,15 @@ impl Model {
                     assert_eq!(held, self.believed);
                 }
                 Output::Start(lease) => {
+                    // The head of its line has its room until then.
+                    let mut head = lease.after;
+                    while let Some(before) = head.filter(|head| self.waits(*head)) {
+                        head = self.tasks[&before].0.after;
+                    }
                     let used: BTreeSet<u32> = self
                         .tasks
                         .values()
-                        // What it follows on has its room until then.
-                        .filter(|(other, ..)| Some(other.key) != lease.after)
-                        .filter(|(other, ..)| {
-                            other.after.is_none_or(|after| !self.tasks.contains_key(&after))
-                        })
+                        .filter(|(other, ..)| Some(other.key) != head && !self.waits(other.key))
                         .flat_map(|(lease, ..)| lease.cpus.clone())
                         .collect();
                     let cores = lease.template.needs.cores_per_rank as usize;
@@ -206,8 +207,14 @@ impl Model {
     }
 
     fn end(&mut self, key: u64, by_itself: bool) {
-        let (_, _, told) = self.tasks.remove(&key).unwrap();
+        let (lease, _, told) = self.tasks.remove(&key).unwrap();
         let removed = self.removed.remove(&key);
+        // Whoever waited behind it takes its place.
+        for (other, ..) in self.tasks.values_mut() {
+            if other.after == Some(key) {
+                other.after = lease.after;
+            }
+        }
         let outcome = if removed || (told && !by_itself) {
             stopped()
         } else {
