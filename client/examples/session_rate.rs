@@ -70,6 +70,7 @@ impl Stub {
                     delivery: self.delivered,
                     durable: Durable::None,
                     groups: vec![group],
+                    accepted: Vec::new(),
                 };
                 vec![(accepted.into(), Vec::new()), (results.into(), gather.finish())]
             }

@@ -429,6 +429,13 @@ pub struct Results {
     /// The results.
     #[serde(deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>")]
     pub groups: Vec<ResultGroup>,
+    /// Answers that go with them, each as if it had come before.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>"
+    )]
+    pub accepted: Vec<Accepted>,
 }
 
 /// The answer to a read.

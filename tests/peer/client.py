@@ -80,6 +80,7 @@ class Client:
         message = wire.unpack(header)
         message["blobs"] = blobs
         if message["type"] == "results":
+            self.inbox += [{**accepted, "type": "accepted"} for accepted in message.get("accepted", [])]
             self.deliveries.append(message)
         elif message["type"] != "ping":
             self.inbox.append(message)

@@ -201,6 +201,7 @@ impl Outbox {
             delivery: self.last,
             durable,
             groups,
+            accepted: Vec::new(),
         };
         let blobs = gather.finish();
         self.unacknowledged_bytes += bytes;

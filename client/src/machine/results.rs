@@ -173,6 +173,9 @@ impl Machine {
             self.counters.strays += 1;
             return;
         };
+        for accepted in results.accepted {
+            self.accepted(accepted, out);
+        }
         if results.delivery <= self.taken {
             self.counters.repeated_deliveries += 1;
             return;

@@ -329,6 +329,7 @@ impl Model {
             delivery: self.last_delivery,
             durable: Durable::None,
             groups,
+            accepted: Vec::new(),
         };
         self.unacknowledged.push_back(results.clone());
         self.down.push_back((results.into(), Gather::default().finish()));

@@ -167,6 +167,7 @@ pub(crate) fn results(delivery: u64, request: u64, lo: u32, hi: u32, ending: End
         delivery,
         durable: Durable::None,
         groups: vec![group(request, lo, hi, ending)],
+        accepted: Vec::new(),
     })
 }
 
@@ -213,6 +214,7 @@ pub(crate) fn values(delivery: u64, request: u64, lo: u32, values: &[&[u8]]) -> 
         delivery,
         durable: Durable::None,
         groups: vec![group],
+        accepted: Vec::new(),
     };
     Input::Message(results.into(), gather.finish())
 }

@@ -248,6 +248,7 @@ fn a_second_welcome_to_a_first_hello_counts() {
         delivery: 1,
         durable: client::Durable::None,
         groups: vec![ended],
+        accepted: Vec::new(),
     }));
     assert_eq!(resolved(&out), [(1, 0, 1, Some(Ending::Done))]);
 }

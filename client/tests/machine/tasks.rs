@@ -280,6 +280,7 @@ fn wrong_results_are_said_and_do_no_harm() {
         delivery: 2,
         durable: Durable::None,
         groups: vec![unreadable],
+        accepted: Vec::new(),
     }));
     let Output::Resolve {
         done: Done::Failed(fault),

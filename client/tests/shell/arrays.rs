@@ -36,6 +36,7 @@ fn results(delivery: u64, runs: &[(u32, u32)]) -> Input {
             delivery,
             durable: Durable::None,
             groups: groups.collect(),
+            accepted: Vec::new(),
         }
         .into(),
         Vec::new(),

@@ -224,6 +224,7 @@ impl Fake {
             delivery: self.delivered,
             durable: Durable::None,
             groups: vec![group],
+            accepted: Vec::new(),
         };
         let said: Said = (results.into(), gather.finish());
         self.unacknowledged.push_back((self.delivered, said.clone()));

@@ -123,6 +123,7 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                     done(run(5, 0, 3, 1), place(0, 0, 6, &[1, 3, 6])),
                     failed(run(5, 3, 4, 1), place(1, 0, 4, &[])),
                 ],
+                accepted: Vec::new(),
             },
             &[b"abbccc", b"oops"],
         ),
@@ -132,6 +133,12 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                 delivery: 58,
                 durable: Durable::Yes,
                 groups: vec![raised(run(6, 0, 1, 2))],
+                accepted: vec![Accepted {
+                    request: 9,
+                    submission: 6,
+                    count: 1,
+                    note: None,
+                }],
             },
         ),
     ]

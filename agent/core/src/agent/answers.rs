@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use scalems_protocol::client::AgentToClient;
+use scalems_protocol::client::{AgentToClient, Results};
+use scalems_protocol::limits;
 
 use crate::interface::{Action, Micros, Peer};
 
@@ -53,10 +54,41 @@ impl Answers {
         self.until
     }
 
-    /// Sends those whose records are on disk. With `company` a delivery goes out now, and they before it.
-    pub(super) fn release(&mut self, now: Micros, durable: u64, company: bool, out: &mut Vec<Action>) {
+    /// Lets deliveries that go out now take the answers for the same peer along whose records are on disk: one
+    /// message wakes it once.
+    pub(super) fn join(&mut self, durable: u64, deliveries: &mut [Action]) {
+        for delivery in deliveries {
+            if let Action::ToClient { peer, message, .. } = delivery
+                && let AgentToClient::Results(results) = message
+            {
+                self.join_one(durable, *peer, results);
+            }
+        }
+        if self.waiting.is_empty() {
+            self.until = None;
+        }
+    }
+
+    fn join_one(&mut self, durable: u64, peer: Peer, results: &mut Results) {
+        let mut place = 0;
+        while results.accepted.len() < limits::GROUPS
+            && let Some(waiting) = self.waiting.get(place)
+            && waiting.record <= durable
+        {
+            match &waiting.message {
+                AgentToClient::Accepted(accepted) if waiting.peer == peer => {
+                    results.accepted.push(accepted.clone());
+                    self.waiting.remove(place);
+                }
+                _ => place += 1,
+            }
+        }
+    }
+
+    /// Sends those whose records are on disk.
+    pub(super) fn release(&mut self, now: Micros, durable: u64, out: &mut Vec<Action>) {
         let patient = self.until.is_some_and(|until| now < until);
-        if patient && !company && self.waiting.len() < MANY {
+        if patient && self.waiting.len() < MANY {
             return;
         }
         self.until = None;

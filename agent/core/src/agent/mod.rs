@@ -184,12 +184,11 @@ impl Agent {
             self.grant();
         }
         self.note_recorded();
-        self.answers.release(self.now, self.durable, false, out);
+        self.answers.release(self.now, self.durable, out);
         self.send_leases(out);
         let mut deliveries = Vec::new();
         self.deliver(&mut deliveries);
-        let company = !deliveries.is_empty();
-        self.answers.release(self.now, self.durable, company, out);
+        self.answers.join(self.durable, &mut deliveries);
         out.append(&mut deliveries);
         self.answer_waits(out);
         self.forget_oldest(out);

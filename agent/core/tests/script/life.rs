@@ -61,10 +61,9 @@ fn an_answer_waits_a_moment_for_results_to_go_with() {
     world
         .client_with(1, first, &[b""])
         .is(&["w1< lease 1 recorded 0: 1.0@1 run"]);
-    world.worker(1, done(1, run(1, 0, 1, 1))).is(&[
-        "c1< accepted 1: submission 1, 1 tasks",
-        "c1< results 1 None: 1.0@1 done",
-    ]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["c1< results 1 None: 1.0@1 done, accepted 1: submission 1, 1 tasks"]);
     // No longer than a moment.
     let second = submit(2, 1, RUN).streaming();
     world

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use scalems_core::Action;
 use scalems_core::record::Record;
-use scalems_protocol::client::{AgentToClient, Counts, Reply};
+use scalems_protocol::client::{Accepted, AgentToClient, Counts, Reply};
 use scalems_protocol::event::Body;
 use scalems_protocol::group::{Place, Run};
 use scalems_protocol::state::{Strength, TaskState};
@@ -66,14 +66,7 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
             "welcome session {}, requests {}, next delivery {}",
             welcome.session, welcome.request_high, welcome.delivery_next
         ),
-        AgentToClient::Accepted(accepted) => {
-            let note = accepted
-                .note
-                .as_ref()
-                .map_or_else(String::new, |note| format!(", note {note}"));
-            let (request, submission, count) = (accepted.request, accepted.submission, accepted.count);
-            format!("accepted {request}: submission {submission}, {count} tasks{note}")
-        }
+        AgentToClient::Accepted(accepted) => said_of(accepted),
         AgentToClient::Refused(refused) => {
             let request = refused
                 .request
@@ -109,10 +102,15 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
                 })
                 .collect();
             format!(
-                "results {} {:?}: {}",
+                "results {} {:?}: {}{}",
                 results.delivery,
                 results.durable,
-                groups.join("; ")
+                groups.join("; "),
+                results
+                    .accepted
+                    .iter()
+                    .map(|accepted| format!(", {}", said_of(accepted)))
+                    .collect::<String>()
             )
         }
         AgentToClient::Answer(answer) => format!("answer {}: {}", answer.id, reply(&answer.reply)),
@@ -242,4 +240,13 @@ fn record(record: &Record) -> String {
         } => format!("cancel asked {submission}.{lo}-{hi}"),
         Record::Forgotten { submission } => format!("forgotten {submission}"),
     }
+}
+
+fn said_of(accepted: &Accepted) -> String {
+    let note = accepted
+        .note
+        .as_ref()
+        .map_or_else(String::new, |note| format!(", note {note}"));
+    let (request, submission, count) = (accepted.request, accepted.submission, accepted.count);
+    format!("accepted {request}: submission {submission}, {count} tasks{note}")
 }
