@@ -190,7 +190,6 @@ impl Machine {
     }
 
     fn send_all(&mut self, now: Micros, out: &mut Vec<Output>) {
-        let before = out.len();
         self.send_calls();
         self.send_packs(now, out);
         out.extend(
@@ -200,10 +199,11 @@ impl Machine {
         );
         self.asks.send(now, out);
         // After the requests: what depends on a task that has just ended is not sent as depending on it, and
-        // what was sent before is at the agent before it learns that it need not remember the task.
-        let (bytes, since) = self.owed.unwrap_or_default();
-        let due = now >= since.saturating_add(self.config.patience_us) || bytes >= OWED_BYTES;
-        if due || out.len() > before {
+        // what was sent before is at the agent before it learns that it need not remember the task. Not with each
+        // of them: it would be one message more.
+        if let Some((bytes, since)) = self.owed
+            && (now >= since.saturating_add(self.config.patience_us) || bytes >= OWED_BYTES)
+        {
             self.acknowledge(out);
         }
     }
