@@ -16,6 +16,10 @@ use clap::Parser;
 use crate::args::{Cli, Command, Output};
 use crate::exit::Exit;
 
+/// Why not the system's: docs/decisions/0003.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What every command needs to know.
 struct Context {
     pilot: Option<String>,
