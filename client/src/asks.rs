@@ -5,6 +5,7 @@ use std::time::Duration;
 use scalems_protocol::Bytes;
 use scalems_protocol::client::{
     Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow, WorkerRow,
+    WorkersPage,
 };
 use scalems_protocol::group::ResultGroup;
 use scalems_protocol::select::Selector;
@@ -73,11 +74,22 @@ impl Session {
         }
     }
 
-    /// The workers.
+    /// All workers that live.
     pub fn ask_workers(&self) -> Result<Vec<WorkerRow>, ClientError> {
-        match self.answer(Question::Workers, self.answer_timeout())?.0 {
-            Reply::Workers(rows) => Ok(rows),
-            _ => Err(ClientError::WrongAnswer { asked: "workers" }),
+        let mut all = Vec::new();
+        let mut page = WorkersPage::default();
+        loop {
+            match self.answer(Question::Workers(page), self.answer_timeout())?.0 {
+                Reply::Workers(listing) => {
+                    all.extend(listing.rows);
+                    // Forwards in any case: whatever the agent says, this ends.
+                    if listing.next.is_none() || listing.next <= page.after {
+                        return Ok(all);
+                    }
+                    page.after = listing.next;
+                }
+                _ => return Err(ClientError::WrongAnswer { asked: "workers" }),
+            }
         }
     }
 

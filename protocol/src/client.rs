@@ -128,7 +128,7 @@ pub enum Question {
     /// The agent: counts, workers, resources, times.
     Status,
     /// The workers, one row each.
-    Workers,
+    Workers(WorkersPage),
     /// Submissions, one row each, newest last.
     Submissions(Page),
     /// Tasks, one row each run of tasks in one state.
@@ -158,6 +158,17 @@ pub struct Page {
     pub after: Option<(u64, u32)>,
     /// At most so many rows; 0: as many as allowed.
     #[serde(default)]
+    pub rows: u32,
+}
+
+/// A part of the list of workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkersPage {
+    /// The last worker of the part before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// At most so many rows; 0: as many as allowed.
     pub rows: u32,
 }
 
@@ -454,7 +465,7 @@ pub enum Reply {
     /// The agent.
     Status(Box<Status>),
     /// The workers.
-    Workers(Vec<WorkerRow>),
+    Workers(Listing<WorkerRow, u64>),
     /// Submissions.
     Submissions(Listing<SubmissionRow>),
     /// Tasks.
@@ -489,14 +500,14 @@ pub enum Reply {
 
 /// Rows, and where to go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound(deserialize = "T: Deserialize<'de>"))]
-pub struct Listing<T> {
+#[serde(bound(deserialize = "T: Deserialize<'de>, C: Deserialize<'de>"))]
+pub struct Listing<T, C = (u64, u32)> {
     /// The rows.
     #[serde(deserialize_with = "bounded::list::<_, _, { limits::PAGE_ROWS as usize }>")]
     pub rows: Vec<T>,
     /// Where the next part begins, if there is more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<(u64, u32)>,
+    pub next: Option<C>,
 }
 
 /// Tasks counted by state.

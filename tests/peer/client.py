@@ -80,7 +80,7 @@ class Client:
         message = wire.unpack(header)
         message["blobs"] = blobs
         if message["type"] == "results":
-            self.inbox += [{**accepted, "type": "accepted"} for accepted in message.get("accepted", [])]
+            self.inbox += [{**accepted, "type": "accepted"} for accepted in message.pop("accepted", [])]
             self.deliveries.append(message)
         elif message["type"] != "ping":
             self.inbox.append(message)
@@ -180,6 +180,16 @@ class Client:
             yield page
             if page.get("next") is None:
                 return
+            after = {"after": page["next"]}
+
+    def workers(self, rows=0):
+        """The rows of all workers that live."""
+        found, after = [], {}
+        while True:
+            page = self.ask({"workers": {"rows": rows, **after}})
+            found += page["rows"]
+            if page.get("next") is None:
+                return found
             after = {"after": page["next"]}
 
     def results(self, submission, rows=0):

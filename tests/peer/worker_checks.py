@@ -34,7 +34,7 @@ def joined(pilot, **options):
 def row(client, worker):
     """The worker's row in the list of workers that live."""
     number = worker.welcome["worker"]
-    rows = [row for row in client.ask("workers") if row["worker"] == number]
+    rows = [row for row in client.workers() if row["worker"] == number]
     return rows[0] if rows else None
 
 

@@ -313,7 +313,7 @@ fn when_the_session_is_over_everything_has_an_end() {
         let answer = bench
             .session
             .ask(
-                scalems_protocol::client::Question::Workers,
+                scalems_protocol::client::Question::Workers(scalems_protocol::client::WorkersPage::default()),
                 Duration::from_secs(5),
             )
             .unwrap();

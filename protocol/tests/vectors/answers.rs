@@ -224,7 +224,14 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
     };
     vec![
         answer("the status", 1, Reply::Status(Box::new(status))),
-        answer("the workers", 2, Reply::Workers(vec![worker_row()])),
+        answer(
+            "the workers",
+            2,
+            Reply::Workers(Listing {
+                rows: vec![worker_row()],
+                next: Some(3),
+            }),
+        ),
         answer(
             "the submissions",
             3,

@@ -2,7 +2,7 @@
 
 use scalems_protocol::client::{
     Acknowledge, Ask, Cancel, ClientHello, ClientToAgent, Forget, Goodbye, NamedClientToAgent, Page,
-    Question, Resume, SessionKind, Stop, Submit, Version,
+    Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
 };
 use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
@@ -188,7 +188,14 @@ fn reads() -> Vec<Sample<ClientToAgent>> {
     };
     vec![
         ask("asks for the status", 1, Question::Status),
-        ask("asks for the workers", 2, Question::Workers),
+        ask(
+            "asks for the workers",
+            2,
+            Question::Workers(WorkersPage {
+                after: Some(3),
+                rows: 10,
+            }),
+        ),
         ask(
             "asks for submissions",
             3,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scalems_core::{Action, Input, Peer};
 use scalems_protocol::client::{
-    AgentToClient, Ask, ClientHello, ClientToAgent, Counts, Page, Question, Reply, SessionKind,
+    AgentToClient, Ask, ClientHello, ClientToAgent, Counts, Page, Question, Reply, SessionKind, WorkersPage,
 };
 use scalems_protocol::event::Body;
 use scalems_protocol::select::Selector;
@@ -203,10 +203,10 @@ impl World {
             self.history
                 .violation(format!("state hashes differ for no reason: {hashes:?}"));
         }
-        let Some((Reply::Workers(rows), _)) = self.ask(Question::Workers) else {
+        let Some((Reply::Workers(listing), _)) = self.ask(Question::Workers(WorkersPage::default())) else {
             return;
         };
-        for row in rows.into_iter().filter(|row| row.state == "active") {
+        for row in listing.rows.into_iter().filter(|row| row.state == "active") {
             if row.leases != (0, 0) || row.resources.iter().any(|(_, _, used)| *used > 0) {
                 self.history.violation(format!(
                     "all has ended, and it is believed to hold something: {row:?}"

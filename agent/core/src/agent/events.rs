@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use scalems_protocol::client::{Reply, WorkerRow};
+use scalems_protocol::client::{Reply, WorkerRow, WorkersPage};
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::event::{Alarm, Body, Event, Topic};
 use scalems_protocol::group::Run;
 
 use super::Agent;
+use super::listing::Rows;
 use crate::interface::{Action, Micros, Peer};
 
 /// The least time between two summaries: four a second.
@@ -133,13 +134,10 @@ impl Agent {
                 out.push(self.event(topic, seq, body));
             }
         }
-        let changed = std::mem::take(&mut self.events.workers);
-        if !changed.is_empty()
-            && let Some(seq) = self.events.next(&Topic::Workers)
-        {
-            let rows = changed.iter().filter_map(|number| self.workers.get(number));
-            let rows: Vec<WorkerRow> = rows.map(|worker| self.worker_row(worker)).collect();
-            out.push(self.event(Topic::Workers, seq, Body::Workers { rows }));
+        while let Some(rows) = self.changed_workers() {
+            if let Some(seq) = self.events.next(&Topic::Workers) {
+                out.push(self.event(Topic::Workers, seq, Body::Workers { rows }));
+            }
         }
         let alarms = std::mem::take(&mut self.events.new_alarms);
         if !alarms.is_empty()
@@ -155,6 +153,19 @@ impl Agent {
                 out.push(self.event(Topic::Summary, seq, body));
             }
         }
+    }
+
+    /// Takes rows of workers that changed, as many as one event takes.
+    fn changed_workers(&mut self) -> Option<Vec<WorkerRow>> {
+        let mut listed = Rows::new(0);
+        while let Some(number) = self.events.workers.first().copied() {
+            let row = self.workers.get(&number).map(|worker| self.worker_row(worker));
+            if row.is_some_and(|row| listed.add(row).is_err()) {
+                break;
+            }
+            self.events.workers.pop_first();
+        }
+        Some(listed.into_rows()).filter(|rows| !rows.is_empty())
     }
 
     fn submission_body(&self, number: u64) -> Option<Body> {
@@ -191,12 +202,9 @@ impl Agent {
             let body = match &topic {
                 Topic::Summary => self.summary_body(),
                 Topic::Submission(number) => self.submission_body(*number)?,
+                // Of more than one message takes, the rest is to be asked for.
                 Topic::Workers => Body::Workers {
-                    rows: self
-                        .workers
-                        .values()
-                        .map(|worker| self.worker_row(worker))
-                        .collect(),
+                    rows: self.worker_rows(WorkersPage::default()).rows,
                 },
                 // Those that are not published yet come as an event.
                 Topic::Alarms => {

@@ -10,6 +10,7 @@ mod clients;
 mod ended;
 mod events;
 mod grant;
+mod listing;
 mod reads;
 mod select;
 mod submit;

@@ -2,7 +2,7 @@
 
 use scalems_protocol::client::{
     Answer, Ask, Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow,
-    WorkerRow,
+    WorkerRow, WorkersPage,
 };
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{Gather, ResultGroup, Run};
@@ -11,6 +11,7 @@ use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 
 use super::Agent;
+use super::listing::{self, Rows};
 use crate::interface::{Action, Micros, Peer};
 use crate::record::share;
 use crate::resources::Amounts;
@@ -34,14 +35,7 @@ impl Agent {
     pub(super) fn ask(&mut self, peer: Peer, seat: u64, ask: Ask, out: &mut Vec<Action>) {
         let reply = match ask.question {
             Question::Status => Ok((Reply::Status(Box::new(self.status())), Vec::new())),
-            Question::Workers => {
-                let rows = self
-                    .workers
-                    .values()
-                    .map(|worker| self.worker_row(worker))
-                    .collect();
-                Ok((Reply::Workers(rows), Vec::new()))
-            }
+            Question::Workers(page) => Ok((Reply::Workers(self.worker_rows(page)), Vec::new())),
             Question::Submissions(page) => self.submissions(seat, &page).map(|rows| (rows, Vec::new())),
             Question::Tasks(page) => self.tasks(seat, &page).map(|rows| (rows, Vec::new())),
             Question::Explain(select) => self.explain(seat, &select).map(|reply| (reply, Vec::new())),
@@ -135,24 +129,35 @@ impl Agent {
         }
     }
 
+    pub(super) fn worker_rows(&self, page: WorkersPage) -> Listing<WorkerRow, u64> {
+        let after = page.after.unwrap_or(0);
+        let mut listed = Rows::new(page.rows);
+        for worker in self
+            .workers
+            .values()
+            .filter(|worker| u64::from(worker.number) > after)
+        {
+            if listed.add(self.worker_row(worker)).is_err() {
+                let next = listed.last().map(|row| row.worker);
+                return listed.listing(next);
+            }
+        }
+        listed.listing(None)
+    }
+
     fn submissions(&self, seat: u64, page: &Page) -> Result<Reply, Refusal> {
         let mut selected = self.selected(seat, &page.select)?;
         selected.dedup_by_key(|(number, _, _)| *number);
         let after = page.after.map_or(0, |(number, _)| number.saturating_add(1));
-        let most = rows(page.rows);
+        let mut listed = Rows::new(page.rows);
         let mut next = None;
-        let mut listed = Vec::new();
         for (number, _, _) in selected.into_iter().filter(|(number, _, _)| *number >= after) {
-            if listed.len() == most {
-                next = listed.last().map(|row: &SubmissionRow| (row.submission, 0));
-                break;
-            }
             let Some(submission) = self.tasks.get(number) else {
                 continue;
             };
             let attachment = self.attachments.get(&submission.origin.session);
             let session = attachment.and_then(|attachment| self.sessions.get(&attachment.session));
-            listed.push(SubmissionRow {
+            let row = SubmissionRow {
                 submission: number,
                 mode: submission.template.mode.clone(),
                 name: submission.template.name.clone(),
@@ -161,17 +166,19 @@ impl Agent {
                 indices: (submission.indices.0, submission.indices.1, submission.count()),
                 tasks: submission.counts,
                 age_ms: self.now.saturating_sub(submission.at) / 1_000,
-            });
+            };
+            if listed.add(row).is_err() {
+                next = listed.last().map(|row| (row.submission, 0));
+                break;
+            }
         }
-        Ok(Reply::Submissions(Listing { rows: listed, next }))
+        Ok(Reply::Submissions(listed.listing(next)))
     }
 
     fn tasks(&self, seat: u64, page: &Page) -> Result<Reply, Refusal> {
         let selected = self.selected(seat, &page.select)?;
         let after = page.after.unwrap_or((0, 0));
-        let most = rows(page.rows);
-        let mut listed: Vec<TaskRow> = Vec::new();
-        let mut words = 0;
+        let mut listed = Rows::new(page.rows);
         for (number, lo, hi) in selected {
             let lo = if number == after.0 { lo.max(after.1) } else { lo };
             let Some(submission) = self.tasks.get(number).filter(|_| number >= after.0 && lo < hi) else {
@@ -179,19 +186,13 @@ impl Agent {
             };
             for stretch in submission.slots.stretches(lo, hi) {
                 for row in self.task_rows(submission, stretch.lo, stretch.hi, stretch.value) {
-                    words += error_bytes(row.error.as_ref());
-                    if listed.len() == most || (words > limits::HEADER_BYTES / 4 && !listed.is_empty()) {
-                        let next = Some((number, row.run.lo));
-                        return Ok(Reply::Tasks(Listing { rows: listed, next }));
+                    if let Err(row) = listed.add(row) {
+                        return Ok(Reply::Tasks(listed.listing(Some((number, row.run.lo)))));
                     }
-                    listed.push(row);
                 }
             }
         }
-        Ok(Reply::Tasks(Listing {
-            rows: listed,
-            next: None,
-        }))
+        Ok(Reply::Tasks(listed.listing(None)))
     }
 
     /// Tasks in one slot, cut where their results differ.
@@ -229,7 +230,7 @@ impl Agent {
     fn results(&self, seat: u64, page: &Page) -> Result<(Reply, Vec<bytes::Bytes>), Refusal> {
         let selected = self.selected(seat, &page.select)?;
         let after = page.after.unwrap_or((0, 0));
-        let most = rows(page.rows);
+        let most = listing::most(page.rows);
         let mut gather = Gather::default();
         let mut groups: Vec<ResultGroup> = Vec::new();
         let mut next = None;
@@ -520,9 +521,4 @@ fn all_ended(submission: &Submission, lo: u32, hi: u32) -> bool {
             .stretches(lo, hi)
             .iter()
             .all(|stretch| stretch.value.state.is_final())
-}
-
-fn rows(asked: u32) -> usize {
-    let most = limits::PAGE_ROWS;
-    (if asked == 0 { most } else { asked.min(most) }) as usize
 }

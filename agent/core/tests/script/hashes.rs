@@ -21,8 +21,11 @@ fn leased() -> (World, WorkerWelcome) {
 }
 
 fn beats(world: &mut World) -> (u64, u64) {
-    match world.ask(1, Question::Workers) {
-        Reply::Workers(rows) => rows[0].beats,
+    match world.ask(
+        1,
+        Question::Workers(scalems_protocol::client::WorkersPage::default()),
+    ) {
+        Reply::Workers(listing) => listing.rows[0].beats,
         other => panic!("{other:?}"),
     }
 }

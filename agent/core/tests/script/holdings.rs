@@ -203,9 +203,12 @@ fn one_connection_belongs_to_one_worker() {
         .worker(1, scalems_protocol::worker::Pong {})
         .is(&["w1< refused: hello_first"]);
     world.client(1, hello("s")).begins(&["c1< welcome"]);
-    let states = match world.ask(1, scalems_protocol::client::Question::Workers) {
-        scalems_protocol::client::Reply::Workers(rows) => {
-            rows.into_iter().map(|row| row.state).collect::<Vec<_>>()
+    let states = match world.ask(
+        1,
+        scalems_protocol::client::Question::Workers(scalems_protocol::client::WorkersPage::default()),
+    ) {
+        scalems_protocol::client::Reply::Workers(listing) => {
+            listing.rows.into_iter().map(|row| row.state).collect::<Vec<_>>()
         }
         other => panic!("{other:?}"),
     };

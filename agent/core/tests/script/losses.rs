@@ -33,8 +33,8 @@ fn a_suspect_gets_nothing_new_and_goes_on_when_it_is_back() {
     let (mut world, welcome) = broken();
     world.client(1, submit(2, 1, RUN)).begins(&["c1< accepted 2"]);
     assert!(
-        matches!(world.ask(1, scalems_protocol::client::Question::Workers),
-        scalems_protocol::client::Reply::Workers(rows) if rows[0].state == "suspect")
+        matches!(world.ask(1, scalems_protocol::client::Question::Workers(scalems_protocol::client::WorkersPage::default())),
+        scalems_protocol::client::Reply::Workers(listing) if listing.rows[0].state == "suspect")
     );
     let list = [held(run(1, 0, 1, 1), Running), held(run(1, 1, 2, 1), Leased)];
     world.worker(11, back(&welcome, 3, &list)).is(&[

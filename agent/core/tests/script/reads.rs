@@ -1,7 +1,7 @@
 //! Reads: listings, waits, and why a task is where it is.
 
-use scalems_core::{Config, Input, Peer};
-use scalems_protocol::client::{Ask, Page, Question, Reply};
+use scalems_core::{Action, Config, Input, Peer};
+use scalems_protocol::client::{Ask, Page, Question, Reply, WorkersPage};
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
@@ -133,6 +133,62 @@ fn listings_come_in_pages() {
         panic!("no listing")
     };
     assert_eq!(failed.rows.len(), 1);
+}
+
+/// The answer to the last read, as bytes of its header.
+fn fits_a_header(world: &World) {
+    let sizes = world.last.iter().filter_map(|action| match action {
+        Action::ToClient { message, .. } => Some(message.encode().len()),
+        _ => None,
+    });
+    let sizes: Vec<usize> = sizes.collect();
+    assert!(
+        sizes.iter().all(|size| *size <= limits::HEADER_BYTES),
+        "{sizes:?}"
+    );
+}
+
+#[test]
+fn rows_with_many_words_come_in_more_pages() {
+    let mut world = World::new();
+    for number in 1..=600 {
+        let name = format!("{number:0>250}");
+        world.worker(number, joins(&name, 1));
+    }
+    world.client(1, hello("s"));
+    for request in 1..=100 {
+        let mut task = submit(request, 1, RUN);
+        let label = |number| (format!("{number:0>200}"), "x".repeat(200));
+        task.task.labels = (0..30).map(label).collect();
+        world.client(1, task);
+    }
+    let (mut part, mut workers) = (WorkersPage::default(), Vec::new());
+    loop {
+        let Reply::Workers(listing) = world.ask(1, Question::Workers(part)) else {
+            panic!("workers were asked for");
+        };
+        fits_a_header(&world);
+        workers.extend(listing.rows.iter().map(|row| row.worker));
+        part.after = listing.next;
+        if listing.next.is_none() {
+            break;
+        }
+        part.rows = 500;
+    }
+    assert_eq!(workers, (1..=600).collect::<Vec<u64>>());
+    let (mut part, mut submissions) = (page("all", 0), Vec::new());
+    loop {
+        let Reply::Submissions(listing) = world.ask(1, Question::Submissions(part.clone())) else {
+            panic!("submissions were asked for");
+        };
+        fits_a_header(&world);
+        submissions.extend(listing.rows.iter().map(|row| row.submission));
+        part.after = listing.next;
+        if listing.next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(submissions, (1..=100).collect::<Vec<u64>>());
 }
 
 #[test]
