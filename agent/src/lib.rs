@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod executor;
+pub mod journal;
 pub mod pilot;
 pub mod worker;
 

@@ -7,16 +7,31 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use scalems_core::{Agent, Config};
+use scalems_core::{Agent, Config, Restore};
 use scalems_protocol::{PilotId, Role, limits};
 use scalems_transport::{
     ConnectionFile, ConnectionFileError, DirectoryError, PrivateDir, TransportError, connection_file,
 };
 
-use crate::bus::{Bus, BusHandle, Sockets, TcpOptions};
+use crate::bus::{Bus, BusError, BusHandle, Sockets, TcpOptions};
+use crate::journal::{JournalError, Life, Store};
 
 /// How long the answer to a submission may wait for its results: longer than what needs no program takes.
 const PATIENCE_US: u64 = 1_000;
+
+/// The journal's file in a pilot's directory.
+pub const JOURNAL: &str = "journal.sqlite";
+
+/// Whether what a pilot knows outlives its agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Journaling {
+    /// No: the agent's death is the pilot's.
+    None,
+    /// It is written to a new file.
+    New(PathBuf),
+    /// The pilot whose journal this is goes on.
+    Resume(PathBuf),
+}
 
 /// What a pilot is started with.
 #[derive(Clone, Debug)]
@@ -29,6 +44,8 @@ pub struct PilotOptions {
     pub ipc: bool,
     /// Sockets for other hosts, encrypted: the address to bind and the name that others reach it by.
     pub tcp: Option<(IpAddr, String)>,
+    /// Whether there is a journal.
+    pub journal: Journaling,
     /// Workers that are known to come.
     pub expected_workers: u32,
     /// Whether more workers may join later.
@@ -49,6 +66,7 @@ impl PilotOptions {
             directory: directory.to_owned(),
             ipc: true,
             tcp: None,
+            journal: Journaling::None,
             expected_workers: 0,
             open_to_workers: true,
             beat_ms: limits::BEAT_MS,
@@ -89,6 +107,9 @@ pub enum PilotError {
     /// The sockets failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The journal cannot be used, or failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The system refused.
     #[error("cannot {doing}: {source}")]
     System {
@@ -97,6 +118,15 @@ pub enum PilotError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl From<BusError> for PilotError {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::Transport(error) => Self::Transport(error),
+            BusError::Journal(error) => Self::Journal(error),
+        }
+    }
 }
 
 impl PilotError {
@@ -122,30 +152,54 @@ impl Pilot {
         check_name(&options.name)?;
         let directory = PrivateDir::ensure(&options.directory)?;
         let lock = lock(&directory, &options.name)?;
-        let pilot = PilotId(random()?);
+        let mut past = Vec::new();
+        let (store, life) = match &options.journal {
+            // Without a journal each start is a pilot of its own, so this is its first life.
+            Journaling::None => (None, Life::first(PilotId(random()?), random()?)),
+            Journaling::New(path) => {
+                let (store, life) = Store::create(path, PilotId(random()?), random()?)?;
+                (Some(store), life)
+            }
+            Journaling::Resume(path) => {
+                let (store, life) = Store::resume(path, |record| past.push(record))?;
+                (Some(store), life)
+            }
+        };
+        let pilot = life.pilot;
         let sockets_directory = options.ipc.then(|| sockets_directory(pilot)).transpose()?;
         let tcp = options.tcp.as_ref().map(|(address, host)| TcpOptions {
             address: *address,
             host: host.clone(),
         });
         let (sockets, doors) = Sockets::open(sockets_directory.as_ref(), tcp.as_ref())?;
-        let core = Agent::new(Config {
+        let config = Config {
             pilot_name: options.name.clone(),
             pilot,
-            // Without a journal each start is a pilot of its own, so this is its first life.
-            incarnation: 1,
-            secret: random()?,
+            incarnation: life.incarnation,
+            secret: life.secret,
             link_seed: u64::from_le_bytes(random()?),
             software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
-            journal: false,
+            journal: store.is_some(),
             expected_workers: options.expected_workers,
             open_to_workers: options.open_to_workers,
             beat_ms: options.beat_ms,
             lost_ms: options.lost_ms,
             orphan_ms: options.orphan_ms,
             patience_us: PATIENCE_US,
-        });
-        let bus = Bus::new(core, sockets)?;
+        };
+        let bus = match store {
+            None => Bus::new(Agent::new(config), sockets)?,
+            Some(store) => {
+                let mut restore = Restore::new(config, life.age.as_micros() as u64);
+                for record in past {
+                    restore.take(&record);
+                }
+                let (core, first) = restore.finish();
+                let mut bus = Bus::new(core, sockets)?;
+                bus.keep_journal(store, life.age, first)?;
+                bus
+            }
+        };
         let host = crate::host_name();
         let pid = std::process::id();
         for role in Role::ALL {
@@ -153,7 +207,7 @@ impl Pilot {
             let file = ConnectionFile {
                 pilot: options.name.clone(),
                 pilot_id: pilot,
-                incarnation: 1,
+                incarnation: life.incarnation,
                 host: host.clone(),
                 pid,
                 start_time: connection_file::start_time(pid),

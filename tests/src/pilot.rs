@@ -134,6 +134,15 @@ impl Pilot {
         self.home.until_empty();
     }
 
+    /// Starts the agent again from its journal, after it was killed, and waits until it serves.
+    #[track_caller]
+    pub fn resume(&mut self, options: &str) {
+        let line = format!("scalems --output jsonl pilot start --resume {options}");
+        self.agent = self.home.spawn(&line);
+        self.ended = false;
+        self.agent.until_written("}\n");
+    }
+
     /// Kills the agent as the system would, and nothing else.
     pub fn kill_agent(&mut self) {
         self.agent.signal(Signal::SIGKILL);

@@ -93,6 +93,8 @@ pub enum Input {
     Unsubscribed(Topic),
     /// Records up to this number are on disk.
     Durable(u64),
+    /// There is no room for records, or there is again.
+    DiskFull(bool),
     /// The pilot is to end, after letting run what runs for so long.
     Stop {
         /// For so long, milliseconds.

@@ -14,5 +14,5 @@ pub mod session;
 pub mod task;
 pub mod worker;
 
-pub use agent::Agent;
+pub use agent::{Agent, Restore};
 pub use interface::{Action, Config, Input, Micros, Peer};

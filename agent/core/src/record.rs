@@ -6,18 +6,24 @@
 
 use std::sync::Arc;
 
-use scalems_protocol::TaskError;
 use scalems_protocol::client::SessionKind;
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::id::Origin;
 use scalems_protocol::state::{Ending, Strength};
 use scalems_protocol::task::Template;
+use scalems_protocol::{Role, TaskError};
 
 use crate::interface::Micros;
 
 /// One lasting change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Record {
+    /// Submissions may be given numbers up to this one. A number that was given need not be on disk when its tasks
+    /// go out, so the next life begins above.
+    Numbers {
+        /// The highest.
+        submissions: u64,
+    },
     /// A session was opened.
     Session {
         /// Its number.
@@ -26,6 +32,29 @@ pub enum Record {
         name: String,
         /// Its kind.
         kind: SessionKind,
+    },
+    /// Somebody new sits in a session: in a new seat, or in one that another has left or lost.
+    Seat {
+        /// The seat's number.
+        seat: u64,
+        /// The session's.
+        session: u64,
+        /// What its holder may do.
+        role: Role,
+        /// The number that the holder's token is for.
+        holder: u64,
+        /// Its tasks are canceled when it is gone for so long; 0: kept.
+        cancel_after: Micros,
+    },
+    /// A seat is no more, and its session with it if that had no name.
+    SeatGone {
+        /// The seat's number.
+        seat: u64,
+    },
+    /// A session with a name is no more.
+    SessionGone {
+        /// Its number.
+        session: u64,
     },
     /// Tasks were accepted.
     Submitted(Submitted),
@@ -50,6 +79,11 @@ pub enum Record {
         /// How hard.
         strength: Strength,
     },
+    /// Results that were pushed have been taken in, and need not be kept.
+    Collected {
+        /// Which.
+        runs: Vec<Run>,
+    },
     /// A submission that has ended was dropped.
     Forgotten {
         /// Its number.
@@ -58,7 +92,7 @@ pub enum Record {
 }
 
 /// Tasks were accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Submitted {
     /// The submission's number.
     pub submission: u64,
@@ -74,12 +108,12 @@ pub struct Submitted {
     pub data: Data,
     /// To which attachment results are pushed; none: they are held.
     pub push: Option<u64>,
-    /// When.
+    /// When, since the pilot was created.
     pub at: Micros,
 }
 
 /// Tasks ended, all alike.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
     /// Which tasks, and the attempt whose result it is; 0: no attempt was made.
     pub run: Run,

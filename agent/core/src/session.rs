@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use scalems_protocol::client::{AgentToClient, ClientToAgent, Durable, Results, SessionKind};
-use scalems_protocol::group::{Gather, ResultGroup};
+use scalems_protocol::client::{Accepted, AgentToClient, ClientToAgent, Durable, Results, SessionKind};
+use scalems_protocol::group::{Gather, ResultGroup, Run};
 use scalems_protocol::{Role, limits};
 
 use crate::interface::{Micros, Peer};
@@ -40,6 +40,8 @@ pub struct Attachment {
     pub holder: u64,
     /// The connection, while there is one.
     pub peer: Option<Peer>,
+    /// Whether the connection had its welcome: nothing goes before it.
+    pub welcomed: bool,
     /// When the connection went.
     pub detached: Option<Micros>,
     /// Cancel its tasks when it was gone for so long, microseconds; 0: keep them.
@@ -54,6 +56,9 @@ pub struct Attachment {
     pub waits: usize,
 }
 
+/// Answers that are restored, at most: whoever waits for older ones has asked for more than it may.
+const RESTORED_ANSWERS: usize = limits::OPEN_REQUESTS as usize / 2;
+
 /// The numbering of changing requests.
 #[derive(Debug, Default)]
 pub struct Requests {
@@ -61,6 +66,11 @@ pub struct Requests {
     pub high: u64,
     low: u64,
     answers: BTreeMap<u64, AgentToClient>,
+    /// The seat was restored: numbers of requests that left no record are missing, and not all of them were
+    /// answered.
+    pub lenient: bool,
+    /// The highest number before.
+    restored: u64,
     /// The submission that each request brought, while it is known.
     pub submissions: BTreeMap<u64, u64>,
 }
@@ -81,15 +91,16 @@ pub enum Numbered {
 impl Requests {
     /// Takes a number and a low-water mark in.
     pub fn take(&mut self, number: u64, low_water: u64) -> Numbered {
-        if low_water > self.low && low_water <= self.high + 1 {
+        if low_water > self.low && (low_water <= self.high + 1 || self.lenient) {
             self.low = low_water;
             self.answers = self.answers.split_off(&low_water);
         }
-        if number == self.high + 1 {
+        let missing = number <= self.restored && number >= self.low && !self.answers.contains_key(&number);
+        if number == self.high + 1 || (self.lenient && (missing || number > self.high)) {
             if self.answers.len() as u64 >= limits::OPEN_REQUESTS {
                 return Numbered::TooManyOpen;
             }
-            self.high = number;
+            self.high = self.high.max(number);
             return Numbered::New;
         }
         match self.answers.get(&number) {
@@ -99,6 +110,21 @@ impl Requests {
                 self.high + 1
             )),
         }
+    }
+
+    /// A request of an earlier life brought this submission.
+    pub fn restore(&mut self, number: u64, submission: u64, accepted: Accepted) {
+        self.submissions.insert(number, submission);
+        self.high = self.high.max(number);
+        self.restored = self.high;
+        self.answers.insert(number, accepted.into());
+        if self.answers.len() > RESTORED_ANSWERS {
+            self.answers.pop_first();
+        }
+        self.low = self
+            .answers
+            .first_key_value()
+            .map_or(self.low, |(first, _)| *first);
     }
 
     /// Keeps the answer to a request.
@@ -210,18 +236,23 @@ impl Outbox {
         Some((results, blobs))
     }
 
-    /// Deliveries up to `delivery` were taken in.
-    pub fn acknowledge(&mut self, delivery: u64) {
-        while self
+    /// Deliveries up to `delivery` were taken in. Gives the tasks whose results were in them.
+    pub fn acknowledge(&mut self, delivery: u64) -> Vec<Run> {
+        let mut taken: Vec<Run> = Vec::new();
+        while let Some((results, _, bytes)) = self
             .unacknowledged
-            .front()
-            .is_some_and(|(results, _, _)| results.delivery <= delivery)
+            .pop_front_if(|(results, _, _)| results.delivery <= delivery)
         {
-            if let Some((_, _, bytes)) = self.unacknowledged.pop_front() {
-                self.unacknowledged_bytes -= bytes;
-                self.bytes -= bytes;
+            self.unacknowledged_bytes -= bytes;
+            self.bytes -= bytes;
+            for run in results.groups.iter().map(|group| group.run) {
+                match taken.last_mut() {
+                    Some(last) if last.submission == run.submission && last.hi == run.lo => last.hi = run.hi,
+                    _ => taken.push(run),
+                }
             }
         }
+        taken
     }
 
     /// What was sent and not acknowledged, to be sent again.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use scalems_core::record::Record;
 use scalems_core::{Action, Agent, Input, Micros, Peer};
 use scalems_protocol::event::{AgentToSubscriber, Topic};
 use scalems_transport::{
@@ -18,6 +19,8 @@ use scalems_transport::{
 };
 use tracing::{debug, warn};
 
+use crate::journal::{Journal, JournalError, Store};
+
 pub use sockets::{Sockets, TcpOptions};
 
 /// Messages that one round takes from each socket: enough for batches to form, few enough that no socket
@@ -25,6 +28,17 @@ pub use sockets::{Sockets, TcpOptions};
 const ROUND: usize = 128;
 /// After a connection was seen to end its pipe may live on for a moment: who it was is asked twice.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Why the bus cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The sockets failed.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The journal failed. Nothing that is not in it was acknowledged.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
 
 /// Ends the bus from another thread.
 #[derive(Clone)]
@@ -52,7 +66,14 @@ pub struct Bus {
     wake: WakeReceiver,
     handle: BusHandle,
     begun: Instant,
+    /// The core's time when the bus began.
+    age: Duration,
     actions: Vec<Action>,
+    journal: Option<Journal>,
+    /// For the journal, at the end of the round.
+    records: Vec<Record>,
+    /// What the core was told of the journal: records on disk, and whether the disk is full.
+    told: (u64, bool),
     ask_clients: Option<Instant>,
     ask_workers: Option<Instant>,
     exit: bool,
@@ -72,11 +93,31 @@ impl Bus {
             wake,
             handle,
             begun: Instant::now(),
+            age: Duration::ZERO,
             actions: Vec::new(),
+            journal: None,
+            records: Vec::new(),
+            told: (0, false),
             ask_clients: None,
             ask_workers: None,
             exit: false,
         })
+    }
+
+    /// Has the core's records written, and does what it wants done first. Its life begins at `age`, the time since
+    /// its pilot was created.
+    pub fn keep_journal(
+        &mut self,
+        store: Store,
+        age: Duration,
+        first: Vec<Action>,
+    ) -> Result<(), JournalError> {
+        self.age = age;
+        self.told = (store.last(), false);
+        self.actions = first;
+        let waker = self.handle.waker.clone();
+        self.journal = Some(Journal::start(store, move || waker.wake())?);
+        Ok(())
     }
 
     /// The handle that ends the bus.
@@ -85,7 +126,8 @@ impl Bus {
     }
 
     /// Serves until the pilot has ended.
-    pub fn run(mut self) -> Result<(), TransportError> {
+    pub fn run(mut self) -> Result<(), BusError> {
+        self.act();
         while !self.exit {
             let ready = self.wait()?;
             self.take_stop();
@@ -123,6 +165,7 @@ impl Bus {
                 self.ask_workers = Some(Instant::now() + ASK_AGAIN);
             }
             self.ask_again();
+            self.ask_journal()?;
             let now = self.now();
             self.core.flush(now, &mut self.actions);
             self.act();
@@ -131,19 +174,42 @@ impl Bus {
     }
 
     fn now(&self) -> Micros {
-        self.begun.elapsed().as_micros() as Micros
+        (self.age + self.begun.elapsed()).as_micros() as Micros
+    }
+
+    /// Tells the core what the journal has written.
+    fn ask_journal(&mut self) -> Result<(), JournalError> {
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let (durable, full) = (journal.durable()?, journal.is_full());
+        let (before, was_full) = std::mem::replace(&mut self.told, (durable, full));
+        if durable > before {
+            self.input(Input::Durable(durable));
+        }
+        if full != was_full {
+            self.input(Input::DiskFull(full));
+        }
+        Ok(())
     }
 
     fn wait(&self) -> Result<[Ready; 7], TransportError> {
         let core = self
             .core
             .deadline()
-            .map(|at| self.begun + Duration::from_micros(at));
+            .map(|at| self.begun + Duration::from_micros(at).saturating_sub(self.age));
         let next = [core, self.ask_clients, self.ask_workers]
             .into_iter()
             .flatten()
             .min();
         let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
+        if self.journal.as_ref().is_some_and(Journal::is_behind) {
+            // Whoever wants something has to wait: the next commit wakes us.
+            let [wake] = poll([Source::wake(&self.wake)], wait)?;
+            let mut ready = [Ready::default(); 7];
+            ready[6] = wake;
+            return Ok(ready);
+        }
         let sockets = &self.sockets;
         poll(
             [
@@ -309,14 +375,17 @@ impl Bus {
                             debug!(%error, "an event was dropped");
                         }
                     }
-                    // There is no journal to write to: the core was told so and makes no records.
-                    Action::Record { number, .. } => warn!(number, "a record without a journal"),
+                    Action::Record { record, .. } => self.records.push(record),
                     Action::Exit => self.exit = true,
                 }
             }
             for input in gone {
                 self.input(input);
             }
+        }
+        // Without a journal the core makes no records.
+        if let Some(journal) = &self.journal {
+            journal.append(&mut self.records);
         }
     }
 }

@@ -129,6 +129,13 @@ pub(crate) struct PilotStartArgs {
     /// No worker joins later: refuse at once what those here could never run.
     #[arg(long)]
     pub(crate) closed: bool,
+    #[allow(clippy::option_option, reason = "left out, without a value, and with one")]
+    /// Keep a journal, so that the death of the agent loses nothing: in the pilot's directory, or in this file.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    pub(crate) journal: Option<Option<PathBuf>>,
+    /// Go on with the pilot whose journal this is.
+    #[arg(long)]
+    pub(crate) resume: bool,
     /// Time between beats of workers.
     #[arg(long, value_parser = duration, default_value = "2s", hide = true)]
     pub(crate) beat: Duration,

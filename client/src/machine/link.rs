@@ -26,6 +26,7 @@ pub(super) struct Link {
 #[derive(Clone, Debug)]
 struct Known {
     pilot: PilotId,
+    incarnation: u64,
     session: u64,
     resume: Resume,
 }
@@ -155,6 +156,12 @@ impl Machine {
         Some(hello.into())
     }
 
+    fn begin_deliveries(&mut self, next: u64) {
+        self.taken = next.saturating_sub(1);
+        self.acknowledged = self.taken;
+        self.owed = None;
+    }
+
     pub(super) fn welcomed(&mut self, now: Micros, welcome: ClientWelcome, out: &mut Vec<Output>) {
         if let Some(was) = self
             .link
@@ -183,14 +190,17 @@ impl Machine {
             if !same || foreign {
                 return self.end(SessionEnd::Replaced, out);
             }
+            // Another life of the agent counts deliveries anew.
+            if known.incarnation != welcome.incarnation {
+                self.begin_deliveries(welcome.delivery_next);
+            }
         } else {
             self.requests.begin(welcome.request_high);
-            self.taken = welcome.delivery_next.saturating_sub(1);
-            self.acknowledged = self.taken;
-            self.owed = None;
+            self.begin_deliveries(welcome.delivery_next);
         }
         let known = Known {
             pilot: welcome.pilot,
+            incarnation: welcome.incarnation,
             session: welcome.session,
             resume: welcome.resume,
         };

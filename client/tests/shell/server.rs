@@ -25,6 +25,8 @@ enum Order {
     Alarm,
     /// Close the sockets and hand the state back.
     Stop(Sender<Fake>),
+    /// The same once a goodbye was heard.
+    StopAfterGoodbye(Sender<Fake>),
 }
 
 /// An agent that runs.
@@ -160,9 +162,18 @@ impl Server {
     }
 
     /// Closes the sockets and gives the state back.
-    pub(crate) fn stop(mut self) -> Fake {
+    pub(crate) fn stop(self) -> Fake {
+        self.stop_by(Order::Stop)
+    }
+
+    /// The same once a goodbye was heard: whoever is told that its session is over may hear so before it has come.
+    pub(crate) fn stop_after_goodbye(self) -> Fake {
+        self.stop_by(Order::StopAfterGoodbye)
+    }
+
+    fn stop_by(mut self, order: impl FnOnce(Sender<Fake>) -> Order) -> Fake {
         let (sender, receiver) = mpsc::channel();
-        self.order(Order::Stop(sender));
+        self.order(order(sender));
         let fake = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
         self.thread.take().unwrap().join().unwrap();
         fake
@@ -181,7 +192,7 @@ impl Drop for Server {
 
 impl Sockets {
     fn run(mut self) {
-        let mut stopped = None;
+        let (mut stopped, mut leaving) = (None, None);
         while stopped.is_none() {
             let sources = [
                 Source::readable(&self.router),
@@ -205,6 +216,7 @@ impl Sockets {
                         });
                     }
                     Order::Stop(sender) => stopped = Some(sender),
+                    Order::StopAfterGoodbye(sender) => leaving = Some(sender),
                 }
             }
             while let Some(incoming) = self.router.recv().unwrap() {
@@ -218,6 +230,9 @@ impl Sockets {
                 let message = ClientToAgent::decode(&received.message.header).unwrap();
                 let said = self.fake.take(&message, &received.message.blobs);
                 self.say(said);
+            }
+            if self.fake.heard.contains(&"goodbye") {
+                stopped = stopped.or(leaving.take());
             }
             while let Some(subscription) = self.publisher.subscription().unwrap() {
                 if subscription.subscribed {

@@ -73,7 +73,7 @@ fn tasks_over_sockets() {
     session.wait_accepted(LONG).unwrap();
     session.close("done");
     assert_eq!(session.over(), Some(SessionEnd::Closed));
-    let heard = tally(&server.stop());
+    let heard = tally(&server.stop_after_goodbye());
     assert_eq!((heard["hello"], heard["goodbye"]), (1, 1));
 }
 
@@ -248,7 +248,7 @@ fn dropping_the_session_ends_what_others_wait_for() {
     drop(session);
     let error = waiting.join().unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Over(SessionEnd::Closed)), "{error}");
-    assert_eq!(tally(&server.stop())["goodbye"], 1);
+    assert_eq!(tally(&server.stop_after_goodbye())["goodbye"], 1);
 }
 
 #[test]

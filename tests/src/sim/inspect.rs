@@ -14,7 +14,7 @@ use scalems_protocol::{Bytes, Role, TaskState};
 use super::plan::Fault;
 use super::world::World;
 
-/// The connection that looks into the agent. It changes nothing.
+/// The connection that looks into the agent. It changes nothing but that it has a seat.
 pub(super) const INSPECTOR: Peer = Peer(u32::MAX);
 
 type Tasks = BTreeMap<u64, Vec<(TaskState, u32)>>;
@@ -30,14 +30,20 @@ impl World {
             blobs: Vec::new(),
         };
         self.agent.handle(self.now, input, &mut out);
-        out.into_iter().find_map(|action| match action {
-            Action::ToClient {
-                message: AgentToClient::Answer(answer),
-                blobs,
-                ..
-            } => Some((answer.reply, blobs)),
-            _ => None,
-        })
+        let mut found = None;
+        for action in out {
+            match action {
+                Action::ToClient {
+                    message: AgentToClient::Answer(answer),
+                    blobs,
+                    ..
+                } => found = Some((answer.reply, blobs)),
+                // Its seat is the only thing that it changes.
+                Action::Record { .. } => self.take_action(action),
+                _ => {}
+            }
+        }
+        found
     }
 
     fn ask(&mut self, question: Question) -> Option<(Reply, Vec<Bytes>)> {

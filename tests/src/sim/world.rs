@@ -463,7 +463,7 @@ impl World {
         }
     }
 
-    fn take_action(&mut self, action: Action) {
+    pub(super) fn take_action(&mut self, action: Action) {
         match action {
             Action::ToClient { peer: INSPECTOR, .. } => {}
             Action::ToClient { peer, message, blobs } => {

@@ -7,6 +7,7 @@ mod cancel;
 mod dependencies;
 mod forms;
 mod help;
+mod journal;
 mod library;
 mod pilots;
 mod policies;

@@ -85,21 +85,27 @@ impl Answers {
         }
     }
 
-    /// Sends those whose records are on disk.
-    pub(super) fn release(&mut self, now: Micros, durable: u64, out: &mut Vec<Action>) {
+    /// Sends those whose records are on disk. Gives the peers that are welcomed by that: what waits for them comes
+    /// behind.
+    pub(super) fn release(&mut self, now: Micros, durable: u64, out: &mut Vec<Action>) -> Vec<Peer> {
+        let mut welcomed = Vec::new();
         let patient = self.until.is_some_and(|until| now < until);
         if patient && self.waiting.len() < MANY {
-            return;
+            return welcomed;
         }
         self.until = None;
         while let Some(Waiting { peer, message, .. }) =
             self.waiting.pop_front_if(|waiting| waiting.record <= durable)
         {
+            if matches!(message, AgentToClient::ClientWelcome(_)) {
+                welcomed.push(peer);
+            }
             out.push(Action::ToClient {
                 peer,
                 message,
                 blobs: Vec::new(),
             });
         }
+        welcomed
     }
 }

@@ -3,6 +3,7 @@
 use scalems_protocol::client::{Cancel, CancelDone, Forget, ForgetDone, Refused};
 use scalems_protocol::error::{Code, Refusal, TaskError};
 use scalems_protocol::group::Run;
+use scalems_protocol::id::Origin;
 use scalems_protocol::state::{Ending, Strength, TaskState};
 
 use super::Agent;
@@ -143,6 +144,12 @@ impl Agent {
             self.ended.remove(position);
             self.ended_tasks -= count;
         }
+        self.unname(number, origin, uid);
+        self.events.forget(number);
+    }
+
+    /// Takes back the names of a submission.
+    pub(super) fn unname(&mut self, number: u64, origin: Origin, uid: Option<String>) {
         if let Some(attachment) = self.attachments.get_mut(&origin.session) {
             attachment.requests.submissions.remove(&origin.request);
         }
@@ -154,7 +161,6 @@ impl Agent {
                 .find(|session| session.uids.get(&uid) == Some(&number));
             owner.map(|session| session.uids.remove(&uid));
         }
-        self.events.forget(number);
     }
 
     /// Keeps the memory for ended tasks bounded (R10): the oldest are forgotten.

@@ -78,11 +78,9 @@ impl Agent {
                 }
                 Named::Ask(ask) => self.ask(peer, seat, ask, out),
                 Named::Acknowledge(Acknowledge { delivery }) => {
-                    if let Some(attachment) = self.attachments.get_mut(&seat) {
-                        attachment.outbox.acknowledge(delivery);
-                        self.delivering.insert(seat);
-                        self.schedule = true;
-                    }
+                    self.collected(seat, delivery, out);
+                    self.delivering.insert(seat);
+                    self.schedule = true;
                 }
                 Named::Stop(stop) => self.client_stop(peer, &stop, out),
                 Named::Goodbye(_) => self.goodbye(peer, seat, out),
@@ -199,14 +197,20 @@ impl Agent {
             let message = format!("a session's name has at most {} bytes", limits::NAME_BYTES);
             return self.refuse(peer, None, None, Refusal::new(Code::TooLarge, message), out);
         }
-        match self.seat(peer, role, hello) {
+        match self.seat(peer, role, hello, out) {
             Ok((seat, fresh)) => self.attach(peer, role, hello, seat, fresh, out),
             Err(refusal) => self.refuse(peer, None, None, refusal, out),
         }
     }
 
     /// The attachment that a hello is for, and whether its holder is new to it.
-    fn seat(&mut self, peer: Peer, role: Role, hello: &ClientHello) -> Result<(u64, bool), Refusal> {
+    fn seat(
+        &mut self,
+        peer: Peer,
+        role: Role,
+        hello: &ClientHello,
+        out: &mut Vec<Action>,
+    ) -> Result<(u64, bool), Refusal> {
         if let Some(resume) = &hello.resume {
             let right = Token::derive(&self.config.secret, Role::Client, resume.peer).verify(&resume.token);
             let seat = self.holders.get(&resume.peer).copied().filter(|_| right);
@@ -237,23 +241,19 @@ impl Agent {
             .copied()
             .filter(|_| !hello.session.is_empty());
         let Some(session) = known else {
-            if self.sessions.len() >= limits::SESSIONS && !self.drop_idle_session() {
+            if self.sessions.len() >= limits::SESSIONS && !self.drop_idle_session(out) {
                 let message = format!("the pilot has {} sessions, all of them in use", limits::SESSIONS);
                 return Err(Refusal::new(Code::AgentFull, message));
             }
             let number = self.number();
-            let session = Session {
-                number,
-                name: hello.session.clone(),
-                kind: hello.kind,
-                attachments: Vec::new(),
-                last: None,
-                uids: std::collections::BTreeMap::new(),
+            let (name, kind) = (hello.session.clone(), hello.kind);
+            self.open_session(number, name.clone(), kind);
+            let record = Record::Session {
+                session: number,
+                name,
+                kind,
             };
-            self.sessions.insert(number, session);
-            if !hello.session.is_empty() {
-                self.session_names.insert(hello.session.clone(), number);
-            }
+            self.commit(record, out);
             return Ok((self.new_seat(number, role), true));
         };
         let (kind, first) = {
@@ -283,14 +283,35 @@ impl Agent {
         }
     }
 
+    pub(super) fn open_session(&mut self, number: u64, name: String, kind: SessionKind) {
+        if !name.is_empty() {
+            self.session_names.insert(name.clone(), number);
+        }
+        let session = Session {
+            number,
+            name,
+            kind,
+            attachments: Vec::new(),
+            last: None,
+            uids: std::collections::BTreeMap::new(),
+        };
+        self.sessions.insert(number, session);
+    }
+
     fn new_seat(&mut self, session: u64, role: Role) -> u64 {
         let number = self.number();
+        self.open_seat(number, session, role);
+        number
+    }
+
+    pub(super) fn open_seat(&mut self, number: u64, session: u64, role: Role) {
         let attachment = Attachment {
             number,
             session,
             role,
             holder: 0,
             peer: None,
+            welcomed: false,
             detached: None,
             cancel_after: 0,
             requests: Requests::default(),
@@ -302,7 +323,6 @@ impl Agent {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.attachments.push(number);
         }
-        number
     }
 
     fn attach(
@@ -340,7 +360,6 @@ impl Agent {
         }
         let session = self.attachments[&seat].session;
         let unnamed = self.sessions[&session].name.is_empty();
-        let kind = self.sessions[&session].kind;
         let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
         if fresh {
             self.holders.remove(&attachment.holder);
@@ -356,19 +375,22 @@ impl Agent {
             0 if unnamed => UNNAMED_KEPT,
             asked => asked,
         };
-        if !fresh {
-            attachment.outbox.acknowledge(hello.deliveries);
-        }
-        if kind == SessionKind::Exclusive && attachment.requests.high == 0 {
-            let number = attachment.session;
-            let record = Record::Session {
-                session: number,
-                name: hello.session.clone(),
-                kind: hello.kind,
+        let cancel_after = attachment.cancel_after;
+        self.reserve_numbers(out);
+        if fresh {
+            let record = Record::Seat {
+                seat,
+                session,
+                role,
+                holder,
+                cancel_after,
             };
             self.commit(record, out);
+        } else {
+            self.collected(seat, hello.deliveries, out);
         }
-        let attachment = &self.attachments[&seat];
+        let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
+        attachment.welcomed = false;
         let token = Token::derive(&self.config.secret, Role::Client, holder);
         let welcome = ClientWelcome {
             pilot_name: self.config.pilot_name.clone(),
@@ -383,11 +405,17 @@ impl Agent {
             software: self.config.software.clone(),
             journal: self.config.journal,
         };
-        out.push(Action::ToClient {
-            peer,
-            message: welcome.into(),
-            blobs: Vec::new(),
-        });
+        // A token that was given and is not on disk would be worth another's seat in the next life.
+        self.answers.push(self.records, peer, welcome.into(), None);
+    }
+
+    /// Its welcome has gone out: what waits for it comes behind.
+    pub(super) fn welcomed(&mut self, peer: Peer, out: &mut Vec<Action>) {
+        let Some(seat) = self.clients.get(&peer).copied() else {
+            return;
+        };
+        let attachment = self.attachments.get_mut(&seat).expect("a client's seat is known");
+        attachment.welcomed = true;
         for (results, blobs) in attachment.outbox.again() {
             out.push(Action::ToClient {
                 peer,
@@ -396,6 +424,17 @@ impl Agent {
             });
         }
         self.delivering.insert(seat);
+    }
+
+    /// Deliveries up to this one were taken in.
+    fn collected(&mut self, seat: u64, delivery: u64, out: &mut Vec<Action>) {
+        let Some(attachment) = self.attachments.get_mut(&seat) else {
+            return;
+        };
+        let runs = attachment.outbox.acknowledge(delivery);
+        if self.config.journal && !runs.is_empty() {
+            self.commit(Record::Collected { runs }, out);
+        }
     }
 
     pub(super) fn client_gone(&mut self, peer: Peer) {
@@ -415,7 +454,7 @@ impl Agent {
         }
     }
 
-    fn detach(&mut self, seat: u64) {
+    pub(super) fn detach(&mut self, seat: u64) {
         let Some(attachment) = self.attachments.get_mut(&seat) else {
             return;
         };
@@ -443,12 +482,12 @@ impl Agent {
         if self.sessions[&session].name.is_empty() {
             self.end_seat(seat, "its client has gone", out);
         } else {
-            self.drop_idle_seat(seat);
+            self.drop_idle_seat(seat, out);
         }
     }
 
     /// Drops a seat of a shared session that nobody is in and nothing is on its way to.
-    fn drop_idle_seat(&mut self, seat: u64) -> bool {
+    fn drop_idle_seat(&mut self, seat: u64, out: &mut Vec<Action>) -> bool {
         let Some(attachment) = self.attachments.get(&seat) else {
             return true;
         };
@@ -456,7 +495,7 @@ impl Agent {
         let idle =
             shared && attachment.peer.is_none() && attachment.window.0 == 0 && attachment.outbox.is_empty();
         if idle {
-            self.drop_seat(seat);
+            self.drop_seat(seat, out);
         }
         idle
     }
@@ -466,7 +505,7 @@ impl Agent {
             return;
         };
         if attachment.cancel_after == 0 {
-            if attachment.detached.is_some() && !self.drop_idle_seat(seat) {
+            if attachment.detached.is_some() && !self.drop_idle_seat(seat, out) {
                 self.timers.add(self.now + UNATTENDED, Timer::Abandoned(seat));
             }
             return;
@@ -500,27 +539,34 @@ impl Agent {
                 out,
             );
         }
-        self.drop_seat(seat);
+        self.drop_seat(seat, out);
     }
 
-    fn drop_seat(&mut self, seat: u64) {
+    fn drop_seat(&mut self, seat: u64, out: &mut Vec<Action>) {
+        if self.remove_seat(seat) {
+            self.commit(Record::SeatGone { seat }, out);
+        }
+    }
+
+    /// Whether there was one.
+    pub(super) fn remove_seat(&mut self, seat: u64) -> bool {
         let Some(attachment) = self.attachments.remove(&seat) else {
-            return;
+            return false;
         };
         // Its results take no memory any more.
         self.schedule = true;
         self.holders.remove(&attachment.holder);
-        let Some(session) = self.sessions.get_mut(&attachment.session) else {
-            return;
-        };
-        session.attachments.retain(|number| *number != seat);
-        if session.name.is_empty() {
-            self.sessions.remove(&attachment.session);
+        if let Some(session) = self.sessions.get_mut(&attachment.session) {
+            session.attachments.retain(|number| *number != seat);
+            if session.name.is_empty() {
+                self.sessions.remove(&attachment.session);
+            }
         }
+        true
     }
 
     /// Makes room for one more session: the first that nobody uses and that has nothing left goes.
-    fn drop_idle_session(&mut self) -> bool {
+    fn drop_idle_session(&mut self, out: &mut Vec<Action>) -> bool {
         let idle = self.sessions.values().find(|session| {
             session.attachments.iter().all(|seat| {
                 let attachment = &self.attachments[seat];
@@ -529,16 +575,21 @@ impl Agent {
                     && attachment.requests.submissions.is_empty()
             })
         });
-        let Some((number, name, seats)) = idle.map(|s| (s.number, s.name.clone(), s.attachments.clone()))
-        else {
+        let Some((number, seats)) = idle.map(|session| (session.number, session.attachments.clone())) else {
             return false;
         };
         for seat in seats {
-            self.drop_seat(seat);
+            self.drop_seat(seat, out);
         }
-        self.session_names.remove(&name);
-        self.sessions.remove(&number);
+        self.close_session(number);
+        self.commit(Record::SessionGone { session: number }, out);
         true
+    }
+
+    pub(super) fn close_session(&mut self, number: u64) {
+        if let Some(session) = self.sessions.remove(&number) {
+            self.session_names.remove(&session.name);
+        }
     }
 
     fn client_stop(&mut self, peer: Peer, stop: &Stop, out: &mut Vec<Action>) {

@@ -283,7 +283,9 @@ impl Agent {
             let Some(attachment) = self.attachments.get_mut(&seat) else {
                 continue;
             };
-            let Some(peer) = attachment.peer else { continue };
+            let Some(peer) = attachment.peer.filter(|_| attachment.welcomed) else {
+                continue;
+            };
             while let Some((results, blobs)) = attachment.outbox.deliver(durable) {
                 out.push(Action::ToClient {
                     peer,

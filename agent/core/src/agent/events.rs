@@ -104,7 +104,7 @@ impl Agent {
     }
 
     pub(super) fn alarm(&mut self, alarm: &str, about: String, message: String) {
-        let at_ms = self.now / 1_000;
+        let at_ms = (self.now - self.begun) / 1_000;
         let alarm = Alarm {
             alarm: alarm.to_owned(),
             about,

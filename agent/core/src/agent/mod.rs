@@ -12,6 +12,7 @@ mod events;
 mod grant;
 mod listing;
 mod reads;
+mod restore;
 mod select;
 mod submit;
 mod timers;
@@ -32,7 +33,12 @@ use crate::worker::Worker;
 use answers::Answers;
 use events::Events;
 use reads::Waiting;
+use restore::Reserved;
+pub use restore::Restore;
 use timers::{Timer, Timers};
+
+/// Numbers of workers in each life: far more than ever join.
+const WORKERS_A_LIFE: u64 = 1 << 16;
 
 /// What was refused, dropped or noticed, by name. Shown by `status`.
 type Counters = BTreeMap<&'static str, u64>;
@@ -49,6 +55,8 @@ struct Reported {
 #[derive(Debug)]
 pub struct Agent {
     config: Config,
+    /// When this life began.
+    begun: Micros,
     now: Micros,
     tasks: Tasks,
     queue: Queue,
@@ -66,6 +74,8 @@ pub struct Agent {
     /// Numbers of sessions, attachments and holders.
     next_number: u64,
     next_worker: u32,
+    /// How many workers have joined in this life.
+    joined: u32,
     links: u64,
     timers: Timers,
     events: Events,
@@ -88,6 +98,8 @@ pub struct Agent {
     reserved: Option<(usize, u32)>,
     records: u64,
     durable: u64,
+    numbers: Reserved,
+    disk_full: bool,
     answers: Answers,
     reported: VecDeque<Reported>,
     stopping: Option<Stopping>,
@@ -113,7 +125,7 @@ impl Agent {
         }
         Self {
             links: config.link_seed,
-            config,
+            begun: 0,
             now: 0,
             tasks: Tasks::default(),
             queue: Queue::default(),
@@ -127,7 +139,9 @@ impl Agent {
             worker_peers: BTreeMap::new(),
             seen: Vec::new(),
             next_number: 0,
-            next_worker: 0,
+            // A worker's number is worth its token: none is given in two lives.
+            next_worker: u32::try_from((config.incarnation - 1) * WORKERS_A_LIFE).unwrap_or(u32::MAX / 2),
+            joined: 0,
             timers: Timers::default(),
             events: Events::default(),
             waiting: Vec::new(),
@@ -142,11 +156,14 @@ impl Agent {
             reserved: None,
             records: 0,
             durable: 0,
+            numbers: Reserved::default(),
+            disk_full: false,
             answers: Answers::default(),
             reported: VecDeque::new(),
             stopping: None,
             heard: 0,
             exited: false,
+            config,
         }
     }
 
@@ -170,6 +187,7 @@ impl Agent {
             Input::Subscribed(topic) => self.subscribed(topic, out),
             Input::Unsubscribed(topic) => self.events.unsubscribe(&topic),
             Input::Durable(number) => self.durable = self.durable.max(number),
+            Input::DiskFull(full) => self.disk_full = full,
             Input::Stop { drain_ms } => self.stop(drain_ms),
         }
     }
@@ -185,7 +203,9 @@ impl Agent {
             self.grant();
         }
         self.note_recorded();
-        self.answers.release(self.now, self.durable, out);
+        for peer in self.answers.release(self.now, self.durable, out) {
+            self.welcomed(peer, out);
+        }
         self.send_leases(out);
         let mut deliveries = Vec::new();
         self.deliver(&mut deliveries);

@@ -57,7 +57,7 @@ impl Agent {
         Status {
             pilot_name: self.config.pilot_name.clone(),
             incarnation: self.config.incarnation,
-            up_ms: self.now / 1_000,
+            up_ms: (self.now - self.begun) / 1_000,
             tasks: self.tasks.counts,
             submissions: self.tasks.len() as u64,
             clients: self.clients.len() as u64,

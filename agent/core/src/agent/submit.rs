@@ -100,6 +100,10 @@ impl Agent {
             let message = format!("pilot {} is ending and takes no new work", self.config.pilot_name);
             return Err(Refusal::new(Code::Stopping, message));
         }
+        if self.disk_full {
+            let message = "the disk of the pilot's journal is full: nothing is taken in until there is room";
+            return Err(Refusal::new(Code::AgentFull, message));
+        }
         check_shape(&submit, &blobs)?;
         submit.task.check()?;
         let data = Data {
@@ -124,6 +128,12 @@ impl Agent {
             )
         })?;
         let note = self.servable(&submit.task, &needs)?;
+
+        self.reserve_numbers(out);
+        if !self.has_number() {
+            let message = "the journal does not keep up: try again when the disk is less busy";
+            return Err(Refusal::new(Code::AgentFull, message));
+        }
 
         // Everything is checked: from here on nothing fails.
         let number = self.tasks.last + 1;
@@ -211,45 +221,42 @@ impl Agent {
 
     /// Resolves dependencies to submissions that are known.
     fn blockers(&self, seat: u64, count: u32, after: &[After]) -> Result<Vec<Blocker>, Refusal> {
-        let requests = &self.attachments[&seat].requests.submissions;
-        after
-            .iter()
-            .map(|after| {
-                let number = after
-                    .submission
-                    .or_else(|| requests.get(&after.request?).copied());
-                let target = number.and_then(|number| self.tasks.get(number));
-                let Some(target) = target else {
-                    let what = after.submission.map_or_else(
-                        || format!("request {}", after.request.unwrap_or_default()),
-                        |number| format!("submission {number}"),
-                    );
-                    let message =
-                        format!("the task is to run after {what}, which is not known here (any more)");
-                    return Err(Refusal::new(Code::UnknownDependency, message));
-                };
-                let (lo, hi) = after.offsets.unwrap_or((0, target.count()));
-                if hi > target.count() {
-                    let message = format!("submission {} has only {} tasks", target.number, target.count());
-                    return Err(Refusal::new(Code::UnknownDependency, message));
-                }
-                if after.each && target.count() != count {
-                    let message = format!(
-                        "task by task needs equally many: submission {} has {}, this one {count}",
-                        target.number,
-                        target.count()
-                    );
-                    return Err(Refusal::new(Code::InvalidValue, message));
-                }
-                Ok(Blocker {
-                    submission: target.number,
-                    lo,
-                    hi,
-                    when: after.when,
-                    each: after.each,
-                })
-            })
-            .collect()
+        let resolved = after.iter().map(|after| self.blocker(seat, count, after));
+        resolved.collect()
+    }
+
+    pub(super) fn blocker(&self, seat: u64, count: u32, after: &After) -> Result<Blocker, Refusal> {
+        let seat = self.attachments.get(&seat);
+        let requested = |request: u64| seat?.requests.submissions.get(&request).copied();
+        let number = after.submission.or_else(|| requested(after.request?));
+        let Some(target) = number.and_then(|number| self.tasks.get(number)) else {
+            let what = after.submission.map_or_else(
+                || format!("request {}", after.request.unwrap_or_default()),
+                |number| format!("submission {number}"),
+            );
+            let message = format!("the task is to run after {what}, which is not known here (any more)");
+            return Err(Refusal::new(Code::UnknownDependency, message));
+        };
+        let (lo, hi) = after.offsets.unwrap_or((0, target.count()));
+        if hi > target.count() {
+            let message = format!("submission {} has only {} tasks", target.number, target.count());
+            return Err(Refusal::new(Code::UnknownDependency, message));
+        }
+        if after.each && target.count() != count {
+            let message = format!(
+                "task by task needs equally many: submission {} has {}, this one {count}",
+                target.number,
+                target.count()
+            );
+            return Err(Refusal::new(Code::InvalidValue, message));
+        }
+        Ok(Blocker {
+            submission: target.number,
+            lo,
+            hi,
+            when: after.when,
+            each: after.each,
+        })
     }
 
     /// Refuses what no worker that was ever seen could serve; says so when it is only not served now.
@@ -295,7 +302,7 @@ impl Agent {
                 format!("no worker serves mode {:?}; they serve {known}", task.mode),
             )
         };
-        let expected = (self.next_worker) < self.config.expected_workers;
+        let expected = self.joined < self.config.expected_workers;
         let seen = self.seen.iter().any(|(modes, has)| could(modes, has));
         if expected || (self.config.open_to_workers && (seen || self.seen.is_empty())) {
             return Ok(Some(format!(

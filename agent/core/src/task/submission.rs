@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scalems_protocol::client::Counts;
-use scalems_protocol::group::Data;
+use scalems_protocol::group::{Data, Run};
 use scalems_protocol::id::Origin;
 use scalems_protocol::limits;
 use scalems_protocol::select::Pick;
@@ -12,7 +12,7 @@ use scalems_protocol::state::{Strength, TaskState};
 use scalems_protocol::task::Template;
 
 use crate::interface::Micros;
-use crate::record::{Ended, Submitted};
+use crate::record::{Ended, Submitted, share};
 use crate::runs::RunMap;
 use crate::task::Blocker;
 
@@ -210,6 +210,41 @@ impl Submission {
             }
         }
         self.results.insert(lo, ended);
+    }
+
+    /// Drops the held results of the tasks `lo..hi`.
+    pub fn let_go(&mut self, lo: u32, hi: u32) {
+        let first = self.result(lo).map_or(lo, |ended| ended.run.lo);
+        let keys: Vec<u32> = self.results.range(first..hi).map(|(key, _)| *key).collect();
+        for key in keys {
+            let Some(ended) = self.results.remove(&key) else {
+                continue;
+            };
+            for (from, to) in [(ended.run.lo, lo), (hi, ended.run.hi)] {
+                if from < to {
+                    let data = ended
+                        .data
+                        .part((from - ended.run.lo) as usize, (to - ended.run.lo) as usize);
+                    let run = Run {
+                        lo: from,
+                        hi: to,
+                        ..ended.run
+                    };
+                    let ran_us = share(ended.ran_us, to - from, ended.run.count());
+                    let error = ended.error.clone();
+                    self.results.insert(
+                        from,
+                        Ended {
+                            run,
+                            data,
+                            ran_us,
+                            error,
+                            ..ended
+                        },
+                    );
+                }
+            }
+        }
     }
 
     /// The held result of the task at `offset`.

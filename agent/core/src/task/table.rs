@@ -6,6 +6,8 @@ use scalems_protocol::client::Counts;
 use scalems_protocol::limits;
 use scalems_protocol::state::TaskState;
 
+use scalems_protocol::group::Run;
+
 use crate::record::{Ended, Record};
 use crate::task::{Slot, Submission};
 
@@ -21,6 +23,7 @@ pub struct Tasks {
     pub result_bytes: u64,
     /// The highest number given.
     pub last: u64,
+    replays: bool,
 }
 
 impl Tasks {
@@ -77,7 +80,14 @@ impl Tasks {
     /// Applies a lasting change, live and in replay alike.
     pub fn apply(&mut self, record: &Record) {
         match record {
-            Record::Session { .. } => {}
+            Record::Session { .. }
+            | Record::Seat { .. }
+            | Record::SeatGone { .. }
+            | Record::SessionGone { .. } => {}
+            // The next life begins above, this one goes on below.
+            Record::Numbers { submissions } if self.replays => self.last = self.last.max(*submissions),
+            Record::Numbers { .. } => {}
+            Record::Collected { runs } => self.apply_collected(runs),
             Record::Submitted(from) => {
                 let submission = Submission::new(from);
                 self.last = self.last.max(from.submission);
@@ -143,7 +153,8 @@ impl Tasks {
                 },
             );
         }
-        if submission.push.is_none() {
+        // Live, what is pushed lies in its seat's outbox instead.
+        if submission.push.is_none() || self.replays {
             self.result_bytes += result_bytes(ended);
             submission.hold(ended.clone());
         }
@@ -153,6 +164,37 @@ impl Tasks {
             submission.canceling = Vec::new();
             submission.blockers = Vec::new();
         }
+    }
+
+    /// Live there is nothing to do: what was pushed was never held here.
+    fn apply_collected(&mut self, runs: &[Run]) {
+        for run in runs {
+            if let Some(submission) = self.submissions.get_mut(&run.submission) {
+                let before = submission.results.values().map(result_bytes).sum::<u64>();
+                submission.let_go(run.lo, run.hi);
+                let after = submission.results.values().map(result_bytes).sum::<u64>();
+                self.result_bytes -= before - after;
+            }
+        }
+    }
+
+    /// From here on records are those of an earlier life: also results that were pushed are held.
+    pub fn begin_replay(&mut self) {
+        self.replays = true;
+    }
+
+    /// The replay is over. Gives what was pushed and not collected, oldest submissions first.
+    pub fn end_replay(&mut self) -> Vec<(u64, Ended)> {
+        self.replays = false;
+        let mut pushed = Vec::new();
+        for submission in self.submissions.values_mut() {
+            if let Some(seat) = submission.push {
+                let results = std::mem::take(&mut submission.results);
+                pushed.extend(results.into_values().map(|ended| (seat, ended)));
+            }
+        }
+        self.result_bytes -= pushed.iter().map(|(_, ended)| result_bytes(ended)).sum::<u64>();
+        pushed
     }
 
     /// Why `count` more tasks with `bytes` of data cannot be held, if they cannot.

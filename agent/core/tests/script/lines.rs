@@ -238,6 +238,19 @@ fn record(record: &Record) -> String {
         Record::CancelAsked {
             submission, lo, hi, ..
         } => format!("cancel asked {submission}.{lo}-{hi}"),
+        Record::Numbers { submissions } => format!("numbers to {submissions}"),
+        Record::Seat {
+            seat,
+            session,
+            holder,
+            ..
+        } => format!("seat {seat} of {session}, holder {holder}"),
+        Record::SeatGone { seat } => format!("seat {seat} gone"),
+        Record::SessionGone { session } => format!("session {session} gone"),
+        Record::Collected { runs } => {
+            let runs = runs.iter().map(run).collect::<Vec<_>>();
+            format!("collected {}", runs.join("; "))
+        }
         Record::Forgotten { submission } => format!("forgotten {submission}"),
     }
 }

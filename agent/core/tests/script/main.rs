@@ -15,6 +15,7 @@ mod memory;
 mod reads;
 mod refusals;
 mod requests;
+mod restored;
 mod retries;
 mod say;
 mod schedule;

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use scalems_core::{Action, Agent, Config, Input, Micros, Peer};
+use scalems_core::record::Record;
+use scalems_core::{Action, Agent, Config, Input, Micros, Peer, Restore};
 use scalems_protocol::client::{AgentToClient, Ask, ClientHello, ClientToAgent, Question, Reply};
 use scalems_protocol::event::Topic;
 use scalems_protocol::worker::{AgentToWorker, Pong, WorkerToAgent};
@@ -22,6 +23,8 @@ pub(crate) struct World {
     alive: BTreeSet<u32>,
     /// The actions of the last round, for what the lines do not show.
     pub(crate) last: Vec<Action>,
+    /// All records so far.
+    pub(crate) records: Vec<Record>,
 }
 
 /// What a round said.
@@ -80,7 +83,27 @@ impl World {
             now: 1_000_000,
             alive: BTreeSet::new(),
             last: Vec::new(),
+            records: Vec::new(),
         }
+    }
+
+    /// The agent dies and comes back, with as many of its records as were on disk.
+    pub(crate) fn reborn(mut self, config: Config, durable: usize) -> (Self, Said) {
+        self.records.truncate(durable);
+        self.now += 1_000_000;
+        let mut restore = Restore::new(config, self.now);
+        self.records.iter().for_each(|record| restore.take(record));
+        let (agent, out) = restore.finish();
+        self.agent = agent;
+        self.alive.clear();
+        let said = self.flush(out);
+        (self, said)
+    }
+
+    /// All records are on disk.
+    pub(crate) fn durable(&mut self) -> Said {
+        let last = self.records.len() as u64;
+        self.round(vec![Input::Durable(last)])
     }
 
     /// With client 1 in session "s" (seat 2), and worker 1 with so many cores.
@@ -121,6 +144,10 @@ impl World {
             _ => true,
         };
         let said = out.iter().filter(shown).map(lines::action).collect();
+        self.records.extend(out.iter().filter_map(|action| match action {
+            Action::Record { record, .. } => Some(record.clone()),
+            _ => None,
+        }));
         self.last = out;
         Said(said)
     }

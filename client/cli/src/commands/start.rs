@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::bus::BusHandle;
-use scalems_agent::pilot::{Pilot, PilotOptions};
+use scalems_agent::pilot::{JOURNAL, Journaling, Pilot, PilotOptions};
 use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
@@ -86,6 +86,7 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
     PilotOptions {
         ipc: !args.tcp_only,
         tcp: args.tcp.map(|address| (address, host(address))),
+        journal: journaling(args, directory),
         expected_workers: if args.no_workers { 0 } else { args.workers },
         open_to_workers: !args.closed,
         // A few beats fit into the time after which silence means that a worker is lost.
@@ -93,6 +94,18 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
         lost_ms: args.lost_after.as_millis() as u64,
         orphan_ms: args.orphan_time.as_millis() as u64,
         ..PilotOptions::new(name, directory)
+    }
+}
+
+fn journaling(args: &PilotStartArgs, directory: &Path) -> Journaling {
+    let path = match &args.journal {
+        Some(Some(path)) => path.clone(),
+        _ => directory.join(JOURNAL),
+    };
+    match (args.resume, &args.journal) {
+        (true, _) => Journaling::Resume(path),
+        (false, Some(_)) => Journaling::New(path),
+        (false, None) => Journaling::None,
     }
 }
 

@@ -207,6 +207,7 @@ impl Agent {
 
     fn new_worker(&mut self, hello: &WorkerHello) -> u32 {
         self.next_worker += 1;
+        self.joined += 1;
         let number = self.next_worker;
         let taken = |name: &str| {
             self.workers

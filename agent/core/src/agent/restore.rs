@@ -1,0 +1,243 @@
+//! Another life: the state that an earlier one has left in its records.
+//!
+//! Records are applied as they were live; what is not in them is made from what is. Leases are not: what had not
+//! ended waits again, and is leased again.
+
+use std::sync::Arc;
+
+use scalems_protocol::client::Accepted;
+
+use super::Agent;
+use super::timers::Timer;
+use crate::interface::{Action, Config, Micros};
+use crate::record::{Record, Submitted};
+
+/// A peer tries every two seconds to come back: so long it may take to have done it.
+const COMES_BACK: Micros = 5_000_000;
+
+/// Builds an [`Agent`] from records.
+#[derive(Debug)]
+pub struct Restore {
+    agent: Agent,
+    records: u64,
+}
+
+impl Restore {
+    /// An agent that begins its life at `now`, the time since its pilot was created, and does not know anything yet.
+    pub fn new(config: Config, now: Micros) -> Self {
+        let mut agent = Agent::new(config);
+        agent.now = now;
+        agent.heard = now;
+        agent.begun = now;
+        agent.tasks.begin_replay();
+        Self { agent, records: 0 }
+    }
+
+    /// Takes the next record in.
+    pub fn take(&mut self, record: &Record) {
+        self.records += 1;
+        let agent = &mut self.agent;
+        match record {
+            Record::Session { session, name, kind } => {
+                agent.next_number = agent.next_number.max(*session);
+                agent.open_session(*session, name.clone(), *kind);
+            }
+            Record::Seat {
+                seat,
+                session,
+                role,
+                holder,
+                cancel_after,
+            } => {
+                agent.next_number = agent.next_number.max(*seat).max(*holder);
+                if !agent.attachments.contains_key(seat) {
+                    agent.open_seat(*seat, *session, *role);
+                }
+                if let Some(attachment) = agent.attachments.get_mut(seat) {
+                    agent.holders.remove(&attachment.holder);
+                    agent.holders.insert(*holder, *seat);
+                    attachment.holder = *holder;
+                    attachment.role = *role;
+                    attachment.cancel_after = *cancel_after;
+                    attachment.requests.lenient = true;
+                }
+            }
+            Record::SeatGone { seat } => {
+                agent.remove_seat(*seat);
+            }
+            Record::SessionGone { session } => agent.close_session(*session),
+            Record::Submitted(submitted) => agent.restore_submission(submitted),
+            Record::Forgotten { submission } => agent.lose_submission(*submission),
+            _ => {}
+        }
+        agent.tasks.apply(record);
+    }
+
+    /// The agent, and what it does first.
+    pub fn finish(mut self) -> (Agent, Vec<Action>) {
+        let mut out = Vec::new();
+        let agent = &mut self.agent;
+        agent.records = self.records;
+        agent.durable = self.records;
+        agent.numbers.durable = agent.tasks.last;
+        let incarnation = agent.config.incarnation;
+        for (seat, ended) in agent.tasks.end_replay() {
+            if let Some(attachment) = agent.attachments.get_mut(&seat)
+                && let Some(submission) = agent.tasks.get(ended.run.submission)
+            {
+                attachment.outbox.push(&ended, submission.origin, incarnation);
+            }
+        }
+        for seat in agent.attachments.keys().copied().collect::<Vec<u64>>() {
+            agent.detach(seat);
+        }
+        let numbers: Vec<u64> = agent.tasks.iter().map(|submission| submission.number).collect();
+        for number in &numbers {
+            agent.restore_soft(*number);
+        }
+        // Workers of the earlier life may still run what it had leased: they have the time in which one that is
+        // silent is not yet lost to come back and be told otherwise.
+        let grace = agent.now.saturating_add(agent.lost_after().max(COMES_BACK));
+        for number in numbers {
+            agent.cancel_again(number, &mut out);
+            agent.timers.add(grace, Timer::GoOn(number));
+        }
+        agent.reserve_numbers(&mut out);
+        (self.agent, out)
+    }
+}
+
+impl Agent {
+    /// What a submission is known by, beside the table of tasks.
+    fn restore_submission(&mut self, submitted: &Submitted) {
+        let number = submitted.submission;
+        let accepted = Accepted {
+            request: submitted.origin.request,
+            submission: number,
+            count: submitted.count,
+            note: None,
+        };
+        let Some(attachment) = self.attachments.get_mut(&submitted.origin.session) else {
+            return;
+        };
+        attachment
+            .requests
+            .restore(submitted.origin.request, number, accepted);
+        if let Some(session) = self.sessions.get_mut(&attachment.session) {
+            session.last = Some(number);
+            if let Some(uid) = &submitted.template.uid {
+                session.uids.insert(uid.clone(), number);
+            }
+        }
+    }
+
+    /// A submission was forgotten: what pointed to it goes before it does.
+    fn lose_submission(&mut self, number: u64) {
+        let Some(submission) = self.tasks.get(number) else {
+            return;
+        };
+        let (origin, uid) = (submission.origin, submission.template.uid.clone());
+        self.unname(number, origin, uid);
+    }
+
+    /// What is not in records: its class, its window, its dependencies, its deadline.
+    fn restore_soft(&mut self, number: u64) {
+        let submission = self.tasks.known(number);
+        let template = Arc::clone(&submission.template);
+        let (seat, count) = (submission.origin.session, submission.count());
+        let unfinished = submission.counts.unfinished();
+        let windowed = submission.push.is_some() && !submission.is_array();
+        let (push, at) = (submission.push, submission.at);
+        let bytes: u64 = submission
+            .slots
+            .all()
+            .iter()
+            .filter(|stretch| !stretch.value.state.is_final())
+            .map(|stretch| submission.bytes(stretch.lo, stretch.hi))
+            .sum();
+        // It was accepted with these needs, so they are few enough.
+        let needs = self.kinds.amounts(template.needs.totals()).unwrap_or_default();
+        let class = self.queue.enter_class(&template.mode, needs);
+        self.tasks.known(number).class = class;
+        if unfinished == 0 {
+            self.ended_tasks += u64::from(count);
+            self.ended.push_back(number);
+            return;
+        }
+        if let Some(attachment) = push
+            .filter(|_| windowed)
+            .and_then(|seat| self.attachments.get_mut(&seat))
+        {
+            attachment.window.0 += unfinished;
+            attachment.window.1 += bytes;
+        }
+        if template.policy.deadline_ms > 0 {
+            let at = at.saturating_add(template.policy.deadline_ms.saturating_mul(1_000));
+            self.timers.add(at.max(self.now), Timer::Deadline(number));
+        }
+        // What is not known any more had ended as was asked, else this would have been canceled.
+        let after = template.after.iter();
+        let blockers: Vec<_> = after
+            .filter_map(|after| self.blocker(seat, count, after).ok())
+            .collect();
+        for blocker in &blockers {
+            if let Some(target) = self.tasks.get_mut(blocker.submission)
+                && target.counts.unfinished() > 0
+            {
+                target.dependents.push(number);
+            }
+        }
+        self.tasks.known(number).blockers = blockers;
+    }
+
+    /// Lets tasks of an earlier life start.
+    pub(super) fn go_on(&mut self, number: u64, out: &mut Vec<Action>) {
+        if let Some(submission) = self.tasks.get(number) {
+            self.unblock(number, 0, submission.count(), out);
+        }
+    }
+
+    /// Ends tasks that were to be canceled: for this life no worker has them any more.
+    fn cancel_again(&mut self, number: u64, out: &mut Vec<Action>) {
+        for (lo, hi, strength) in self.tasks.known(number).canceling.clone() {
+            let why = "before the agent was started again";
+            self.cancel_range(number, lo, hi, strength, why, out);
+        }
+    }
+}
+
+/// Numbers of submissions are reserved in blocks of this size: with half of one to go the next is asked for, and
+/// so many are not given while a disk writes one record.
+const BLOCK: u64 = 1 << 20;
+
+/// Numbers that may be given to submissions.
+#[derive(Debug, Default)]
+pub(super) struct Reserved {
+    /// Up to this one.
+    durable: u64,
+    /// Up to this one once this record is on disk.
+    asked: Option<(u64, u64)>,
+}
+
+impl Agent {
+    /// Sees to it that there are numbers for submissions that no later life gives again.
+    pub(super) fn reserve_numbers(&mut self, out: &mut Vec<Action>) {
+        if !self.config.journal {
+            return;
+        }
+        if let Some((_, upto)) = self.numbers.asked.take_if(|(record, _)| *record <= self.durable) {
+            self.numbers.durable = upto;
+        }
+        let left = self.numbers.durable.saturating_sub(self.tasks.last);
+        if self.numbers.asked.is_none() && left < BLOCK / 2 {
+            let upto = self.numbers.durable.max(self.tasks.last) + BLOCK;
+            self.commit(Record::Numbers { submissions: upto }, out);
+            self.numbers.asked = Some((self.records, upto));
+        }
+    }
+
+    /// Whether a submission can have a number.
+    pub(super) fn has_number(&self) -> bool {
+        !self.config.journal || self.tasks.last < self.numbers.durable
+    }
+}

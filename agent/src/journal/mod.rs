@@ -1,0 +1,16 @@
+//! The journal: what must last, on disk (`docs/spec/6-journal.md`).
+//!
+//! The bus hands records over and goes on; one thread writes all that has gathered in one transaction and says up
+//! to which number records are on disk. Acks wait for that, work does not (R4).
+//!
+//! ```text
+//! bus ── append ──► queue ──► writer ── commit ──► SQLite
+//!     ◄── durable up to, wake ───┘
+//! ```
+
+mod codec;
+mod store;
+mod writer;
+
+pub use store::{JournalError, Life, Store};
+pub use writer::Journal;

@@ -1,0 +1,339 @@
+//! The database: what it holds, and how it is opened, read and written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use scalems_core::record::Record;
+use scalems_protocol::PilotId;
+
+use super::codec;
+
+/// Marks the file as a journal of ours: `scjl`.
+const APPLICATION: i32 = i32::from_be_bytes(*b"scjl");
+/// The schema that this program writes. A newer one is refused, an older one brought up.
+const SCHEMA: i32 = 1;
+/// Pages of the write-ahead log after which it is put into the database.
+const CHECKPOINT_PAGES: i32 = 4_000;
+
+const TABLES: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE batches (
+        last INTEGER PRIMARY KEY NOT NULL,
+        count INTEGER NOT NULL,
+        crc INTEGER NOT NULL,
+        records BLOB NOT NULL
+    );
+";
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// There is none.
+    #[error("there is no journal at {}: start the pilot without --resume, or name its directory", path.display())]
+    Missing {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is one.
+    #[error("there is a journal at {} already: --resume goes on with it, `scalems pilot remove` deletes it", path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It is no journal.
+    #[error("{} is not a journal of scalems", path.display())]
+    NoJournal {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("the journal {} has schema {schema}, and this program knows up to {SCHEMA}: use the program that wrote it, or a newer one", path.display())]
+    Newer {
+        /// Where.
+        path: PathBuf,
+        /// Its schema.
+        schema: i32,
+    },
+    /// What is in it is not what was written.
+    #[error("the journal {} is damaged at record {record}: {what}; nothing was changed", path.display())]
+    Damaged {
+        /// Where.
+        path: PathBuf,
+        /// After this record.
+        record: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// Another process has it.
+    #[error("the journal {} is in use by another process", path.display())]
+    InUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is no room on the disk.
+    #[error("there is no room for the journal {}: nothing is acknowledged until there is", path.display())]
+    Full {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The system or the database failed.
+    #[error("cannot {doing} the journal {}: {source}", path.display())]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why it failed.
+        source: rusqlite::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the journal's thread: {0}")]
+    Thread(io::Error),
+}
+
+/// What the pilot is, and which life of it this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The pilot.
+    pub pilot: PilotId,
+    /// What resume tokens are keyed with.
+    pub secret: [u8; 32],
+    /// The agent's life, from 1.
+    pub incarnation: u64,
+    /// The time since the pilot was created.
+    pub age: Duration,
+}
+
+impl Life {
+    /// The first one.
+    pub fn first(pilot: PilotId, secret: [u8; 32]) -> Self {
+        Self {
+            pilot,
+            secret,
+            incarnation: 1,
+            age: Duration::ZERO,
+        }
+    }
+}
+
+/// An open journal, which is this process's alone.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    db: Connection,
+    /// The last record that is in it.
+    last: u64,
+}
+
+impl Store {
+    /// Makes a new journal, for a pilot in its first life.
+    pub fn create(path: &Path, pilot: PilotId, secret: [u8; 32]) -> Result<(Self, Life), JournalError> {
+        if path.exists() {
+            return Err(JournalError::Exists {
+                path: path.to_owned(),
+            });
+        }
+        let mut store = Self::open_file(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let created = wall();
+        store.change("make", |db| {
+            db.execute_batch(TABLES)?;
+            let mut put = db.prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")?;
+            put.execute(params!["pilot", pilot.0])?;
+            put.execute(params!["secret", secret])?;
+            put.execute(params!["created_us", created.to_le_bytes()])?;
+            put.execute(params!["incarnation", 1_u64.to_le_bytes()])?;
+            db.pragma_update(None, "application_id", APPLICATION)?;
+            db.pragma_update(None, "user_version", SCHEMA)
+        })?;
+        Ok((store, Life::first(pilot, secret)))
+    }
+
+    /// Opens a journal for another life of its pilot, which is written down before this returns. Every record in it
+    /// is given to `each`.
+    pub fn resume(path: &Path, each: impl FnMut(Record)) -> Result<(Self, Life), JournalError> {
+        if !path.exists() {
+            return Err(JournalError::Missing {
+                path: path.to_owned(),
+            });
+        }
+        let mut store = Self::open_file(path, OpenFlags::empty())?;
+        store.check_kind()?;
+        store.replay(each)?;
+        let incarnation = store.number("incarnation")? + 1;
+        let life = Life {
+            pilot: PilotId(store.meta("pilot")?),
+            secret: store.meta("secret")?,
+            incarnation,
+            age: Duration::from_micros(wall().saturating_sub(store.number("created_us")?)),
+        };
+        store.change("begin a life in", |db| {
+            let put = "UPDATE meta SET value = ?1 WHERE key = 'incarnation'";
+            db.execute(put, params![incarnation.to_le_bytes()]).map(drop)
+        })?;
+        Ok((store, life))
+    }
+
+    /// The last record that is in it.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Writes the next `count` records, which are `records`, for good.
+    pub(super) fn commit(&mut self, count: u64, records: &[u8]) -> Result<(), JournalError> {
+        let last = self.last + count;
+        let crc = checksum(last, count, records);
+        self.change("write", |db| {
+            db.prepare_cached("INSERT INTO batches (last, count, crc, records) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![last, count, crc, records])
+                .map(drop)
+        })?;
+        self.last = last;
+        Ok(())
+    }
+
+    fn open_file(path: &Path, more: OpenFlags) -> Result<Self, JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+        let db = Connection::open_with_flags(path, flags);
+        let db = db.map_err(|error| failed("open", path, error))?;
+        // Exclusive before the log: so it needs no memory shared between processes, and works on any file system.
+        let prepared = db
+            .pragma_update(None, "locking_mode", "EXCLUSIVE")
+            .and_then(|()| {
+                db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+            })
+            .and_then(|_| db.pragma_update(None, "synchronous", "FULL"))
+            .and_then(|()| db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES));
+        prepared.map_err(|error| failed("open", path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            db,
+            last: 0,
+        })
+    }
+
+    fn check_kind(&self) -> Result<(), JournalError> {
+        let number = |name| self.db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let kind = number("application_id").and_then(|id| Ok((id, number("user_version")?)));
+        match kind.map_err(|error| failed("read", &self.path, error))? {
+            (APPLICATION, SCHEMA) => Ok(()),
+            (APPLICATION, schema) if schema > SCHEMA => Err(JournalError::Newer {
+                path: self.path.clone(),
+                schema,
+            }),
+            _ => Err(JournalError::NoJournal {
+                path: self.path.clone(),
+            }),
+        }
+    }
+
+    fn replay(&mut self, mut each: impl FnMut(Record)) -> Result<(), JournalError> {
+        let path = &self.path;
+        let mut last = 0;
+        let damaged = |record, what: String| JournalError::Damaged {
+            path: path.clone(),
+            record,
+            what,
+        };
+        let unreadable = |error| failed("read", path, error);
+        let mut batches = self
+            .db
+            .prepare("SELECT last, count, crc, records FROM batches ORDER BY last")
+            .map_err(unreadable)?;
+        let mut rows = batches.query([]).map_err(unreadable)?;
+        while let Some(row) = rows.next().map_err(unreadable)? {
+            let read = || -> rusqlite::Result<(u64, u64, u32, &[u8])> {
+                let records = row.get_ref(3)?.as_blob()?;
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, records))
+            };
+            let (end, count, crc, records) = read().map_err(|error| damaged(last, error.to_string()))?;
+            if last + count != end {
+                return Err(damaged(
+                    last,
+                    format!("then comes a batch that ends with record {end}"),
+                ));
+            }
+            if checksum(end, count, records) != crc {
+                return Err(damaged(last, "the next batch is not what was written".to_owned()));
+            }
+            let read = codec::decode(records, &mut each);
+            let read = read.map_err(|error| damaged(last, error.to_string()))?;
+            if read != count {
+                return Err(damaged(
+                    last,
+                    format!("the next batch has {read} records, not {count}"),
+                ));
+            }
+            last = end;
+        }
+        drop(rows);
+        drop(batches);
+        self.last = last;
+        Ok(())
+    }
+
+    fn meta<const N: usize>(&self, key: &str) -> Result<[u8; N], JournalError> {
+        let value = self
+            .db
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+                row.get::<_, [u8; N]>(0)
+            })
+            .optional();
+        match value {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(JournalError::Damaged {
+                path: self.path.clone(),
+                record: 0,
+                what: format!("{key} is not in it"),
+            }),
+            Err(error) => Err(JournalError::Damaged {
+                path: self.path.clone(),
+                record: 0,
+                what: format!("{key}: {error}"),
+            }),
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<u64, JournalError> {
+        self.meta(key).map(u64::from_le_bytes)
+    }
+
+    /// One transaction.
+    fn change(
+        &mut self,
+        doing: &'static str,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<(), JournalError> {
+        let path = &self.path;
+        let changed = self.db.transaction().and_then(|transaction| {
+            change(&transaction)?;
+            transaction.commit()
+        });
+        changed.map_err(|error| failed(doing, path, error))
+    }
+}
+
+fn checksum(last: u64, count: u64, records: &[u8]) -> u32 {
+    let head = [last.to_le_bytes(), count.to_le_bytes()].concat();
+    crc32c::crc32c_append(crc32c::crc32c(&head), records)
+}
+
+/// Microseconds since 1970.
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as u64)
+}
+
+fn failed(doing: &'static str, path: &Path, source: rusqlite::Error) -> JournalError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => JournalError::Full { path },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => JournalError::InUse { path },
+        Some(ErrorCode::NotADatabase) => JournalError::NoJournal { path },
+        _ => JournalError::Failed { doing, path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+use std::path::PathBuf;
+
+use scalems_core::record::{Ended, Record, Submitted};
+use scalems_protocol::client::SessionKind;
+use scalems_protocol::group::{Data, Run};
+use scalems_protocol::id::Origin;
+use scalems_protocol::state::{Ending, Strength};
+use scalems_protocol::task::Template;
+use scalems_protocol::{Code, Role, TaskError};
+
+use super::*;
+
+const PILOT: PilotId = PilotId([7; 16]);
+
+struct Place {
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+fn place() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    Place {
+        path: directory.path().join("journal.sqlite"),
+        _directory: directory,
+    }
+}
+
+/// One record of each kind.
+fn records() -> Vec<Record> {
+    let run = Run {
+        submission: 5,
+        lo: 1,
+        hi: 3,
+        attempt: 2,
+    };
+    let template = Template {
+        mode: "task.shell".into(),
+        name: Some("dock".into()),
+        meta: vec![0xc0],
+        ..Template::default()
+    };
+    vec![
+        Record::Numbers { submissions: 1 << 20 },
+        Record::Session {
+            session: 1,
+            name: "campaign".into(),
+            kind: SessionKind::Shared,
+        },
+        Record::Seat {
+            seat: 2,
+            session: 1,
+            role: Role::Client,
+            holder: 3,
+            cancel_after: 4_000_000,
+        },
+        Record::Submitted(Submitted {
+            submission: 5,
+            origin: Origin {
+                session: 2,
+                request: 9,
+            },
+            template: template.into(),
+            count: 3,
+            indices: (10, 5),
+            data: Data {
+                bytes: b"abbccc"[..].into(),
+                ends: vec![1, 3, 6],
+            },
+            push: Some(2),
+            at: 1_000_000,
+        }),
+        Record::Fault { run, crash: true },
+        Record::CancelAsked {
+            submission: 5,
+            lo: 0,
+            hi: 1,
+            strength: Strength::Kill,
+        },
+        Record::Ended(Ended {
+            run,
+            ending: Ending::Failed,
+            data: Data::shared(b"value"[..].into()),
+            exit_code: Some(-1),
+            ran_us: 77,
+            error: Some(TaskError {
+                class: Some("ValueError".into()),
+                ..TaskError::new(Code::TaskFailed, "it failed")
+            }),
+        }),
+        Record::Collected { runs: vec![run, run] },
+        Record::Forgotten { submission: 5 },
+        Record::SeatGone { seat: 2 },
+        Record::SessionGone { session: 1 },
+    ]
+}
+
+fn write(store: &mut Store, records: &[Record]) {
+    let mut bytes = Vec::new();
+    for record in records {
+        codec::encode(record, &mut bytes);
+    }
+    store.commit(records.len() as u64, &bytes).unwrap();
+}
+
+fn read(path: &Path) -> Result<(Vec<Record>, Life), JournalError> {
+    let mut found = Vec::new();
+    let (_, life) = Store::resume(path, |record| found.push(record))?;
+    Ok((found, life))
+}
+
+#[test]
+fn what_is_written_is_read_in_every_later_life() {
+    let place = place();
+    let (mut store, life) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    assert_eq!((life.incarnation, life.pilot, life.secret), (1, PILOT, [9; 32]));
+    for part in records().chunks(4) {
+        write(&mut store, part);
+    }
+    assert_eq!(store.last(), 11);
+    drop(store);
+    for incarnation in 2..=3 {
+        let (found, life) = read(&place.path).unwrap();
+        assert_eq!(found, records());
+        assert_eq!(
+            (life.incarnation, life.pilot, life.secret),
+            (incarnation, PILOT, [9; 32])
+        );
+    }
+}
+
+#[test]
+fn a_journal_is_not_made_twice_nor_used_twice_nor_made_by_resuming() {
+    let place = place();
+    assert!(matches!(read(&place.path), Err(JournalError::Missing { .. })));
+    let (store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    assert!(matches!(
+        Store::create(&place.path, PILOT, [9; 32]),
+        Err(JournalError::Exists { .. })
+    ));
+    assert!(matches!(read(&place.path), Err(JournalError::InUse { .. })));
+    drop(store);
+    read(&place.path).unwrap();
+}
+
+#[test]
+fn what_is_no_journal_of_ours_is_left_alone() {
+    let place = place();
+    for wrong in [&b"some text that is no database at all"[..], b""] {
+        std::fs::write(&place.path, wrong).unwrap();
+        assert!(matches!(read(&place.path), Err(JournalError::NoJournal { .. })));
+    }
+    std::fs::remove_file(&place.path).unwrap();
+    let (store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    store.db.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
+    drop(store);
+    assert!(matches!(
+        read(&place.path),
+        Err(JournalError::Newer { schema, .. }) if schema == SCHEMA + 1
+    ));
+}
+
+#[test]
+fn damage_in_the_middle_is_found_and_named() {
+    let spoil: [(&str, &str); 4] = [
+        (
+            "UPDATE batches SET records = CAST(x'00' || substr(records, 2) AS BLOB) WHERE last = 8",
+            "not what was written",
+        ),
+        ("DELETE FROM batches WHERE last = 8", "then comes a batch"),
+        (
+            "UPDATE batches SET count = 3 WHERE last = 8",
+            "then comes a batch",
+        ),
+        ("UPDATE batches SET records = 'text' WHERE last = 8", "Invalid"),
+    ];
+    for (change, why) in spoil {
+        let place = place();
+        let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+        for part in records().chunks(4) {
+            write(&mut store, part);
+        }
+        store.db.execute_batch(change).unwrap();
+        drop(store);
+        match read(&place.path) {
+            Err(JournalError::Damaged { record: 4, what, .. }) => {
+                assert!(what.contains(why), "{change}: {what}");
+            }
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_cut_of_the_log_leaves_a_prefix_or_nothing() {
+    let whole = place();
+    let (mut store, _) = Store::create(&whole.path, PILOT, [9; 32]).unwrap();
+    // What was made first is in the database; the records lie in the log.
+    store
+        .db
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    for record in records() {
+        write(&mut store, &[record]);
+    }
+    let log = |path: &Path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push("-wal");
+        PathBuf::from(name)
+    };
+    let (database, bytes) = (
+        std::fs::read(&whole.path).unwrap(),
+        std::fs::read(log(&whole.path)).unwrap(),
+    );
+    let cut = place();
+    let mut longest = 0;
+    // Every frame's boundary, and some bytes around and between.
+    for length in (0..bytes.len()).filter(|length| length % 509 == 0 || length % 4_120 < 40) {
+        std::fs::write(&cut.path, &database).unwrap();
+        std::fs::write(log(&cut.path), &bytes[..length]).unwrap();
+        let (found, _) = read(&cut.path).unwrap();
+        assert_eq!(
+            found,
+            records()[..found.len()],
+            "cut at {length} of {}",
+            bytes.len()
+        );
+        assert!(found.len() >= longest, "a longer log has no fewer records");
+        longest = found.len();
+    }
+    assert!(longest >= records().len() - 1, "{longest}");
+}

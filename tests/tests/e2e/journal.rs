@@ -1,0 +1,102 @@
+//! With a journal: the agent dies, comes back, and has lost nothing.
+
+use scalems_client::{Session, Task};
+use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, until_tasks};
+
+#[test]
+fn the_agent_dies_and_its_pilot_goes_on() {
+    // Who is silent for long is lost soon, so what it had runs again soon.
+    let often = "--beat 100ms --lost-after 1s --orphan-time 5s";
+    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    let options = Session::options().name("campaign");
+    let session = options.connect(pilot.directory()).unwrap();
+    // One that has ended and is held, one whose result is pushed, one that runs, one that waits for that.
+    let held = pilot.submit("-- echo held");
+    pilot.sh(&format!("scalems wait {held}")).well();
+    let early = session.submit(pilot.line("echo early")).unwrap();
+    assert_eq!(
+        early.wait(PATIENCE).unwrap().program().unwrap().stdout,
+        b"early\n"
+    );
+    let mut told = Fifo::new(&pilot.home.work(), "told");
+    let mut gate = Fifo::new(&pilot.home.work(), "gate");
+    let late = session
+        .submit(pilot.line("echo runs > told; read go < gate; echo late"))
+        .unwrap();
+    assert_eq!(told.line(), "runs");
+    let after = pilot.submit(&format!(
+        "--after {} -- echo after",
+        late.id().unwrap().submission
+    ));
+    let array = session
+        .submit_array(Task::new("scalems.noop"), 0..10_000)
+        .unwrap();
+    array.wait(PATIENCE).unwrap();
+    pilot.kill_agent();
+    pilot.resume(often);
+    // What ran runs again, and whoever waited for it has its result.
+    assert_eq!(told.line(), "runs");
+    gate.release(1);
+    assert_eq!(late.wait(PATIENCE).unwrap().program().unwrap().stdout, b"late\n");
+    assert_eq!(pilot.sh(&format!("scalems wait {after}")).well().text(), "");
+    assert_eq!(pilot.sh(&format!("scalems logs {after}")).well().out, "after\n");
+    assert_eq!(pilot.sh(&format!("scalems logs {held}")).well().out, "held\n");
+    // Numbers of before are not given again.
+    let next = pilot.submit("-- echo next");
+    assert!(next > after, "{next}");
+    until_tasks(&session, next, |counts| counts.done == 1);
+    // Once more, with nothing to do.
+    pilot.kill_agent();
+    pilot.resume(often);
+    assert_eq!(pilot.sh(&format!("scalems logs {next}")).well().out, "next\n");
+    let again = session.submit(pilot.line("echo again")).unwrap();
+    assert_eq!(
+        again.wait(PATIENCE).unwrap().program().unwrap().stdout,
+        b"again\n"
+    );
+    pilot.stop();
+}
+
+#[test]
+fn a_client_that_died_with_the_agent_collects_by_its_name() {
+    let mut pilot = Pilot::start("--journal --beat 100ms --lost-after 1s --orphan-time 5s");
+    let options = Session::options().name("campaign");
+    let session = options.connect(pilot.directory()).unwrap();
+    let mut told = Fifo::new(&pilot.home.work(), "told");
+    let handle = session
+        .submit(pilot.line("echo over > told; echo result"))
+        .unwrap();
+    assert_eq!(told.line(), "over");
+    handle.wait(PATIENCE).unwrap();
+    pilot.kill_agent();
+    // Whoever forgets its sockets at once has not said that it took the result in.
+    std::mem::forget(session);
+    pilot.resume("--beat 100ms --lost-after 1s --orphan-time 5s");
+    let options = Session::options().name("campaign").takeover(true);
+    let session = options.connect(pilot.directory()).unwrap();
+    let next = session.submit(pilot.line("echo next")).unwrap();
+    assert_eq!(next.wait(PATIENCE).unwrap().program().unwrap().stdout, b"next\n");
+    drop(session);
+    pilot.stop();
+}
+
+#[test]
+fn a_journal_that_is_missing_there_already_or_none_is_refused() {
+    let pilot = Pilot::start("--name one");
+    pilot
+        .sh("scalems pilot start --name two --resume")
+        .fails(1, &["there is no journal at", "without --resume"]);
+    pilot
+        .sh("scalems pilot start --name two --journal --detach")
+        .well();
+    pilot.sh("scalems pilot stop --pilot two").well();
+    pilot
+        .sh("scalems pilot start --name two --journal")
+        .fails(1, &["there is a journal at", "--resume goes on with it"]);
+    let file = pilot.home.work().join("text");
+    std::fs::write(&file, "no journal").unwrap();
+    pilot
+        .sh("scalems pilot start --name three --resume --journal=text")
+        .fails(1, &["is not a journal of scalems"]);
+    pilot.stop();
+}
