@@ -107,6 +107,7 @@ fn what_is_wrong_on_purpose_is_found() {
         Sabotage::WrongAttempt,
         Sabotage::LeaseTwice,
         Sabotage::SwapValues,
+        Sabotage::LoseEnd,
     ] {
         let found = (1..=8).find(|seed| {
             let plan = Plan {

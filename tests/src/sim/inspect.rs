@@ -17,7 +17,7 @@ use super::world::World;
 /// The connection that looks into the agent. It changes nothing but that it has a seat.
 pub(super) const INSPECTOR: Peer = Peer(u32::MAX);
 
-type Tasks = BTreeMap<u64, Vec<(TaskState, u32)>>;
+pub(super) type Tasks = BTreeMap<u64, Vec<(TaskState, u32)>>;
 
 impl World {
     fn say(&mut self, message: impl Into<ClientToAgent>) -> Option<(Reply, Vec<Bytes>)> {
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// Tasks as the agent has them.
-    fn tasks(&mut self, select: &Selector) -> Tasks {
+    pub(super) fn tasks(&mut self, select: &Selector) -> Tasks {
         let mut tasks = Tasks::new();
         let mut after = None;
         loop {
@@ -172,6 +172,7 @@ impl World {
     /// Everything has ended: nothing may be missing.
     pub(super) fn conclude(&mut self) {
         self.inspect();
+        self.check_rebirth();
         self.check_held();
         let mut missing = Vec::new();
         for ((seat, _), known) in &self.history.known {

@@ -12,6 +12,7 @@ pub mod network;
 pub mod plan;
 pub mod programs;
 pub mod random;
+mod rebirth;
 mod sabotage;
 mod usage;
 pub mod worker;

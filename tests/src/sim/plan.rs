@@ -56,6 +56,8 @@ pub enum Sabotage {
     WrongAttempt,
     /// A lease goes out a second time under the same attempt, to another worker.
     LeaseTwice,
+    /// The record of an end does not reach the journal.
+    LoseEnd,
 }
 
 /// A world to be.

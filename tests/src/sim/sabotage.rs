@@ -1,6 +1,7 @@
 //! What is wrong on purpose. The checker has to find it, or it would find nothing else either.
 
 use scalems_core::Action;
+use scalems_core::record::Record;
 use scalems_protocol::client::AgentToClient;
 use scalems_protocol::worker::{AgentToWorker, WorkerToAgent};
 
@@ -14,6 +15,13 @@ impl World {
     fn is_the_one(&mut self) -> bool {
         self.gone_by += 1;
         self.gone_by == WHICH
+    }
+
+    /// Whether a record does not reach the journal.
+    pub(super) fn loses(&mut self, record: &Record) -> bool {
+        self.plan.sabotage == Some(Sabotage::LoseEnd)
+            && matches!(record, Record::Ended(_))
+            && self.is_the_one()
     }
 
     /// What becomes of an action of the agent.

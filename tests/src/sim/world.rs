@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use scalems_client::machine;
+use scalems_core::record::Record;
 use scalems_core::{Action, Agent, Config, Input, Micros, Peer, leaseholder};
 use scalems_protocol::client::{AgentToClient, ClientToAgent};
 use scalems_protocol::event::{Event as Published, Topic};
@@ -98,6 +99,10 @@ pub(super) struct World {
     listeners: BTreeMap<Topic, BTreeSet<usize>>,
     /// The last record that was made, and whether the journal is writing.
     records: u64,
+    /// All records so far.
+    pub(super) journal: Vec<Record>,
+    /// What is asked is another life than the one that goes on.
+    pub(super) reborn: bool,
     writing: bool,
     pub(super) history: History,
     pub(super) random: Random,
@@ -116,22 +121,6 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(plan: &Plan) -> Self {
-        let config = Config {
-            pilot_name: "sim".into(),
-            pilot: PilotId([1; 16]),
-            incarnation: 1,
-            secret: [7; 32],
-            link_seed: plan.seed,
-            software: "sim".into(),
-            journal: plan.journal,
-            // Some are always still to come, so what only one of them can serve is not refused without it.
-            expected_workers: u32::MAX,
-            open_to_workers: true,
-            beat_ms: 2_000,
-            lost_ms: 10_000,
-            orphan_ms: 60_000,
-            patience_us: 1_000 * (plan.seed % 2),
-        };
         let mut world = Self {
             plan: plan.clone(),
             now: 0,
@@ -139,7 +128,7 @@ impl World {
             scheduled: 0,
             rounds: BTreeMap::new(),
             paused: BTreeMap::new(),
-            agent: Agent::new(config),
+            agent: Agent::new(Self::config(plan)),
             inbox: VecDeque::new(),
             agent_rounds: 0,
             network: Network::new(plan.seed),
@@ -151,6 +140,8 @@ impl World {
                 .collect(),
             listeners: BTreeMap::new(),
             records: 0,
+            journal: Vec::new(),
+            reborn: false,
             writing: false,
             history: History::default(),
             random: Random::new(plan.seed, 3),
@@ -436,6 +427,9 @@ impl World {
         self.check_dependents();
         if self.agent_rounds.is_multiple_of(200) {
             self.inspect();
+            if (self.now / 1_000).is_multiple_of(97) {
+                self.check_rebirth();
+            }
         }
         if let Some(at) = self.agent.deadline() {
             if at <= self.now {
@@ -443,6 +437,26 @@ impl World {
                     .violation("the agent has something due after a flush".into());
             }
             self.wake(Actor::Agent, at);
+        }
+    }
+
+    /// What the agent of a plan is.
+    pub(super) fn config(plan: &Plan) -> Config {
+        Config {
+            pilot_name: "sim".into(),
+            pilot: PilotId([1; 16]),
+            incarnation: 1,
+            secret: [7; 32],
+            link_seed: plan.seed,
+            software: "sim".into(),
+            journal: plan.journal,
+            // Some are always still to come, so what only one of them can serve is not refused without it.
+            expected_workers: u32::MAX,
+            open_to_workers: true,
+            beat_ms: 2_000,
+            lost_ms: 10_000,
+            orphan_ms: 60_000,
+            patience_us: 1_000 * (plan.seed % 2),
         }
     }
 
@@ -493,7 +507,11 @@ impl World {
                     }
                 }
             }
-            Action::Record { number, .. } => {
+            Action::Record { .. } if self.reborn => {}
+            Action::Record { number, record } => {
+                if !self.loses(&record) {
+                    self.journal.push(record);
+                }
                 if number != self.records + 1 {
                     self.history
                         .violation(format!("record {number} comes after record {}", self.records));
