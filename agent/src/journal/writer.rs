@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scalems_core::record::Record;
 
@@ -13,6 +13,11 @@ use super::store::{JournalError, Store};
 
 /// Bytes of one transaction, about: a larger one would let all acks wait for it.
 const GROUP_BYTES: usize = 16 << 20;
+/// Commits begin this far apart, so that a client that does one thing after another does not pay for one with each. The
+/// first after a pause begins at once.
+const GATHER: Duration = Duration::from_millis(2);
+/// With so many bytes there is no reason to wait.
+const MANY_BYTES: u64 = 1 << 20;
 /// Bytes that may wait to be written before the bus takes nothing new in.
 const WAITING_BYTES: u64 = 128 << 20;
 /// How long after the disk was full it is tried again.
@@ -69,10 +74,12 @@ impl Journal {
         }
         let mut queue = self.shared.lock();
         let idle = queue.records.is_empty();
+        let few = queue.bytes < MANY_BYTES;
         queue.bytes += records.iter().map(weight).sum::<u64>();
         queue.records.append(records);
+        let urgent = idle || (few && queue.bytes >= MANY_BYTES);
         drop(queue);
-        if idle {
+        if urgent {
             self.shared.changed.notify_all();
         }
     }
@@ -111,11 +118,21 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All records that wait; none when it is over.
-    fn take(&self) -> Vec<Record> {
+    /// All records that wait, not before this time unless they are many; none when it is over.
+    fn take(&self, from: Instant) -> Vec<Record> {
         let mut queue = self.lock();
         while queue.records.is_empty() && !queue.closing {
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        while !queue.closing && queue.bytes < MANY_BYTES {
+            let left = from.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            (queue, _) = self
+                .changed
+                .wait_timeout(queue, left)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         std::mem::take(&mut queue.records)
     }
@@ -123,8 +140,10 @@ impl Shared {
 
 fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
     let mut bytes = Vec::new();
+    let mut from = Instant::now();
     loop {
-        let taken = shared.take();
+        let taken = shared.take(from);
+        from = Instant::now() + GATHER;
         if taken.is_empty() {
             return;
         }

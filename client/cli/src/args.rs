@@ -399,8 +399,8 @@ pub(crate) struct BenchArgs {
     /// By which way.
     #[arg(long, value_enum, default_value = "ipc")]
     pub(crate) transport: Transport,
-    /// With which journal; there is none yet.
-    #[arg(long, default_value = "none", value_parser = ["none"])]
+    /// With a journal or without.
+    #[arg(long, default_value = "none", value_parser = ["on", "none"])]
     pub(crate) journal: String,
     /// Where the parts meet.
     #[arg(long, hide = true)]

@@ -3,17 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::MIB;
+use super::Way;
 use super::pilot::{BenchPilot, Mark};
 use super::process::{Activity, activity};
 use super::row::Row;
-use crate::args::Transport;
 use crate::interrupt;
 
 /// What is left of starting and of the client that leaves is over after that.
 const SETTLE: Duration = Duration::from_secs(1);
 
-pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
-    let (mut pilot, session) = BenchPilot::warm(transport)?;
+pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
+    let (mut pilot, session) = BenchPilot::warm(way)?;
     drop(session);
     pilot.leave();
     pause(SETTLE)?;
@@ -33,7 +33,7 @@ pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     let after = look(&pilot)?;
     let (_, peak) = pilot.memory()?;
     pilot.stop()?;
-    let mut row = Row::new("idle", n, transport).used(usage);
+    let mut row = Row::new("idle", n, way).used(usage);
     row.seconds = Some(time.as_secs_f64());
     row.agent_peak_rss_mb = Some(peak as f64 / MIB);
     row.cpu_percent = Some(100.0 * after.cpu.saturating_sub(before.cpu).as_secs_f64() / time.as_secs_f64());

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use scalems_client::{Session, Task};
 use scalems_protocol::program::NOOP;
 
+use super::Way;
 use super::pilot::{BenchPilot, START};
 use super::process::own_cpu;
 use super::raw::Ring;
 use super::row::{Row, Times};
 use super::{DATA_BYTES, MIB};
-use crate::args::Transport;
 use crate::interrupt;
 
 /// Tasks, and raw messages, before the clock starts.
@@ -18,9 +18,9 @@ const WARM_UP: u64 = 200;
 /// The two alternate in blocks, so that what else the machine does meets both.
 const BLOCK: u64 = 250;
 
-pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
-    let mut raw = Ring::start(transport)?;
-    let (pilot, session) = BenchPilot::warm(transport)?;
+pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
+    let mut raw = Ring::start(way.transport)?;
+    let (pilot, session) = BenchPilot::warm(way)?;
     let (mut ours, mut limit, mut client) = (Times::default(), Times::default(), Duration::ZERO);
     let warm_up = n.min(WARM_UP);
     raw.ping(DATA_BYTES, warm_up, &mut Times::default())?;
@@ -40,7 +40,7 @@ pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     let (_, peak) = pilot.memory()?;
     drop(session);
     pilot.stop()?;
-    let mut row = Row::new("latency", n, transport)
+    let mut row = Row::new("latency", n, way)
         .took(ours.sum())
         .used(usage)
         .times(&ours);

@@ -4,14 +4,14 @@ use scalems_client::Task;
 use scalems_protocol::limits;
 use scalems_protocol::program::NOOP;
 
+use super::Way;
 use super::pilot::{BenchPilot, Mark};
 use super::row::Row;
 use super::{DATA_BYTES, MIB};
-use crate::args::Transport;
 use crate::interrupt;
 
-pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
-    let mut pilot = BenchPilot::start(transport, false)?;
+pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
+    let mut pilot = BenchPilot::start(way, false)?;
     let session = pilot.connect()?;
     let items = vec![[7; DATA_BYTES]; limits::BATCH_TASKS];
     let task = Task::new(NOOP);
@@ -33,7 +33,7 @@ pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     );
     drop(session);
     pilot.stop()?;
-    let mut row = Row::new("memory", n, transport).took(time).used(usage);
+    let mut row = Row::new("memory", n, way).took(time).used(usage);
     row.agent_rss_mb = Some(now as f64 / MIB);
     row.agent_peak_rss_mb = Some(peak as f64 / MIB);
     row.bytes_per_task = Some(now.saturating_sub(empty) as f64 / n as f64);

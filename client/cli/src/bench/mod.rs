@@ -44,6 +44,13 @@ const ALL: [Workload; 8] = [
     Workload::Idle,
 ];
 
+/// What the pilot that is measured is like.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    transport: Transport,
+    journal: bool,
+}
+
 pub(crate) fn run(context: &Context, args: &BenchArgs) -> anyhow::Result<Exit> {
     let directory = || args.dir.as_deref().context("--dir is missing");
     match args.workload {
@@ -57,10 +64,14 @@ pub(crate) fn run(context: &Context, args: &BenchArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Usage);
     }
     interrupt::install(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
+    let way = Way {
+        transport: args.transport,
+        journal: args.journal == "on",
+    };
     let mut printer = Printer::new(context.output, all);
     let workloads = if all { &ALL[..] } else { &[args.workload] };
     for workload in workloads {
-        match measure(*workload, args.count, args.transport) {
+        match measure(*workload, args.count, way) {
             Ok(row) => printer.row(row)?,
             // By then everything is taken down.
             Err(_) if interrupt::seen() => return Ok(Exit::Interrupted),
@@ -71,17 +82,17 @@ pub(crate) fn run(context: &Context, args: &BenchArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Well)
 }
 
-fn measure(workload: Workload, count: Option<u64>, transport: Transport) -> anyhow::Result<Row> {
+fn measure(workload: Workload, count: Option<u64>, way: Way) -> anyhow::Result<Row> {
     let n = |or| count.unwrap_or(or);
     match workload {
-        Workload::Noop => throughput::noop(n(2_000_000), transport),
-        Workload::Array => throughput::array(n(1_000_000), transport),
-        Workload::Latency => latency::run(n(2_000), transport),
-        Workload::Spawn => spawn::run(n(4_000), transport),
-        Workload::Payload => payload::run(n(500), transport),
-        Workload::Startup => startup::run(n(10), transport),
-        Workload::Memory => memory::run(n(1_000_000), transport),
-        Workload::Idle => idle::run(n(10), transport),
+        Workload::Noop => throughput::noop(n(2_000_000), way),
+        Workload::Array => throughput::array(n(1_000_000), way),
+        Workload::Latency => latency::run(n(2_000), way),
+        Workload::Spawn => spawn::run(n(4_000), way),
+        Workload::Payload => payload::run(n(500), way),
+        Workload::Startup => startup::run(n(10), way),
+        Workload::Memory => memory::run(n(1_000_000), way),
+        Workload::Idle => idle::run(n(10), way),
         Workload::All | Workload::RawHead | Workload::RawWorker => {
             unreachable!("invariant: these were seen to before")
         }

@@ -8,10 +8,10 @@ use scalems_protocol::Bytes;
 use scalems_protocol::program::ECHO;
 
 use super::MIB;
+use super::Way;
 use super::pilot::{BenchPilot, Mark};
 use super::raw::Ring;
 use super::row::Row;
-use crate::args::Transport;
 use crate::interrupt;
 
 const STEP: Duration = Duration::from_mins(1);
@@ -22,9 +22,9 @@ const WINDOW: u64 = 12;
 /// Tasks, and raw messages, before the clock starts.
 const WARM_UP: u64 = 50;
 
-pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
-    let mut raw = Ring::start(transport)?;
-    let (pilot, session) = BenchPilot::warm(transport)?;
+pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
+    let mut raw = Ring::start(way.transport)?;
+    let (pilot, session) = BenchPilot::warm(way)?;
     let half = n.div_ceil(2);
     raw.stream(BYTES, half.min(WARM_UP), WINDOW)?;
     there_and_back(&session, n.min(WARM_UP))?;
@@ -37,7 +37,7 @@ pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     drop(session);
     pilot.stop()?;
     let limit = 2.0 * half as f64 / (before + after).as_secs_f64();
-    let mut row = Row::new("payload", n, transport)
+    let mut row = Row::new("payload", n, way)
         .took(time)
         .used(usage)
         .limit_rate("libzmq-3-party-1-MiB", limit);

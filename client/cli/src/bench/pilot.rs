@@ -12,6 +12,7 @@ use scalems_transport::ConnectionFile;
 use scalems_transport::connection_file::start_time;
 use tempfile::TempDir;
 
+use super::Way;
 use super::child::{self, Guarded};
 use super::process;
 use crate::args::Transport;
@@ -49,7 +50,7 @@ pub(super) struct Usage {
 
 impl BenchPilot {
     /// Starts the processes. It serves when this returns; the worker may still be on its way.
-    pub(super) fn start(transport: Transport, with_worker: bool) -> anyhow::Result<Self> {
+    pub(super) fn start(way: Way, with_worker: bool) -> anyhow::Result<Self> {
         let directory = child::directory()?;
         let mut args: Vec<String> = ["--output", "json", "pilot", "start", "--orphan-time", ORPHAN]
             .map(Into::into)
@@ -59,8 +60,11 @@ impl BenchPilot {
             "--dir".into(),
             directory.path().join("pilot").display().to_string(),
         ]);
-        if transport == Transport::Tcp {
+        if way.transport == Transport::Tcp {
             args.extend(["--tcp".into(), "--tcp-only".into()]);
+        }
+        if way.journal {
+            args.push("--journal".into());
         }
         if !with_worker {
             args.push("--no-workers".into());
@@ -76,8 +80,8 @@ impl BenchPilot {
     }
 
     /// A pilot that has run a task, and the session that it came from.
-    pub(super) fn warm(transport: Transport) -> anyhow::Result<(Self, Session)> {
-        let mut pilot = Self::start(transport, true)?;
+    pub(super) fn warm(way: Way) -> anyhow::Result<(Self, Session)> {
+        let mut pilot = Self::start(way, true)?;
         let session = pilot.connect()?;
         let first = session.submit(Task::new(NOOP))?;
         let result = interrupt::wait(START, |slice| first.wait(slice)).with_context(|| pilot.complaint());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::Way;
 use super::pilot::Usage;
 use crate::args::{Output, Transport};
 use crate::print;
@@ -69,8 +70,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(workload: &'static str, n: u64, transport: Transport) -> Self {
-        let (transport, curve) = match transport {
+    pub(super) fn new(workload: &'static str, n: u64, way: Way) -> Self {
+        let (transport, curve) = match way.transport {
             Transport::Ipc => ("ipc", false),
             Transport::Tcp => ("tcp", true),
         };
@@ -79,7 +80,7 @@ impl Row {
             n,
             transport,
             curve,
-            journal: "none",
+            journal: if way.journal { "on" } else { "none" },
             ..Self::default()
         }
     }
@@ -295,9 +296,16 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_null_and_ratios_are_of_the_same_figure() {
-        let row = Row::new("noop", 1_000, Transport::Tcp)
-            .took(Duration::from_millis(500))
-            .limit_rate("x", 4_000.0);
+        let row = Row::new(
+            "noop",
+            1_000,
+            Way {
+                transport: Transport::Tcp,
+                journal: true,
+            },
+        )
+        .took(Duration::from_millis(500))
+        .limit_rate("x", 4_000.0);
         let json = serde_json::to_value(&row).unwrap();
         assert_eq!(json["rate"], 2_000.0);
         assert_eq!(json["ratio"], 0.5);

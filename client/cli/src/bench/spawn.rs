@@ -6,19 +6,19 @@ use anyhow::Context as _;
 use scalems_client::{Session, Task};
 use scalems_protocol::program::{EXECUTABLE, Program};
 
+use super::Way;
 use super::pilot::{BenchPilot, Mark};
 use super::row::Row;
 use super::{MIB, posix_spawn};
-use crate::args::Transport;
 use crate::interrupt;
 
 const STEP: Duration = Duration::from_mins(2);
 /// Programs before the clock starts.
 const WARM_UP: u64 = 50;
 
-pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
+pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
     let count = u32::try_from(n)?;
-    let (pilot, session) = BenchPilot::warm(transport)?;
+    let (pilot, session) = BenchPilot::warm(way)?;
     let directory = std::env::current_dir().context("this directory")?;
     let directory = directory
         .to_str()
@@ -40,7 +40,7 @@ pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
     drop(session);
     pilot.stop()?;
     let limit = 2.0 * n as f64 / (before + after).as_secs_f64();
-    let mut row = Row::new("spawn", n, transport)
+    let mut row = Row::new("spawn", n, way)
         .took(time)
         .used(usage)
         .limit_rate("posix-spawn-2-threads", limit);

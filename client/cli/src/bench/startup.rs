@@ -5,16 +5,16 @@ use std::time::Instant;
 use scalems_client::Task;
 use scalems_protocol::program::NOOP;
 
+use super::Way;
 use super::pilot::{BenchPilot, START};
 use super::row::{Row, Times};
-use crate::args::Transport;
 use crate::interrupt;
 
-pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
+pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
     let mut times = Times::default();
     for _ in 0..n {
         let begin = Instant::now();
-        let mut pilot = BenchPilot::start(transport, true)?;
+        let mut pilot = BenchPilot::start(way, true)?;
         let session = pilot.connect()?;
         let first = session.submit(Task::new(NOOP))?;
         let result = interrupt::wait(START, |slice| first.wait(slice))?;
@@ -27,7 +27,7 @@ pub(super) fn run(n: u64, transport: Transport) -> anyhow::Result<Row> {
         drop(session);
         pilot.stop()?;
     }
-    let mut row = Row::new("startup", n, transport).times(&times);
+    let mut row = Row::new("startup", n, way).times(&times);
     row.seconds = Some(times.sum().as_secs_f64());
     Ok(row)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use scalems_client::{ClientError, Session, Task, TaskHandle};
 use scalems_protocol::program::NOOP;
 
+use super::Way;
 use super::pilot::{BenchPilot, Mark};
 use super::raw::Ring;
 use super::row::Row;
 use super::{DATA_BYTES, MIB};
-use crate::args::Transport;
 use crate::interrupt;
 
 /// Tasks before the clock starts.
@@ -24,9 +24,9 @@ const RAW_WINDOW_64: u64 = 100;
 const RAW_MOST: u64 = 400_000;
 
 /// Each task is submitted by a call of its own and has a handle of its own.
-pub(super) fn noop(n: u64, transport: Transport) -> anyhow::Result<Row> {
-    let mut raw = Raw::new(n, transport)?;
-    let (pilot, session) = BenchPilot::warm(transport)?;
+pub(super) fn noop(n: u64, way: Way) -> anyhow::Result<Row> {
+    let mut raw = Raw::new(n, way)?;
+    let (pilot, session) = BenchPilot::warm(way)?;
     one_by_one(&session, n.min(WARM_UP))?;
     raw.run()?;
     let mark = Mark::new(&pilot)?;
@@ -36,7 +36,7 @@ pub(super) fn noop(n: u64, transport: Transport) -> anyhow::Result<Row> {
     raw.run()?;
     drop(session);
     pilot.stop()?;
-    let mut row = Row::new("noop", n, transport)
+    let mut row = Row::new("noop", n, way)
         .took(time)
         .used(usage)
         .limit_rate("libzmq-3-party-1-per-message", raw.rate(1));
@@ -64,9 +64,9 @@ fn one_by_one(session: &Session, n: u64) -> anyhow::Result<()> {
 }
 
 /// One submission of all.
-pub(super) fn array(n: u64, transport: Transport) -> anyhow::Result<Row> {
+pub(super) fn array(n: u64, way: Way) -> anyhow::Result<Row> {
     let count = u32::try_from(n)?;
-    let (pilot, session) = BenchPilot::warm(transport)?;
+    let (pilot, session) = BenchPilot::warm(way)?;
     whole(&session, count.min(WARM_UP as u32))?;
     let mark = Mark::new(&pilot)?;
     whole(&session, count)?;
@@ -74,7 +74,7 @@ pub(super) fn array(n: u64, transport: Transport) -> anyhow::Result<Row> {
     let (_, peak) = pilot.memory()?;
     drop(session);
     pilot.stop()?;
-    let mut row = Row::new("array", n, transport).took(time).used(usage);
+    let mut row = Row::new("array", n, way).took(time).used(usage);
     row.agent_peak_rss_mb = Some(peak as f64 / MIB);
     Ok(row)
 }
@@ -100,10 +100,10 @@ struct Raw {
 }
 
 impl Raw {
-    fn new(n: u64, transport: Transport) -> anyhow::Result<Self> {
+    fn new(n: u64, way: Way) -> anyhow::Result<Self> {
         // A whole number of messages with 64.
         let tasks = (n / 2).clamp(64, RAW_MOST) / 64 * 64;
-        let mut ring = Ring::start(transport)?;
+        let mut ring = Ring::start(way.transport)?;
         ring.stream(DATA_BYTES, tasks.min(WARM_UP), RAW_WINDOW)?;
         Ok(Self {
             ring,
