@@ -37,7 +37,7 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// There is one.
-    #[error("there is a journal at {} already: --resume goes on with it, `scalems pilot remove` deletes it", path.display())]
+    #[error("there is a journal at {} already: --resume goes on with it; for a new pilot choose another name or directory, or delete the file", path.display())]
     Exists {
         /// Where.
         path: PathBuf,
