@@ -1,6 +1,8 @@
 //! The database: what it holds, and how it is opened, read and written.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +43,20 @@ pub enum JournalError {
     Exists {
         /// Where.
         path: PathBuf,
+    },
+    /// Others may read it.
+    #[error("the journal {} is open to other users, who could take over the pilot's sessions: chmod 600 it", path.display())]
+    Open {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The file cannot be made or reached.
+    #[error("cannot use {} as a journal: {source}", path.display())]
+    Unusable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// It is no journal.
     #[error("{} is not a journal of scalems", path.display())]
@@ -130,12 +146,23 @@ pub struct Store {
 impl Store {
     /// Makes a new journal, for a pilot in its first life.
     pub fn create(path: &Path, pilot: PilotId, secret: [u8; 32]) -> Result<(Self, Life), JournalError> {
-        if path.exists() {
-            return Err(JournalError::Exists {
+        // Nobody else's from the first moment on: the secret in it is worth every seat of the pilot. SQLite gives the
+        // files beside it the same mode.
+        let made = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+        made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => JournalError::Exists {
                 path: path.to_owned(),
-            });
-        }
-        let mut store = Self::open_file(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+            },
+            _ => JournalError::Unusable {
+                path: path.to_owned(),
+                source: error,
+            },
+        })?;
+        let mut store = Self::open_file(path)?;
         let created = wall();
         store.change("make", |db| {
             db.execute_batch(TABLES)?;
@@ -153,12 +180,21 @@ impl Store {
     /// Opens a journal for another life of its pilot, which is written down before this returns. Every record in it
     /// is given to `each`.
     pub fn resume(path: &Path, each: impl FnMut(Record)) -> Result<(Self, Life), JournalError> {
-        if !path.exists() {
-            return Err(JournalError::Missing {
+        let facts = std::fs::metadata(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => JournalError::Missing {
+                path: path.to_owned(),
+            },
+            _ => JournalError::Unusable {
+                path: path.to_owned(),
+                source: error,
+            },
+        })?;
+        if facts.permissions().mode() & 0o077 != 0 {
+            return Err(JournalError::Open {
                 path: path.to_owned(),
             });
         }
-        let mut store = Self::open_file(path, OpenFlags::empty())?;
+        let mut store = Self::open_file(path)?;
         store.check_kind()?;
         store.replay(each)?;
         let incarnation = store.number("incarnation")? + 1;
@@ -193,8 +229,8 @@ impl Store {
         Ok(())
     }
 
-    fn open_file(path: &Path, more: OpenFlags) -> Result<Self, JournalError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    fn open_file(path: &Path) -> Result<Self, JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags);
         let db = db.map_err(|error| failed("open", path, error))?;
         // Exclusive before the log: so it needs no memory shared between processes, and works on any file system.

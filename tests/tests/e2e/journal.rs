@@ -24,6 +24,8 @@ fn the_agent_dies_and_its_pilot_goes_on() {
         .submit(pilot.line("echo runs > told; read go < gate; echo late"))
         .unwrap();
     assert_eq!(told.line(), "runs");
+    // It runs before it is on disk, and has its name after.
+    session.wait_accepted(PATIENCE).unwrap();
     let after = pilot.submit(&format!(
         "--after {} -- echo after",
         late.id().unwrap().submission
@@ -95,6 +97,10 @@ fn a_journal_that_is_missing_there_already_or_none_is_refused() {
         .fails(1, &["there is a journal at", "--resume goes on with it"]);
     let file = pilot.home.work().join("text");
     std::fs::write(&file, "no journal").unwrap();
+    pilot
+        .sh("scalems pilot start --name three --resume --journal=text")
+        .fails(1, &["is open to other users", "chmod 600"]);
+    pilot.sh("chmod 600 text").well();
     pilot
         .sh("scalems pilot start --name three --resume --journal=text")
         .fails(1, &["is not a journal of scalems"]);

@@ -102,6 +102,12 @@ fn write(store: &mut Store, records: &[Record]) {
     store.commit(records.len() as u64, &bytes).unwrap();
 }
 
+/// A file that is nobody else's.
+fn private(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 fn read(path: &Path) -> Result<(Vec<Record>, Life), JournalError> {
     let mut found = Vec::new();
     let (_, life) = Store::resume(path, |record| found.push(record))?;
@@ -146,7 +152,7 @@ fn a_journal_is_not_made_twice_nor_used_twice_nor_made_by_resuming() {
 fn what_is_no_journal_of_ours_is_left_alone() {
     let place = place();
     for wrong in [&b"some text that is no database at all"[..], b""] {
-        std::fs::write(&place.path, wrong).unwrap();
+        private(&place.path, wrong);
         assert!(matches!(read(&place.path), Err(JournalError::NoJournal { .. })));
     }
     std::fs::remove_file(&place.path).unwrap();
@@ -215,7 +221,7 @@ fn every_cut_of_the_log_leaves_a_prefix_or_nothing() {
     let mut longest = 0;
     // Every frame's boundary, and some bytes around and between.
     for length in (0..bytes.len()).filter(|length| length % 509 == 0 || length % 4_120 < 40) {
-        std::fs::write(&cut.path, &database).unwrap();
+        private(&cut.path, &database);
         std::fs::write(log(&cut.path), &bytes[..length]).unwrap();
         let (found, _) = read(&cut.path).unwrap();
         assert_eq!(
@@ -228,4 +234,23 @@ fn every_cut_of_the_log_leaves_a_prefix_or_nothing() {
         longest = found.len();
     }
     assert!(longest >= records().len() - 1, "{longest}");
+}
+
+#[test]
+fn it_is_nobody_elses_and_must_not_be() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    write(&mut store, &records());
+    for file in std::fs::read_dir(place.path.parent().unwrap()).unwrap() {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    drop(store);
+    std::fs::set_permissions(&place.path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(read(&place.path), Err(JournalError::Open { .. })));
+    let nowhere = place.path.join("below a file");
+    assert!(matches!(
+        Store::create(&nowhere, PILOT, [9; 32]),
+        Err(JournalError::Unusable { .. })
+    ));
 }
