@@ -16,6 +16,8 @@ use super::codec;
 const APPLICATION: i32 = i32::from_be_bytes(*b"scjl");
 /// The schema that this program writes. A newer one is refused, an older one brought up.
 const SCHEMA: i32 = 1;
+/// Lives of a pilot: each has 65,536 numbers of workers, which are of 32 bits.
+const MOST_LIVES: u64 = 65_535;
 /// Pages of the write-ahead log after which it is put into the database.
 const CHECKPOINT_PAGES: i32 = 4_000;
 
@@ -41,6 +43,12 @@ pub enum JournalError {
     /// There is one.
     #[error("there is a journal at {} already: --resume goes on with it; for a new pilot choose another name or directory, or delete the file", path.display())]
     Exists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Its pilot has had as many lives as there are numbers for.
+    #[error("the pilot of the journal {} was started {MOST_LIVES} times: start a new one", path.display())]
+    WornOut {
         /// Where.
         path: PathBuf,
     },
@@ -163,6 +171,7 @@ impl Store {
             },
         })?;
         let mut store = Self::open_file(path)?;
+        store.log_ahead()?;
         let created = wall();
         store.change("make", |db| {
             db.execute_batch(TABLES)?;
@@ -196,8 +205,14 @@ impl Store {
         }
         let mut store = Self::open_file(path)?;
         store.check_kind()?;
+        store.log_ahead()?;
         store.replay(each)?;
         let incarnation = store.number("incarnation")? + 1;
+        if incarnation > MOST_LIVES {
+            return Err(JournalError::WornOut {
+                path: path.to_owned(),
+            });
+        }
         let life = Life {
             pilot: PilotId(store.meta("pilot")?),
             secret: store.meta("secret")?,
@@ -234,19 +249,27 @@ impl Store {
         let db = Connection::open_with_flags(path, flags);
         let db = db.map_err(|error| failed("open", path, error))?;
         // Exclusive before the log: so it needs no memory shared between processes, and works on any file system.
-        let prepared = db
-            .pragma_update(None, "locking_mode", "EXCLUSIVE")
-            .and_then(|()| {
-                db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
-            })
-            .and_then(|_| db.pragma_update(None, "synchronous", "FULL"))
-            .and_then(|()| db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES));
-        prepared.map_err(|error| failed("open", path, error))?;
+        let locked = db.pragma_update(None, "locking_mode", "EXCLUSIVE");
+        locked.map_err(|error| failed("open", path, error))?;
         Ok(Self {
             path: path.to_owned(),
             db,
             last: 0,
         })
+    }
+
+    /// What changes the file: so it is known to be ours before.
+    fn log_ahead(&self) -> Result<(), JournalError> {
+        let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+        let set = self
+            .db
+            .pragma_update_and_check(None, "journal_mode", "WAL", mode)
+            .and_then(|_| self.db.pragma_update(None, "synchronous", "FULL"))
+            .and_then(|()| {
+                self.db
+                    .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+            });
+        set.map_err(|error| failed("open", &self.path, error))
     }
 
     fn check_kind(&self) -> Result<(), JournalError> {

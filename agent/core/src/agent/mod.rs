@@ -139,8 +139,9 @@ impl Agent {
             worker_peers: BTreeMap::new(),
             seen: Vec::new(),
             next_number: 0,
-            // A worker's number is worth its token: none is given in two lives.
-            next_worker: u32::try_from((config.incarnation - 1) * WORKERS_A_LIFE).unwrap_or(u32::MAX / 2),
+            // A worker's number is worth its token: none is given in two lives, of which there are 65,535 at most.
+            next_worker: u32::try_from((config.incarnation - 1) * WORKERS_A_LIFE)
+                .expect("the shell begins no life whose workers have no numbers"),
             joined: 0,
             timers: Timers::default(),
             events: Events::default(),

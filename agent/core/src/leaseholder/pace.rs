@@ -31,10 +31,9 @@ impl Pace {
         known.map_or(0, |(_, mean)| into.checked_div(*mean).unwrap_or(u64::MAX))
     }
 
-    /// Whether tasks with these needs run shorter than this, as far as is known.
+    /// Whether tasks with these needs run no longer than this, as far as is known.
     pub(super) fn is_quicker(&self, amounts: &Amounts, than: Micros) -> bool {
-        let known = self.means.iter().find(|(known, _)| known == amounts);
-        known.is_some_and(|(_, mean)| *mean < than)
+        self.fit(amounts, than) > 0
     }
 }
 

@@ -20,7 +20,7 @@ use crate::interface::Micros;
 const BEHIND: Micros = 20 * MILLISECOND;
 
 /// So many tasks wait behind one, at most.
-const LINE: Micros = 8;
+const LINE: u64 = 8;
 
 impl Leaseholder {
     /// Starts what may start and ends what is due, as long as one makes the other possible.

@@ -146,3 +146,20 @@ fn what_is_forgotten_for_room_is_recorded() {
         .round(vec![Input::Durable(records[1] + 1)])
         .is(&["c1< accepted 3: submission 3, 1 tasks"]);
 }
+
+#[test]
+fn with_a_full_disk_nothing_new_is_taken_in() {
+    let mut world = journaled();
+    world.round(vec![Input::DiskFull(true)]).is(&[]);
+    world
+        .client(1, submit(1, 1, RUN))
+        .begins(&["c1< refused request 1: agent_full"]);
+    assert!(matches!(
+        world.ask(1, scalems_protocol::client::Question::Status),
+        scalems_protocol::client::Reply::Status(_)
+    ));
+    world.round(vec![Input::DiskFull(false)]).is(&[]);
+    world
+        .client(1, submit(2, 1, RUN))
+        .begins(&["record 4: submitted 1", "w1< lease 1"]);
+}

@@ -155,6 +155,15 @@ fn what_is_no_journal_of_ours_is_left_alone() {
         private(&place.path, wrong);
         assert!(matches!(read(&place.path), Err(JournalError::NoJournal { .. })));
     }
+    // A database of somebody else's is not even set to another mode.
+    std::fs::remove_file(&place.path).unwrap();
+    let foreign = Connection::open(&place.path).unwrap();
+    foreign.execute_batch("CREATE TABLE mine (x)").unwrap();
+    drop(foreign);
+    let before = std::fs::read(&place.path).unwrap();
+    private(&place.path, &before);
+    assert!(matches!(read(&place.path), Err(JournalError::NoJournal { .. })));
+    assert_eq!(std::fs::read(&place.path).unwrap(), before);
     std::fs::remove_file(&place.path).unwrap();
     let (store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
     store.db.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
@@ -253,4 +262,71 @@ fn it_is_nobody_elses_and_must_not_be() {
         Store::create(&nowhere, PILOT, [9; 32]),
         Err(JournalError::Unusable { .. })
     ));
+}
+
+/// A submission with so many bytes of data.
+fn large(bytes: usize) -> Record {
+    let Record::Submitted(submitted) = records().swap_remove(3) else {
+        unreachable!("the fourth is a submission")
+    };
+    Record::Submitted(Submitted {
+        data: Data::shared(vec![7; bytes].into()),
+        ..submitted
+    })
+}
+
+fn bound(store: &Store, pages: u32) {
+    store.db.pragma_update(None, "max_page_count", pages).unwrap();
+}
+
+#[test]
+fn what_finds_no_room_is_not_written_and_can_be_once_there_is_some() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    write(&mut store, &records());
+    bound(&store, 20);
+    let mut bytes = Vec::new();
+    codec::encode(&large(1 << 20), &mut bytes);
+    assert!(matches!(store.commit(1, &bytes), Err(JournalError::Full { .. })));
+    assert_eq!(store.last(), 11);
+    bound(&store, 1_000);
+    store.commit(1, &bytes).unwrap();
+    drop(store);
+    assert_eq!(read(&place.path).unwrap().0.len(), 12);
+}
+
+#[test]
+fn a_full_disk_holds_what_is_durable_and_nobody_up() {
+    let place = place();
+    let (store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    bound(&store, 20);
+    let (woken, wakes) = std::sync::mpsc::channel();
+    let journal = crate::journal::Journal::start(store, move || woken.send(()).unwrap_or_default()).unwrap();
+    let patience = Duration::from_secs(20);
+    journal.append(&mut records());
+    wakes.recv_timeout(patience).unwrap();
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (11, false));
+    journal.append(&mut vec![large(1 << 20)]);
+    wakes.recv_timeout(patience).unwrap();
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (11, true));
+    // What waits behind it is bounded: the bus takes nothing in then.
+    assert!(!journal.is_behind());
+    journal.append(&mut vec![large(130 << 20)]);
+    assert!(journal.is_behind());
+    drop(journal);
+    assert_eq!(read(&place.path).unwrap().0, records());
+}
+
+#[test]
+fn there_are_only_so_many_lives() {
+    let place = place();
+    let (store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    let set = "UPDATE meta SET value = ?1 WHERE key = 'incarnation'";
+    store
+        .db
+        .execute(set, params![(MOST_LIVES - 1).to_le_bytes()])
+        .unwrap();
+    drop(store);
+    assert_eq!(read(&place.path).unwrap().1.incarnation, MOST_LIVES);
+    assert!(matches!(read(&place.path), Err(JournalError::WornOut { .. })));
 }
