@@ -189,6 +189,8 @@ impl Launcher {
     pub(super) fn unpin(&mut self) {
         if let Err(errno) = self.pin(&[]) {
             tracing::warn!(%errno, "a spawner stays where its last program ran");
+            // Not tried again and again: the next program sets it anew.
+            self.pinned.clear();
         }
     }
 
