@@ -15,7 +15,8 @@ fn send(dealer: &mut Dealer, message: impl Into<ClientToAgent>, blobs: &[Bytes])
     let ClientToAgent::Named(named) = message.into() else {
         unreachable!("only named messages here")
     };
-    dealer.send(&named.encode(), blobs).expect("send");
+    let (header, blobs) = named.encode_frames(blobs);
+    dealer.send(&header, blobs).expect("send");
 }
 
 fn receive(dealer: &mut Dealer) -> AgentToClient {

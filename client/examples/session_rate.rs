@@ -77,7 +77,10 @@ impl Stub {
             _ => Vec::new(),
         };
         said.into_iter()
-            .map(|(message, blobs): (AgentToClient, _)| (message.encode(), blobs))
+            .map(|(message, blobs): (AgentToClient, Vec<Bytes>)| {
+                let (header, blobs) = message.encode_frames(&blobs);
+                (header, blobs.to_vec())
+            })
             .collect()
     }
 }
@@ -140,7 +143,10 @@ fn clock_cost() -> Duration {
 
 fn encode(carried: &mut Vec<Carried>) -> Vec<Frames> {
     let messages = carried.drain(..).filter_map(|carried| match carried {
-        Carried::Send(ClientToAgent::Named(named), blobs) => Some((named.encode(), blobs)),
+        Carried::Send(ClientToAgent::Named(named), blobs) => {
+            let (header, blobs) = named.encode_frames(&blobs);
+            Some((header, blobs.to_vec()))
+        }
         _ => None,
     });
     messages.collect()
@@ -148,10 +154,9 @@ fn encode(carried: &mut Vec<Carried>) -> Vec<Frames> {
 
 fn take_in(carrier: &mut Carrier, now: u64, said: Vec<Frames>, out: &mut Vec<Carried>) {
     let decoded = said.into_iter().map(|(header, blobs)| {
-        Input::Message(
-            AgentToClient::decode(&header).expect("the stub writes what can be read"),
-            blobs,
-        )
+        let decoded = AgentToClient::decode_frames(&header, blobs);
+        let (message, blobs) = decoded.expect("the stub writes what can be read");
+        Input::Message(message, blobs)
     });
     carrier.step(now, decoded.collect::<Vec<_>>(), out);
 }

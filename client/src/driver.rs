@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use scalems_protocol::client::AgentToClient;
 use scalems_protocol::event::AgentToSubscriber;
-use scalems_protocol::frame::check_blobs;
 use scalems_transport::connection_file::Writer;
 use scalems_transport::{
     ConnectionEvent, ConnectionFile, Context, Dealer, Endpoint, Message, Ready, SendError, Source,
@@ -209,9 +208,8 @@ impl Driver {
                 }
                 Err(error) => return Err(error),
             };
-            let decoded = check_blobs(&message.blobs).and_then(|()| AgentToClient::decode(&message.header));
-            match decoded {
-                Ok(decoded) => self.inputs.push(Input::Message(decoded, message.blobs)),
+            match AgentToClient::decode_frames(&message.header, message.blobs) {
+                Ok((decoded, blobs)) => self.inputs.push(Input::Message(decoded, blobs)),
                 Err(error) => tracing::warn!(%error, "dropped a message of the agent that cannot be read"),
             }
         }
@@ -262,15 +260,13 @@ impl Driver {
     fn send(&mut self) {
         for carried in std::mem::take(&mut self.carried) {
             if let Carried::Send(message, blobs) = carried {
-                let header = match message {
-                    scalems_protocol::client::ClientToAgent::Named(named) => named.encode(),
-                    scalems_protocol::client::ClientToAgent::Envelope(_) => {
-                        unreachable!("the machine names its messages")
-                    }
+                let scalems_protocol::client::ClientToAgent::Named(message) = message else {
+                    unreachable!("the machine names its messages")
                 };
+                let (header, blobs) = message.encode_frames(&blobs);
                 self.unsent.push_back(Message {
                     header: header.into(),
-                    blobs,
+                    blobs: blobs.to_vec(),
                 });
             }
         }

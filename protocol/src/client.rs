@@ -6,9 +6,10 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, TaskError};
-use crate::frame::{self, messages};
+use crate::frame::{self, decoders, messages};
 use crate::group::{ResultGroup, Run, is_one, one};
 use crate::id::{Incarnation, PilotId};
+use crate::scan::Scanned;
 use crate::select::Selector;
 use crate::state::{Strength, TaskState};
 use crate::task::Template;
@@ -293,11 +294,9 @@ struct WrittenEnvelope {
 }
 
 impl ClientToAgent {
-    /// Checks and decodes a header.
-    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
-        let (scanned, name) = frame::open(header)?;
+    fn read(scanned: &Scanned<'_>, name: &str, header: &[u8]) -> Result<Self, WireError> {
         if !name.is_empty() {
-            return NamedClientToAgent::decode_named(name, header).map(Self::Named);
+            return NamedClientToAgent::read_named(name, header).map(Self::Named);
         }
         if scanned.place("mode").is_none() {
             return Err(WireError::Malformed("the map has neither a type nor a mode"));
@@ -327,6 +326,7 @@ impl ClientToAgent {
         Ok(Self::Envelope(Box::new(Envelope { task, data })))
     }
 }
+decoders!(ClientToAgent);
 
 impl<T: Into<NamedClientToAgent>> From<T> for ClientToAgent {
     fn from(message: T) -> Self {
@@ -722,9 +722,8 @@ messages! {
 }
 
 impl AgentToClient {
-    /// Checks and decodes a header.
-    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
-        let (_, name) = frame::open(header)?;
-        Self::decode_named(name, header)
+    fn read(_: &Scanned<'_>, name: &str, header: &[u8]) -> Result<Self, WireError> {
+        Self::read_named(name, header)
     }
 }
+decoders!(AgentToClient);

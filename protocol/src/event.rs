@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::WireError;
 use crate::client::{Counts, WorkerRow};
-use crate::frame::{self, messages};
+use crate::frame::{decoders, messages};
 use crate::group::Run;
 use crate::id::Incarnation;
+use crate::scan::Scanned;
 use crate::state::TaskState;
 
 /// What can be listened to. Subscriptions match exactly: a topic's name is the whole first frame.
@@ -116,12 +117,11 @@ messages! {
 }
 
 impl AgentToSubscriber {
-    /// Checks and decodes a header.
-    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
-        let (_, name) = frame::open(header)?;
-        Self::decode_named(name, header)
+    fn read(_: &Scanned<'_>, name: &str, header: &[u8]) -> Result<Self, WireError> {
+        Self::read_named(name, header)
     }
 }
+decoders!(AgentToSubscriber);
 
 #[cfg(test)]
 mod tests {

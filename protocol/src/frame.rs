@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Code, Refusal};
 use crate::scan::{self, Scanned};
-use crate::{VERSION, bounded, limits};
+use crate::{Bytes, VERSION, bounded, limits};
+
+/// The key of a blob that travels inside its header.
+const BLOB: &str = "blob";
 
 /// Why a header is not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +132,7 @@ pub(crate) fn fields<T: DeserializeOwned>(name: &'static str, header: &[u8]) -> 
 }
 
 /// Checks the sizes of the blobs that came with a header.
-pub fn check_blobs(blobs: &[crate::Bytes]) -> Result<(), WireError> {
+pub fn check_blobs(blobs: &[Bytes]) -> Result<(), WireError> {
     if blobs.len() > limits::BLOBS {
         return Err(WireError::TooLarge {
             what: "data frames",
@@ -145,7 +148,69 @@ pub fn check_blobs(blobs: &[crate::Bytes]) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Declares the messages of one direction: an enum with `encode` and `decode`.
+/// The most entries of a map whose marker is one byte.
+const SHORT_MAP: u8 = 0x8f;
+
+/// Puts a lone small blob into the header; what remains goes in frames of its own. A frame costs each hop more
+/// than the bytes that it saves, and under CURVE it is encrypted apart.
+pub(crate) fn embed<'a>(header: &mut Vec<u8>, blobs: &'a [Bytes]) -> &'a [Bytes] {
+    let [blob] = blobs else { return blobs };
+    if blob.len() > limits::EMBEDDED_BYTES || header[0] >= SHORT_MAP {
+        return blobs;
+    }
+    header[0] += 1;
+    let into = "memory takes what is written";
+    rmp::encode::write_str(header, BLOB).expect(into);
+    rmp::encode::write_bin(header, blob).expect(into);
+    &[]
+}
+
+/// The blobs of a message: those of its frames, or the one inside its header.
+pub(crate) fn embedded(scanned: &Scanned<'_>, blobs: Vec<Bytes>) -> Result<Vec<Bytes>, WireError> {
+    let Some(mut value) = scanned.value(BLOB) else {
+        return Ok(blobs);
+    };
+    if !blobs.is_empty() {
+        return Err(WireError::Malformed(
+            "a message has its blob in the header or in frames, not both",
+        ));
+    }
+    let length =
+        rmp::decode::read_bin_len(&mut value).map_err(|_| WireError::Malformed("blob is not binary"))?;
+    if length as usize > limits::EMBEDDED_BYTES {
+        return Err(WireError::TooLarge {
+            what: "bytes of a blob in a header",
+            limit: limits::EMBEDDED_BYTES,
+        });
+    }
+    Ok(vec![Bytes::copy_from_slice(value)])
+}
+
+/// Gives the messages of one direction `decode` and `decode_frames`; their own `read` takes a scanned header.
+macro_rules! decoders {
+    ($direction:ident) => {
+        impl $direction {
+            /// Checks and decodes a header.
+            pub fn decode(header: &[u8]) -> Result<Self, $crate::WireError> {
+                Self::decode_frames(header, Vec::new()).map(|(message, _)| message)
+            }
+
+            /// Checks and decodes a header, and checks its blobs; a blob inside the header is among them.
+            pub fn decode_frames(
+                header: &[u8],
+                blobs: Vec<$crate::Bytes>,
+            ) -> Result<(Self, Vec<$crate::Bytes>), $crate::WireError> {
+                $crate::frame::check_blobs(&blobs)?;
+                let (scanned, name) = $crate::frame::open(header)?;
+                let message = Self::read(&scanned, name, header)?;
+                Ok((message, $crate::frame::embedded(&scanned, blobs)?))
+            }
+        }
+    };
+}
+pub(crate) use decoders;
+
+/// Declares the messages of one direction: an enum with `encode`.
 macro_rules! messages {
     ($(#[$meta:meta])* $direction:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
         $(#[$meta])*
@@ -163,7 +228,14 @@ macro_rules! messages {
                 match self { $(Self::$variant(body) => $crate::frame::encode($name, body),)+ }
             }
 
-            fn decode_named(name: &str, header: &[u8]) -> Result<Self, $crate::WireError> {
+            /// The header's bytes and the blobs that go after it: a small one that is alone goes inside.
+            pub fn encode_frames<'a>(&self, blobs: &'a [$crate::Bytes]) -> (Vec<u8>, &'a [$crate::Bytes]) {
+                let mut header = self.encode();
+                let blobs = $crate::frame::embed(&mut header, blobs);
+                (header, blobs)
+            }
+
+            fn read_named(name: &str, header: &[u8]) -> Result<Self, $crate::WireError> {
                 match name {
                     $($name => $crate::frame::fields($name, header).map(Self::$variant),)+
                     other => Err($crate::WireError::Type(other.chars().take(64).collect())),

@@ -6,6 +6,9 @@
 pub const BLOB_BYTES: usize = 64 << 20;
 /// Bytes of a header frame: 1 MiB, which holds a full batch with every column about five times over.
 pub const HEADER_BYTES: usize = 1 << 20;
+/// Bytes of a blob that travels inside its header instead of in a frame of its own.
+pub const EMBEDDED_BYTES: usize = 1024;
+
 /// Bytes of one frame as libzmq checks it: the largest blob and some room, so that a refusal can have a name.
 pub const WIRE_FRAME_BYTES: usize = BLOB_BYTES + (64 << 10);
 /// Data frames in one message: one per group and one shared, with room.

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
-use crate::frame::{self, messages};
+use crate::frame::{decoders, messages};
 use crate::group::{HeldRun, LeaseGroup, ResultGroup, Run};
 use crate::id::{Incarnation, Link, PilotId};
+use crate::scan::Scanned;
 use crate::state::Strength;
 use crate::task::Template;
 use crate::token::Token;
@@ -268,17 +269,15 @@ messages! {
 }
 
 impl WorkerToAgent {
-    /// Checks and decodes a header.
-    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
-        let (_, name) = frame::open(header)?;
-        Self::decode_named(name, header)
+    fn read(_: &Scanned<'_>, name: &str, header: &[u8]) -> Result<Self, WireError> {
+        Self::read_named(name, header)
     }
 }
+decoders!(WorkerToAgent);
 
 impl AgentToWorker {
-    /// Checks and decodes a header.
-    pub fn decode(header: &[u8]) -> Result<Self, WireError> {
-        let (_, name) = frame::open(header)?;
-        Self::decode_named(name, header)
+    fn read(_: &Scanned<'_>, name: &str, header: &[u8]) -> Result<Self, WireError> {
+        Self::read_named(name, header)
     }
 }
+decoders!(AgentToWorker);

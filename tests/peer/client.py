@@ -76,9 +76,9 @@ class Client:
         """Takes one message in; False when none came in time. Results go to `deliveries`."""
         if not self.socket.poll(deadline.left_ms()):
             return False
-        header, *blobs = self.socket.recv_multipart()
+        header, *frames = self.socket.recv_multipart()
         message = wire.unpack(header)
-        message["blobs"] = blobs
+        message["blobs"] = wire.blobs_of(message, frames)
         if message["type"] == "results":
             self.inbox += [{**accepted, "type": "accepted"} for accepted in message.pop("accepted", [])]
             self.deliveries.append(message)

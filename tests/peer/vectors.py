@@ -147,6 +147,13 @@ def check_places():
             wire.same(data, vector.get("data"), vector["name"])
 
 
+def check_frames():
+    for vector in read("frames"):
+        content = msgpack.unpackb(bytes.fromhex(vector["header"]), strict_map_key=True)
+        frames = [bytes.fromhex(frame) for frame in vector["frames"]]
+        wire.same([blob.hex() for blob in wire.blobs_of(content, frames)], vector["blobs"], vector["name"])
+
+
 def read_range(text):
     """`A`, `A-B` or `A-B:STEP`, as (first, last, step)."""
     span, colon, step = text.partition(":")
@@ -216,7 +223,7 @@ def checks():
     """Pairs of a name and a function that raises, or returns why it was skipped."""
     for name in DIRECTIONS:
         yield f"vectors {name}", lambda name=name: check_messages(name)
-    for name in ["envelopes", "lenient", "refusals", "hashes", "tokens", "places", "selectors", "topics", "modes"]:
+    for name in ["envelopes", "lenient", "refusals", "hashes", "tokens", "places", "frames", "selectors", "topics", "modes"]:
         yield f"vectors {name}", globals()[f"check_{name}"]
 
 

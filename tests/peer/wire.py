@@ -15,6 +15,7 @@ import zmq
 VERSION = 1
 MASK = (1 << 64) - 1
 HEADER_BYTES = 1 << 20
+EMBEDDED_BYTES = 1024
 # How long anything may take that should take no time: everything that waits has a deadline.
 PATIENCE = 10.0
 LEASED, RUNNING = 1, 2
@@ -39,6 +40,18 @@ def unpack(header):
     if content.get("v", VERSION) != VERSION:
         raise Trouble(f"a header of version {content['v']}")
     return content
+
+
+def blobs_of(content, frames):
+    """The blobs of a message: its frames, or the one inside its header (docs/spec/1-bus.md, Frames)."""
+    if "blob" not in content:
+        return frames
+    blob = content.pop("blob")
+    if frames or not isinstance(blob, bytes):
+        raise Trouble("a blob in the header goes alone, and is binary")
+    if len(blob) > EMBEDDED_BYTES:
+        raise Trouble(f"a blob of {len(blob)} bytes in a header")
+    return [blob]
 
 
 def fold(folded, value):

@@ -3,17 +3,15 @@
 use bytes::Bytes;
 use scalems_protocol::client::{ClientToAgent, Refused};
 use scalems_protocol::error::{Code, Refusal};
-use scalems_protocol::frame::check_blobs;
 use scalems_protocol::worker::{Beat, WorkerRefused, WorkerToAgent};
 use scalems_protocol::{WireError, scan};
 use scalems_transport::Message;
 
 /// A client's message; an envelope's data becomes its only blob.
 pub(super) fn client(message: Message) -> Result<(ClientToAgent, Vec<Bytes>), Refused> {
-    let decoded = check_blobs(&message.blobs).and_then(|()| ClientToAgent::decode(&message.header));
-    match decoded {
-        Ok(ClientToAgent::Envelope(envelope)) => {
-            if !message.blobs.is_empty() {
+    match ClientToAgent::decode_frames(&message.header, message.blobs) {
+        Ok((ClientToAgent::Envelope(envelope), blobs)) => {
+            if !blobs.is_empty() {
                 let refusal = Refusal::new(
                     Code::Malformed,
                     "an envelope carries its data in itself, not in frames",
@@ -32,7 +30,7 @@ pub(super) fn client(message: Message) -> Result<(ClientToAgent, Vec<Bytes>), Re
                 .collect();
             Ok((ClientToAgent::Envelope(envelope), blobs))
         }
-        Ok(decoded) => Ok((decoded, message.blobs)),
+        Ok(decoded) => Ok(decoded),
         Err(error) => Err(refused(&message.header, error)),
     }
 }
@@ -49,9 +47,8 @@ fn refused(header: &[u8], error: WireError) -> Refused {
 }
 
 /// A worker's message.
-pub(super) fn worker(message: &Message) -> Result<WorkerToAgent, WorkerRefused> {
-    let decoded = check_blobs(&message.blobs).and_then(|()| WorkerToAgent::decode(&message.header));
-    decoded.map_err(|error| WorkerRefused {
+pub(super) fn worker(message: Message) -> Result<(WorkerToAgent, Vec<Bytes>), WorkerRefused> {
+    WorkerToAgent::decode_frames(&message.header, message.blobs).map_err(|error| WorkerRefused {
         refusal: error.into(),
     })
 }

@@ -286,9 +286,8 @@ impl Bus {
             match incoming {
                 Incoming::Message(received) => {
                     let peer = Peer(received.peer.0);
-                    match decode::worker(&received.message) {
-                        Ok(message) => {
-                            let blobs = received.message.blobs;
+                    match decode::worker(received.message) {
+                        Ok((message, blobs)) => {
                             self.input(Input::Worker { peer, message, blobs });
                         }
                         Err(refused) => {
@@ -347,19 +346,15 @@ impl Bus {
             for action in std::mem::take(&mut self.actions) {
                 match action {
                     Action::ToClient { peer, message, blobs } => {
-                        let sent = self
-                            .sockets
-                            .frontend
-                            .send(PeerId(peer.0), &message.encode(), &blobs);
+                        let (header, blobs) = message.encode_frames(&blobs);
+                        let sent = self.sockets.frontend.send(PeerId(peer.0), &header, blobs);
                         if unreachable("client", message.name(), sent) {
                             gone.push(Input::ClientGone(peer));
                         }
                     }
                     Action::ToWorker { peer, message, blobs } => {
-                        let sent = self
-                            .sockets
-                            .backend
-                            .send(PeerId(peer.0), &message.encode(), &blobs);
+                        let (header, blobs) = message.encode_frames(&blobs);
+                        let sent = self.sockets.backend.send(PeerId(peer.0), &header, blobs);
                         if unreachable("worker", message.name(), sent) {
                             gone.push(Input::WorkerGone(peer));
                         }

@@ -13,7 +13,7 @@ use scalems_core::leaseholder::{
 };
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{AgentToWorker, WorkerToAgent};
-use scalems_protocol::{Code, TaskError, frame};
+use scalems_protocol::{Code, TaskError};
 use scalems_transport::{ConnectionEvent, Message, SendError, Source, poll};
 use tracing::{debug, error, info, warn};
 
@@ -159,9 +159,8 @@ impl Bus {
             let Some(Message { header, blobs }) = self.reach.dealer.recv()? else {
                 break;
             };
-            let checked = frame::check_blobs(&blobs).and_then(|()| AgentToWorker::decode(&header));
-            match checked {
-                Ok(message) => self.input(Input::Agent { message, blobs }),
+            match AgentToWorker::decode_frames(&header, blobs) {
+                Ok((message, blobs)) => self.input(Input::Agent { message, blobs }),
                 // If it had a number, the next one shows that it is missing.
                 Err(problem) => warn!(%problem, "a message of the agent cannot be read and is dropped"),
             }
@@ -214,20 +213,23 @@ impl Bus {
     /// Does one thing. What it leads to at once is an input of its own.
     fn act(&mut self, output: Output) -> Result<Option<Input>, WorkerError> {
         match output {
-            Output::Send(message, blobs) => match self.reach.dealer.send(&message.encode(), &blobs) {
-                Ok(()) => {}
-                Err(SendError::Full | SendError::Gone) => {
-                    debug!(message = message.name(), "the connection is gone");
-                    self.greet = false;
-                    return Ok(Some(Input::Disconnected));
+            Output::Send(message, blobs) => {
+                let (header, blobs) = message.encode_frames(&blobs);
+                match self.reach.dealer.send(&header, blobs) {
+                    Ok(()) => {}
+                    Err(SendError::Full | SendError::Gone) => {
+                        debug!(message = message.name(), "the connection is gone");
+                        self.greet = false;
+                        return Ok(Some(Input::Disconnected));
+                    }
+                    Err(source) => {
+                        return Err(WorkerError::Send {
+                            what: message.name(),
+                            source,
+                        });
+                    }
                 }
-                Err(source) => {
-                    return Err(WorkerError::Send {
-                        what: message.name(),
-                        source,
-                    });
-                }
-            },
+            }
             Output::PublishBeat(beat) => {
                 if let Err(problem) = self.reach.beats.send(&WorkerToAgent::Beat(beat).encode(), &[]) {
                     debug!(%problem, "a beat was not published");

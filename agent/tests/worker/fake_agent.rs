@@ -16,7 +16,8 @@ use scalems_protocol::worker::{
 use scalems_protocol::{Bytes, Origin, PilotId, Role};
 use scalems_transport::connection_file::Addresses;
 use scalems_transport::{
-    ConnectionFile, Context, Incoming, IpcDomain, PeerId, PrivateDir, Router, Source, Subscriber, Zap, poll,
+    ConnectionFile, Context, Incoming, IpcDomain, Message, PeerId, PrivateDir, Router, Source, Subscriber,
+    Zap, poll,
 };
 
 /// No step of a test takes longer on any machine.
@@ -93,8 +94,8 @@ impl FakeAgent {
                 };
                 assert_eq!(received.role, Role::Worker);
                 self.worker = Some(received.peer);
-                let message = WorkerToAgent::decode(&received.message.header).unwrap();
-                return (message, received.message.blobs);
+                let Message { header, blobs } = received.message;
+                return WorkerToAgent::decode_frames(&header, blobs).unwrap();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "the worker says nothing");
@@ -164,7 +165,8 @@ impl FakeAgent {
             _ => {}
         }
         let worker = self.worker.expect("a worker has spoken");
-        self.router.send(worker, &message.encode(), blobs).unwrap();
+        let (header, blobs) = message.encode_frames(blobs);
+        self.router.send(worker, &header, blobs).unwrap();
     }
 
     /// The next numbered message comes as if one before it had been lost.

@@ -11,8 +11,8 @@ use scalems_protocol::event::{AgentToSubscriber, Body, Event};
 use scalems_protocol::{Bytes, Role};
 use scalems_transport::connection_file::{Addresses, start_time};
 use scalems_transport::{
-    ConnectionFile, Context, CurveClient, Endpoint, EventPublisher, Incoming, IpcDomain, KeyPair, PeerId,
-    PrivateDir, Router, Source, TcpDomain, WakeReceiver, Waker, Zap, poll,
+    ConnectionFile, Context, CurveClient, Endpoint, EventPublisher, Incoming, IpcDomain, KeyPair, Message,
+    PeerId, PrivateDir, Router, Source, TcpDomain, WakeReceiver, Waker, Zap, poll,
 };
 
 use crate::fake::{Fake, Said, alarm};
@@ -227,8 +227,9 @@ impl Sockets {
                     self.fake.detach();
                     self.peer = Some(received.peer);
                 }
-                let message = ClientToAgent::decode(&received.message.header).unwrap();
-                let said = self.fake.take(&message, &received.message.blobs);
+                let Message { header, blobs } = received.message;
+                let (message, blobs) = ClientToAgent::decode_frames(&header, blobs).unwrap();
+                let said = self.fake.take(&message, &blobs);
                 self.say(said);
             }
             if self.fake.heard.contains(&"goodbye") {
@@ -257,7 +258,8 @@ impl Sockets {
     fn say(&mut self, said: Vec<Said>) {
         let Some(peer) = self.peer else { return };
         for (message, blobs) in said {
-            let sent = self.router.send(peer, &message.encode(), &blobs);
+            let (header, blobs) = message.encode_frames(&blobs);
+            let sent = self.router.send(peer, &header, blobs);
             // The client may be gone already.
             if sent.is_err() {
                 self.fake.detach();

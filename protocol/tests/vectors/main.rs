@@ -8,6 +8,7 @@ mod answers;
 mod client;
 mod event;
 mod file;
+mod frames;
 mod json;
 mod modes;
 mod numbers;

@@ -57,6 +57,10 @@ fn not_plain_maps() -> Vec<Bad> {
             "a key that is a number, inside",
             b"\x82\xa4mode\xa1x\xa4data\x81\x01\x02",
         ),
+        malformed(
+            "a blob that is no binary",
+            b"\x83\xa4type\xa3ack\xa8delivery\x01\xa4blob\x05",
+        ),
         malformed("an extension type", b"\x82\xa4mode\xa1x\xa4data\xd4\x00\x00"),
         malformed("the unused byte", b"\x82\xa4mode\xa1x\xa4data\xc1"),
         malformed(
@@ -91,6 +95,13 @@ fn over_limits() -> Vec<Bad> {
             repeat: (0x91, 17),
             ..large("17 levels", &[data])
         },
+        large(
+            "a blob of 1,025 bytes in a header",
+            &[
+                b"\x83\xa4type\xa3ack\xa8delivery\x01\xa4blob\xc5\x04\x01",
+                &[0; 1_025],
+            ],
+        ),
         large("33 keys", &[b"\xde\x00\x21\xa4mode\xa1x", &entries(32, b"\x01")]),
         large(
             "a key of 65 bytes",

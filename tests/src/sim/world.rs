@@ -398,10 +398,10 @@ impl World {
     }
 
     pub(super) fn send(&mut self, link: u32, to_agent: bool, message: Message, blobs: Vec<Bytes>) {
-        let message = if self.plan.wire {
-            through_bytes(message)
+        let (message, blobs) = if self.plan.wire {
+            through_bytes(message, blobs)
         } else {
-            message
+            (message, blobs)
         };
         if let Some(at) = self.network.arrival(self.now, link, to_agent) {
             self.at(at, Event::Arrive { link, message, blobs });
@@ -613,22 +613,23 @@ impl World {
     }
 }
 
-/// What a message is after it was bytes.
-fn through_bytes(message: Message) -> Message {
-    let same = "what is sent can be read";
+/// What a message is after it was frames.
+fn through_bytes(message: Message, blobs: Vec<Bytes>) -> (Message, Vec<Bytes>) {
+    macro_rules! again {
+        ($wrap:path, $direction:ident, $message:ident) => {{
+            let (header, rest) = $message.encode_frames(&blobs);
+            let (message, blobs) =
+                $direction::decode_frames(&header, rest.to_vec()).expect("what is sent can be read");
+            ($wrap(message), blobs)
+        }};
+    }
     match message {
         Message::FromClient(ClientToAgent::Named(message)) => {
-            Message::FromClient(ClientToAgent::decode(&message.encode()).expect(same))
+            again!(Message::FromClient, ClientToAgent, message)
         }
-        Message::FromClient(envelope) => Message::FromClient(envelope),
-        Message::ToClient(message) => {
-            Message::ToClient(AgentToClient::decode(&message.encode()).expect(same))
-        }
-        Message::FromWorker(message) => {
-            Message::FromWorker(WorkerToAgent::decode(&message.encode()).expect(same))
-        }
-        Message::ToWorker(message) => {
-            Message::ToWorker(AgentToWorker::decode(&message.encode()).expect(same))
-        }
+        Message::FromClient(envelope) => (Message::FromClient(envelope), blobs),
+        Message::ToClient(message) => again!(Message::ToClient, AgentToClient, message),
+        Message::FromWorker(message) => again!(Message::FromWorker, WorkerToAgent, message),
+        Message::ToWorker(message) => again!(Message::ToWorker, AgentToWorker, message),
     }
 }
