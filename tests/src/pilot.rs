@@ -148,6 +148,11 @@ impl Pilot {
         self.agent.signal(Signal::SIGKILL);
         self.agent.status();
         self.ended = true;
+    }
+
+    /// Kills the agent and its workers.
+    pub fn kill_all(&mut self) {
+        self.kill_agent();
         self.home.kill_what_is_left();
     }
 }

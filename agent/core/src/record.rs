@@ -56,6 +56,22 @@ pub enum Record {
         /// Its number.
         session: u64,
     },
+    /// A worker joined, or came back after it was lost.
+    Worker {
+        /// Its number.
+        worker: u32,
+        /// Its name.
+        name: String,
+        /// Its host.
+        host: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker left or was lost: the next life does not wait for it.
+    WorkerGone {
+        /// Its number.
+        worker: u32,
+    },
     /// Tasks were accepted.
     Submitted(Submitted),
     /// Tasks ended, all alike.

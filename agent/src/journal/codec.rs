@@ -27,6 +27,8 @@ const FAULT: u8 = 8;
 const CANCEL_ASKED: u8 = 9;
 const COLLECTED: u8 = 10;
 const FORGOTTEN: u8 = 11;
+const WORKER: u8 = 12;
+const WORKER_GONE: u8 = 13;
 
 /// A run as it is stored: submission, first offset, one past the last, attempt.
 type Place = (u64, u32, u32, u32);
@@ -131,6 +133,13 @@ impl Serialize for Written<'_> {
                 array!(COLLECTED, runs.iter().copied().map(place).collect::<Vec<Place>>())
             }
             Record::Forgotten { submission } => array!(FORGOTTEN, submission),
+            Record::Worker {
+                worker,
+                name,
+                host,
+                pid,
+            } => array!(WORKER, worker, name, host, pid),
+            Record::WorkerGone { worker } => array!(WORKER_GONE, worker),
         }
     }
 }
@@ -224,6 +233,15 @@ fn record<'de, A: SeqAccess<'de>>(kind: u8, fields: &mut A) -> Result<Record, A:
         },
         FORGOTTEN => Record::Forgotten {
             submission: next(fields)?,
+        },
+        WORKER => Record::Worker {
+            worker: next(fields)?,
+            name: next(fields)?,
+            host: next(fields)?,
+            pid: next(fields)?,
+        },
+        WORKER_GONE => Record::WorkerGone {
+            worker: next(fields)?,
         },
         kind => return Err(A::Error::custom(format_args!("{kind} is no kind of record"))),
     })

@@ -16,8 +16,6 @@ const GONE: Duration = Duration::from_secs(10);
 /// A home of pilots, empty at first, with a working directory. Dropped, it must have no process left.
 pub struct Home {
     directory: TempDir,
-    /// Processes of it may outlive it until they are killed with it.
-    unclean: std::cell::Cell<bool>,
 }
 
 impl Default for Home {
@@ -37,10 +35,7 @@ impl Home {
         for part in ["home", "run", "work"] {
             std::fs::create_dir(directory.path().join(part)).expect("the directory is new");
         }
-        Self {
-            directory,
-            unclean: std::cell::Cell::new(false),
-        }
+        Self { directory }
     }
 
     /// The home itself: `SCALEMS_HOME`.
@@ -121,9 +116,13 @@ impl Home {
         command
     }
 
-    /// Says that processes may be left when the test ends, since it killed what would have ended them.
+    /// Kills every process of this home.
+    #[track_caller]
     pub fn kill_what_is_left(&self) {
-        self.unclean.set(true);
+        for (pid, _) in process::of_home(self.directory.path()) {
+            process::signal(pid, Signal::SIGKILL);
+        }
+        self.until_empty();
     }
 
     /// Waits until no process of this home is left.
@@ -150,7 +149,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let expected = self.unclean.get() || std::thread::panicking();
+        let expected = std::thread::panicking();
         let left = self.left_after(if expected { Duration::ZERO } else { GONE });
         // What is killed may just have started something: a few rounds get all of it.
         for _ in 0..10 {

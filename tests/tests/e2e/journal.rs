@@ -34,11 +34,11 @@ fn the_agent_dies_and_its_pilot_goes_on() {
         .submit_array(Task::new("scalems.noop"), 0..10_000)
         .unwrap();
     array.wait(PATIENCE).unwrap();
+    let worker = pilot.sh("scalems --output quiet worker list").well().out;
     pilot.kill_agent();
-    pilot.resume(often);
-    // What ran runs again, and whoever waited for it has its result.
-    assert_eq!(told.line(), "runs");
+    // It goes on without an agent, and has ended when there is one again.
     gate.release(1);
+    pilot.resume(often);
     assert_eq!(late.wait(PATIENCE).unwrap().program().unwrap().stdout, b"late\n");
     assert_eq!(pilot.sh(&format!("scalems wait {after}")).well().text(), "");
     assert_eq!(pilot.sh(&format!("scalems logs {after}")).well().out, "after\n");
@@ -47,8 +47,10 @@ fn the_agent_dies_and_its_pilot_goes_on() {
     let next = pilot.submit("-- echo next");
     assert!(next > after, "{next}");
     until_tasks(&session, next, |counts| counts.done == 1);
-    // Once more, with nothing to do.
-    pilot.kill_agent();
+    // The worker is the same one, and the only one.
+    assert_eq!(pilot.sh("scalems --output quiet worker list").well().out, worker);
+    // Once more, with nothing to do, and without workers.
+    pilot.kill_all();
     pilot.resume(often);
     assert_eq!(pilot.sh(&format!("scalems logs {next}")).well().out, "next\n");
     let again = session.submit(pilot.line("echo again")).unwrap();
@@ -56,6 +58,30 @@ fn the_agent_dies_and_its_pilot_goes_on() {
         again.wait(PATIENCE).unwrap().program().unwrap().stdout,
         b"again\n"
     );
+    pilot.stop();
+}
+
+#[test]
+fn what_ran_runs_again_when_its_worker_died_too() {
+    let often = "--beat 100ms --lost-after 1s --orphan-time 5s";
+    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    let session = Session::options().connect(pilot.directory()).unwrap();
+    let mut told = Fifo::new(&pilot.home.work(), "told");
+    let mut gate = Fifo::new(&pilot.home.work(), "gate");
+    let handle = session
+        .submit(pilot.line("echo runs > told; read go < gate; echo done"))
+        .unwrap();
+    assert_eq!(told.line(), "runs");
+    session.wait_accepted(PATIENCE).unwrap();
+    pilot.kill_all();
+    pilot.resume(often);
+    assert_eq!(told.line(), "runs");
+    gate.release(1);
+    assert_eq!(
+        handle.wait(PATIENCE).unwrap().program().unwrap().stdout,
+        b"done\n"
+    );
+    drop(session);
     pilot.stop();
 }
 
@@ -70,7 +96,7 @@ fn a_client_that_died_with_the_agent_collects_by_its_name() {
         .unwrap();
     assert_eq!(told.line(), "over");
     handle.wait(PATIENCE).unwrap();
-    pilot.kill_agent();
+    pilot.kill_all();
     // Whoever forgets its sockets at once has not said that it took the result in.
     std::mem::forget(session);
     pilot.resume("--beat 100ms --lost-after 1s --orphan-time 5s");

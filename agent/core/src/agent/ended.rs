@@ -152,14 +152,7 @@ impl Agent {
             };
             self.tasks.set(number, stretch.lo, stretch.hi, slot);
         }
-        let submission = self.tasks.known(number);
-        if !submission.passed.is_empty() {
-            for offset in lo..hi {
-                let slot = submission.slots.get(offset);
-                let attempt = submission.highest_attempt(offset, slot.attempt);
-                submission.slots.set(offset, offset + 1, Slot { attempt, ..slot });
-            }
-        }
+        self.tasks.known(number).raise_attempts(lo, hi);
         if wait == 0 {
             self.make_ready(number, lo, hi);
         } else {

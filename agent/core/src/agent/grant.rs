@@ -247,6 +247,7 @@ impl Agent {
             u64::from(hi - lo),
             TaskState::Leased,
         );
+        submission.raise_attempts(lo, hi);
         let stretches = submission.slots.stretches(lo, hi);
         let mut groups = Vec::with_capacity(stretches.len());
         for stretch in stretches {
@@ -265,6 +266,7 @@ impl Agent {
                 state: TaskState::Leased,
                 attempt: run.attempt,
                 worker: to,
+                incarnation: self.life,
             };
             self.tasks.set(number, run.lo, run.hi, slot);
             let place = group::Place::default();

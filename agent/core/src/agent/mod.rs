@@ -38,7 +38,7 @@ pub use restore::Restore;
 use timers::{Timer, Timers};
 
 /// Numbers of workers in each life: far more than ever join.
-const WORKERS_A_LIFE: u64 = 1 << 16;
+const WORKERS_A_LIFE: u32 = 1 << 16;
 
 /// What was refused, dropped or noticed, by name. Shown by `status`.
 type Counters = BTreeMap<&'static str, u64>;
@@ -55,6 +55,8 @@ struct Reported {
 #[derive(Debug)]
 pub struct Agent {
     config: Config,
+    /// The incarnation, as slots have it.
+    life: u16,
     /// When this life began.
     begun: Micros,
     now: Micros,
@@ -74,6 +76,9 @@ pub struct Agent {
     /// Numbers of sessions, attachments and holders.
     next_number: u64,
     next_worker: u32,
+    /// Workers of the life before that are neither back nor lost. As long as there are some, what that life had
+    /// not ended waits: they may have it.
+    coming: BTreeSet<u32>,
     /// How many workers have joined in this life.
     joined: u32,
     links: u64,
@@ -123,7 +128,10 @@ impl Agent {
         for kind in [CORES, GPUS, MEMORY] {
             kinds.intern(kind);
         }
+        let life = u16::try_from(config.incarnation)
+            .expect("the shell begins no life whose workers have no numbers");
         Self {
+            life,
             links: config.link_seed,
             begun: 0,
             now: 0,
@@ -140,8 +148,8 @@ impl Agent {
             seen: Vec::new(),
             next_number: 0,
             // A worker's number is worth its token: none is given in two lives, of which there are 65,535 at most.
-            next_worker: u32::try_from((config.incarnation - 1) * WORKERS_A_LIFE)
-                .expect("the shell begins no life whose workers have no numbers"),
+            next_worker: u32::from(life - 1) * WORKERS_A_LIFE,
+            coming: BTreeSet::new(),
             joined: 0,
             timers: Timers::default(),
             events: Events::default(),

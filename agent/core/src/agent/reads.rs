@@ -405,6 +405,12 @@ impl Agent {
     }
 
     fn why_waiting(&self, submission: &Submission, offset: u32, slot: Slot) -> Vec<String> {
+        if !self.coming.is_empty() {
+            return vec![format!(
+                "the agent was started again: {} workers of before are not back yet, and one of them may have it",
+                self.coming.len()
+            )];
+        }
         if slot.attempt > 0 {
             return vec![format!(
                 "attempt {} failed; the next one waits for its back-off",

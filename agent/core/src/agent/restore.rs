@@ -1,19 +1,19 @@
 //! Another life: the state that an earlier one has left in its records.
 //!
 //! Records are applied as they were live; what is not in them is made from what is. Leases are not: what had not
-//! ended waits again, and is leased again.
+//! ended waits until the workers of the life before are back, with what they have, or lost.
 
 use std::sync::Arc;
 
 use scalems_protocol::client::Accepted;
+use scalems_protocol::state::Ending;
+use scalems_protocol::{Code, TaskError};
 
 use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Config, Micros};
 use crate::record::{Record, Submitted};
-
-/// A peer tries every two seconds to come back: so long it may take to have done it.
-const COMES_BACK: Micros = 5_000_000;
+use crate::worker::Worker;
 
 /// Builds an [`Agent`] from records.
 #[derive(Debug)]
@@ -66,6 +66,20 @@ impl Restore {
                 agent.remove_seat(*seat);
             }
             Record::SessionGone { session } => agent.close_session(*session),
+            Record::Worker {
+                worker,
+                name,
+                host,
+                pid,
+            } => {
+                let mut back = Worker::new(*worker, name.clone(), agent.now);
+                back.host.clone_from(host);
+                back.pid = *pid;
+                agent.workers.insert(*worker, back);
+            }
+            Record::WorkerGone { worker } => {
+                agent.workers.remove(worker);
+            }
             Record::Submitted(submitted) => agent.restore_submission(submitted),
             Record::Forgotten { submission } => agent.lose_submission(*submission),
             _ => {}
@@ -95,12 +109,10 @@ impl Restore {
         for number in &numbers {
             agent.restore_soft(*number);
         }
-        // Workers of the earlier life may still run what it had leased: they have the time in which one that is
-        // silent is not yet lost to come back and be told otherwise.
-        let grace = agent.now.saturating_add(agent.lost_after().max(COMES_BACK));
-        for number in numbers {
-            agent.cancel_again(number, &mut out);
-            agent.timers.add(grace, Timer::GoOn(number));
+        agent.coming = agent.workers.keys().copied().collect();
+        agent.watch_workers();
+        if agent.coming.is_empty() {
+            agent.go_on(&mut out);
         }
         agent.reserve_numbers(&mut out);
         (self.agent, out)
@@ -190,18 +202,43 @@ impl Agent {
         self.tasks.known(number).blockers = blockers;
     }
 
-    /// Lets tasks of an earlier life start.
-    pub(super) fn go_on(&mut self, number: u64, out: &mut Vec<Action>) {
-        if let Some(submission) = self.tasks.get(number) {
-            self.unblock(number, 0, submission.count(), out);
+    /// A worker of the life before is back, or will not come. After the last one it is known what none of them has:
+    /// that may start.
+    pub(super) fn came(&mut self, worker: u32, out: &mut Vec<Action>) {
+        if self.coming.remove(&worker) && self.coming.is_empty() {
+            self.go_on(out);
         }
     }
 
-    /// Ends tasks that were to be canceled: for this life no worker has them any more.
+    /// Lets tasks of the life before start that no worker has, or ends those that were to be canceled.
+    fn go_on(&mut self, out: &mut Vec<Action>) {
+        let unfinished = self
+            .tasks
+            .iter()
+            .filter(|submission| submission.counts.waiting > 0);
+        let numbers: Vec<u64> = unfinished.map(|submission| submission.number).collect();
+        for number in numbers {
+            self.cancel_again(number, out);
+            let submission = self.tasks.known(number);
+            let count = submission.count();
+            // Those that have had an attempt wait for nothing else.
+            let again = submission.slots.all().into_iter();
+            let again: Vec<(u32, u32)> = again
+                .filter(|stretch| stretch.value.attempt > 0)
+                .map(|stretch| (stretch.lo, stretch.hi))
+                .collect();
+            for (lo, hi) in again {
+                self.make_ready(number, lo, hi);
+            }
+            self.unblock(number, 0, count, out);
+        }
+    }
+
+    /// Ends tasks that were to be canceled and that no worker has.
     fn cancel_again(&mut self, number: u64, out: &mut Vec<Action>) {
-        for (lo, hi, strength) in self.tasks.known(number).canceling.clone() {
-            let why = "before the agent was started again";
-            self.cancel_range(number, lo, hi, strength, why, out);
+        for (lo, hi, _) in self.tasks.known(number).canceling.clone() {
+            let error = TaskError::new(Code::Canceled, "canceled before the agent was started again");
+            self.end_unstarted(number, lo, hi, Ending::Canceled, &error, out);
         }
     }
 }

@@ -15,8 +15,6 @@ pub(super) enum Timer {
     Deadline(u64),
     /// Tasks whose back-off ends.
     Retry { submission: u64, lo: u32, hi: u32 },
-    /// What a submission of an earlier life has not ended may start again.
-    GoOn(u64),
     /// A session was left for too long.
     Abandoned(u64),
     /// Workers are looked at: pings, losses.
@@ -55,7 +53,6 @@ impl Agent {
     pub(super) fn run_timers(&mut self, out: &mut Vec<Action>) {
         while let Some(timer) = self.timers.due(self.now) {
             match timer {
-                Timer::GoOn(submission) => self.go_on(submission, out),
                 Timer::Deadline(submission) => self.deadline_passed(submission, out),
                 Timer::Retry { submission, lo, hi } => self.make_ready(submission, lo, hi),
                 Timer::Abandoned(attachment) => self.abandoned(attachment, out),

@@ -5,7 +5,6 @@ mod holdings;
 use bytes::Bytes;
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{ResultGroup, Run};
-use scalems_protocol::hash;
 use scalems_protocol::limits;
 use scalems_protocol::state::{Strength, TaskState};
 use scalems_protocol::worker::{
@@ -15,9 +14,9 @@ use scalems_protocol::worker::{
 
 use super::Agent;
 use crate::interface::{Action, Micros, Peer};
-use crate::record::{Ended, share};
+use crate::record::{Ended, Record, share};
 use crate::task::Slot;
-use crate::worker::Standing;
+use crate::worker::{Held, Standing};
 
 /// Reports after which a worker is told what is recorded even if no lease goes to it.
 const RECORDED_EVERY: u64 = 32;
@@ -123,26 +122,19 @@ impl Agent {
     }
 
     fn started(&mut self, number: u32, run: Run) {
-        for stretch in self.held_by(number, run) {
-            if stretch.value.state != TaskState::Leased {
+        for held in self.held_by(number, run) {
+            if held.state != TaskState::Leased {
                 continue;
             }
-            let tasks = u64::from(stretch.hi - stretch.lo);
-            self.restate(
-                number,
-                Run {
-                    lo: stretch.lo,
-                    hi: stretch.hi,
-                    ..run
-                },
-                TaskState::Leased,
-                TaskState::Running,
-            );
+            let tasks = u64::from(held.run.count());
+            self.restate(number, held, Some(TaskState::Running));
             let slot = Slot {
                 state: TaskState::Running,
-                ..stretch.value
+                attempt: run.attempt,
+                worker: number,
+                incarnation: held.incarnation as u16,
             };
-            self.tasks.set(run.submission, stretch.lo, stretch.hi, slot);
+            self.tasks.set(run.submission, held.run.lo, held.run.hi, slot);
             if let Some(worker) = self.workers.get_mut(&number) {
                 worker.leases.0 -= tasks;
                 worker.leases.1 += tasks;
@@ -153,40 +145,26 @@ impl Agent {
     }
 
     /// The parts of a run that this worker holds a lease of.
-    fn held_by(&self, number: u32, run: Run) -> Vec<crate::runs::Stretch<Slot>> {
+    fn held_by(&self, number: u32, run: Run) -> Vec<Held> {
         let Some(submission) = self.tasks.get(run.submission) else {
             return Vec::new();
         };
         if run.lo >= run.hi || run.hi > submission.count() {
             return Vec::new();
         }
-        let mut held = submission.slots.stretches(run.lo, run.hi);
-        held.retain(|stretch| {
-            let Slot {
-                state,
-                attempt,
-                worker,
-            } = stretch.value;
-            worker == number
-                && attempt == run.attempt
-                && matches!(state, TaskState::Leased | TaskState::Running)
-        });
-        held
+        let held = submission.slots.stretches(run.lo, run.hi);
+        let held = held
+            .into_iter()
+            .filter(|stretch| stretch.value.is_held_by(number, run.attempt));
+        held.map(|stretch| Held::of(run.submission, &stretch)).collect()
     }
 
-    /// A worker's report changes what it should hold.
-    fn restate(&mut self, number: u32, run: Run, old: TaskState, new: TaskState) {
-        let incarnation = self.config.incarnation;
-        let Some(worker) = self.workers.get_mut(&number) else {
-            return;
-        };
-        let sum = |state: TaskState| match state {
-            TaskState::Leased | TaskState::Running => {
-                hash::lease_sum(incarnation, run.submission, run.attempt, state, run.lo, run.hi)
-            }
-            _ => 0,
-        };
-        worker.belief.report(sum(old), sum(new));
+    /// A worker's report changes what it should hold: what it held is in another state now, or over.
+    fn restate(&mut self, number: u32, held: Held, now: Option<TaskState>) {
+        if let Some(worker) = self.workers.get_mut(&number) {
+            let now = now.map_or(0, |state| Held { state, ..held }.sum());
+            worker.belief.report(held.sum(), now);
+        }
     }
 
     fn result(&mut self, number: u32, group: ResultGroup, blobs: &[Bytes], out: &mut Vec<Action>) {
@@ -198,24 +176,23 @@ impl Agent {
                 return;
             }
         };
-        let current = group.incarnation == self.config.incarnation
-            && self
-                .tasks
-                .get(run.submission)
-                .is_some_and(|submission| submission.origin == group.origin);
-        let held = if current {
+        let known = self
+            .tasks
+            .get(run.submission)
+            .is_some_and(|submission| submission.origin == group.origin);
+        let mut held = if known {
             self.held_by(number, run)
         } else {
             Vec::new()
         };
+        held.retain(|held| held.incarnation == group.incarnation);
         let mut taken = 0;
-        for stretch in held {
-            let (lo, hi) = (stretch.lo, stretch.hi);
-            let tasks = u64::from(hi - lo);
+        for held in held {
+            let part @ Run { lo, hi, .. } = held.run;
+            let tasks = u64::from(part.count());
             taken += tasks;
-            let part = Run { lo, hi, ..run };
-            self.restate(number, part, stretch.value.state, TaskState::Done);
-            self.vacate(number, part, stretch.value.state);
+            self.restate(number, held, None);
+            self.vacate(number, part, held.state);
             let data = data.part((lo - run.lo) as usize, (hi - run.lo) as usize);
             let ran_us = share(group.ran_us.min(LONGEST_RUN), hi - lo, run.count());
             self.learn(run.submission, ran_us / tasks);
@@ -243,15 +220,10 @@ impl Agent {
     }
 
     fn returned(&mut self, number: u32, run: Run, out: &mut Vec<Action>) {
-        for stretch in self.held_by(number, run) {
-            let part = Run {
-                lo: stretch.lo,
-                hi: stretch.hi,
-                ..run
-            };
-            self.restate(number, part, stretch.value.state, TaskState::Done);
-            self.vacate(number, part, stretch.value.state);
-            self.lease_over(part, false, "it was handed back", out);
+        for held in self.held_by(number, run) {
+            self.restate(number, held, None);
+            self.vacate(number, held.run, held.state);
+            self.lease_over(held.run, false, "it was handed back", out);
         }
         self.ghosts(number, run, None);
     }
@@ -284,29 +256,26 @@ impl Agent {
         };
         let mut kept = Vec::new();
         let mut changed = Vec::new();
-        for (ghost, state) in std::mem::take(&mut worker.ghosts) {
-            let (lo, hi) = (ghost.lo.max(run.lo), ghost.hi.min(run.hi));
-            if ghost.submission != run.submission || ghost.attempt != run.attempt || lo >= hi {
-                kept.push((ghost, state));
+        for ghost in std::mem::take(&mut worker.ghosts) {
+            let (lo, hi) = (ghost.run.lo.max(run.lo), ghost.run.hi.min(run.hi));
+            if ghost.run.submission != run.submission || ghost.run.attempt != run.attempt || lo >= hi {
+                kept.push(ghost);
                 continue;
             }
-            changed.push((Run { lo, hi, ..ghost }, state));
+            changed.push(ghost.part(lo, hi));
             kept.extend(
-                [(ghost.lo, lo), (hi, ghost.hi)]
+                [(ghost.run.lo, lo), (hi, ghost.run.hi)]
                     .into_iter()
                     .filter(|(lo, hi)| lo < hi)
-                    .map(|(lo, hi)| {
-                        let rest = Run { lo, hi, ..ghost };
-                        (rest, state)
-                    }),
+                    .map(|(lo, hi)| ghost.part(lo, hi)),
             );
         }
-        if let Some(now) = now {
-            kept.extend(changed.iter().map(|(run, _)| (*run, now)));
+        if let Some(state) = now {
+            kept.extend(changed.iter().map(|ghost| Held { state, ..*ghost }));
         }
         worker.ghosts = kept;
-        for (run, old) in changed {
-            self.restate(number, run, old, now.unwrap_or(TaskState::Done));
+        for ghost in changed {
+            self.restate(number, ghost, now);
         }
     }
 
@@ -561,21 +530,23 @@ impl Agent {
         let lost = standing == Standing::Lost;
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.empty();
-            worker.taken = held.iter().map(|(run, _)| *run).collect();
+            worker.taken.clone_from(&held);
         }
+        self.commit(Record::WorkerGone { worker: number }, out);
         if lost {
             self.count("workers_lost", 1);
-            let tasks: u32 = held.iter().map(|(run, _)| run.count()).sum();
+            let tasks: u32 = held.iter().map(|held| held.run.count()).sum();
             self.alarm(
                 "worker_lost",
                 name.clone(),
                 format!("{why}; its {tasks} leases go to others"),
             );
         }
-        for (run, state) in held {
-            let charged = lost && state == TaskState::Running;
-            self.lease_over(run, charged, &format!("worker {name}: {why}"), out);
+        for held in held {
+            let charged = lost && held.state == TaskState::Running;
+            self.lease_over(held.run, charged, &format!("worker {name}: {why}"), out);
         }
+        self.came(number, out);
         self.worker_changed(number);
         self.schedule = true;
         if standing == Standing::Gone {
@@ -587,7 +558,7 @@ impl Agent {
     }
 
     /// Everything that the agent believes a worker holds.
-    fn believed(&self, number: u32) -> Vec<(Run, TaskState)> {
+    fn believed(&self, number: u32) -> Vec<Held> {
         let Some(worker) = self.workers.get(&number) else {
             return Vec::new();
         };
@@ -598,19 +569,8 @@ impl Agent {
             .filter_map(|submission| self.tasks.get(*submission))
         {
             for stretch in submission.slots.all() {
-                let Slot {
-                    state,
-                    attempt,
-                    worker,
-                } = stretch.value;
-                if worker == number && matches!(state, TaskState::Leased | TaskState::Running) {
-                    let run = Run {
-                        submission: submission.number,
-                        lo: stretch.lo,
-                        hi: stretch.hi,
-                        attempt,
-                    };
-                    held.push((run, state));
+                if stretch.value.is_held_by(number, stretch.value.attempt) {
+                    held.push(Held::of(submission.number, &stretch));
                 }
             }
         }

@@ -25,6 +25,17 @@ pub struct Slot {
     pub attempt: u32,
     /// The worker of the latest attempt, 0 before the first.
     pub worker: u32,
+    /// The agent's life that granted the latest attempt, 0 before the first.
+    pub incarnation: u16,
+}
+
+impl Slot {
+    /// Whether `worker` holds the lease of this attempt.
+    pub fn is_held_by(&self, worker: u32, attempt: u32) -> bool {
+        matches!(self.state, TaskState::Leased | TaskState::Running)
+            && self.worker == worker
+            && self.attempt == attempt
+    }
 }
 
 /// What was charged to one task.
@@ -34,6 +45,8 @@ pub struct Faults {
     pub own: u32,
     /// Workers lost while it ran.
     pub crashes: u32,
+    /// The latest attempt that failed by itself: neither it nor one before can still run.
+    pub over: u32,
 }
 
 /// Tasks that were submitted together.
@@ -80,6 +93,7 @@ impl Submission {
             state: TaskState::Waiting,
             attempt: 0,
             worker: 0,
+            incarnation: 0,
         };
         let counts = Counts {
             waiting: u64::from(from.count),
@@ -156,13 +170,36 @@ impl Submission {
             .map(|(_, _, how)| *how)
     }
 
-    /// The highest attempt that the task at `offset` ever had, as its slot says `attempt`.
-    pub fn highest_attempt(&self, offset: u32, attempt: u32) -> u32 {
-        let passed = self
-            .passed
-            .iter()
-            .filter(|(lo, hi, _)| (*lo..*hi).contains(&offset));
-        passed.map(|(_, _, passed)| *passed).fold(attempt, u32::max)
+    /// The slots of tasks that nobody holds say at least this attempt.
+    pub fn had(&mut self, run: Run) {
+        for stretch in self.slots.stretches(run.lo, run.hi) {
+            let attempt = run.attempt.max(stretch.value.attempt);
+            let slot = Slot {
+                attempt,
+                ..stretch.value
+            };
+            self.slots.set(stretch.lo, stretch.hi, slot);
+        }
+    }
+
+    /// Notes that these tasks had this attempt, whatever their slots say.
+    pub fn pass(&mut self, lo: u32, hi: u32, attempt: u32) {
+        if !self.passed.contains(&(lo, hi, attempt)) {
+            self.passed.push((lo, hi, attempt));
+        }
+    }
+
+    /// Lets the slots of tasks that nobody holds say the highest attempt that each ever had.
+    pub fn raise_attempts(&mut self, lo: u32, hi: u32) {
+        let passed = self.passed.clone();
+        for (from, to, attempt) in passed {
+            self.had(Run {
+                submission: self.number,
+                lo: from.max(lo),
+                hi: to.min(hi),
+                attempt,
+            });
+        }
     }
 
     /// The offsets that a pick selects, as ranges.

@@ -83,6 +83,8 @@ impl Tasks {
             Record::Session { .. }
             | Record::Seat { .. }
             | Record::SeatGone { .. }
+            | Record::Worker { .. }
+            | Record::WorkerGone { .. }
             | Record::SessionGone { .. } => {}
             // The next life begins above, this one goes on below.
             Record::Numbers { submissions } if self.replays => self.last = self.last.max(*submissions),
@@ -99,13 +101,18 @@ impl Tasks {
             Record::Ended(ended) => self.apply_ended(ended),
             Record::Fault { run, crash } => {
                 if let Some(submission) = self.submissions.get_mut(&run.submission) {
+                    // Live, slots know more than that.
+                    if self.replays {
+                        submission.had(*run);
+                    }
                     for offset in run.lo..run.hi {
                         let faults = submission.faults.entry(offset).or_default();
-                        *if *crash {
-                            &mut faults.crashes
+                        if *crash {
+                            faults.crashes += 1;
                         } else {
-                            &mut faults.own
-                        } += 1;
+                            faults.own += 1;
+                            faults.over = faults.over.max(run.attempt);
+                        }
                     }
                 }
             }
@@ -149,6 +156,7 @@ impl Tasks {
                 stretch.hi,
                 Slot {
                     state,
+                    attempt: run.attempt,
                     ..stretch.value
                 },
             );

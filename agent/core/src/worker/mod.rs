@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scalems_protocol::group::{Data, LeaseGroup, Run};
+use scalems_protocol::hash;
+use scalems_protocol::id::Incarnation;
 use scalems_protocol::limits;
 use scalems_protocol::state::TaskState;
 use scalems_protocol::task::Template;
@@ -13,6 +15,8 @@ use scalems_protocol::worker::Beat;
 
 use crate::interface::{Micros, Peer};
 use crate::resources::Amounts;
+use crate::runs::Stretch;
+use crate::task::Slot;
 pub use belief::Belief;
 
 /// Where a worker is in its life.
@@ -40,6 +44,51 @@ impl Standing {
             Self::Lost => "lost",
             Self::Gone => "gone",
         }
+    }
+}
+
+/// Leases that a worker holds or held: the same attempt, of one life of the agent, in one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub run: Run,
+    /// The agent's life that granted them.
+    pub incarnation: Incarnation,
+    /// Leased or running, as last reported.
+    pub state: TaskState,
+}
+
+impl Held {
+    /// What a stretch of a submission's slots says, whose tasks are held.
+    pub fn of(submission: u64, stretch: &Stretch<Slot>) -> Self {
+        let Stretch { lo, hi, value } = *stretch;
+        Self {
+            run: Run {
+                submission,
+                lo,
+                hi,
+                attempt: value.attempt,
+            },
+            incarnation: value.incarnation.into(),
+            state: value.state,
+        }
+    }
+
+    /// Those of the tasks `lo..hi`.
+    pub fn part(self, lo: u32, hi: u32) -> Self {
+        let run = Run { lo, hi, ..self.run };
+        Self { run, ..self }
+    }
+
+    /// What they add to a state hash.
+    pub fn sum(&self) -> u64 {
+        let Run {
+            submission,
+            lo,
+            hi,
+            attempt,
+        } = self.run;
+        hash::lease_sum(self.incarnation, submission, attempt, self.state, lo, hi)
     }
 }
 
@@ -104,9 +153,9 @@ pub struct Worker {
     /// Until when its running tasks may go on, once it drains.
     pub drain_until: Micros,
     /// Leases that were taken back when it was lost: what it may come back with.
-    pub taken: Vec<Run>,
-    /// Leases that it was told to drop without a result, in the state last reported.
-    pub ghosts: Vec<(Run, TaskState)>,
+    pub taken: Vec<Held>,
+    /// Leases that it was told to drop without a result.
+    pub ghosts: Vec<Held>,
     /// Leases on their way out.
     pub outgoing: Vec<Outgoing>,
     /// Beats that were equal, and that differed.
@@ -122,6 +171,43 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// One that has not said hello, at `now`.
+    pub fn new(number: u32, name: String, now: Micros) -> Self {
+        Self {
+            number,
+            name,
+            host: String::new(),
+            pid: 0,
+            peer: None,
+            standing: Standing::Suspect,
+            modes: BTreeMap::new(),
+            capacity: Amounts::default(),
+            used: Amounts::default(),
+            instant: 0,
+            leases: (0, 0),
+            bytes: 0,
+            holds: BTreeMap::new(),
+            ended: 0,
+            heard: now,
+            told: now,
+            link: 0,
+            sent: 0,
+            received: 0,
+            recorded: 0,
+            durable: 0,
+            belief: Belief::default(),
+            drain_until: 0,
+            taken: Vec::new(),
+            ghosts: Vec::new(),
+            outgoing: Vec::new(),
+            beats: (0, 0),
+            uncompared: 0,
+            beat: None,
+            asked: false,
+            unrecorded_bytes: 0,
+        }
+    }
+
     /// Whether it may get leases. While its holdings are awaited it gets none: they are compared with nothing
     /// in flight.
     pub fn takes_leases(&self) -> bool {

@@ -10,16 +10,18 @@ fn journaled() -> World {
         journal: true,
         ..config()
     });
-    world.worker(1, joins("w", 1)).begins(&["w1< welcome"]);
+    world
+        .worker(1, joins("w", 1))
+        .begins(&["record 1: worker 1 w", "w1< welcome"]);
     // The token of a seat that is not on disk would be worth another's in the next life.
     world.client(1, hello("s")).is(&[
-        "record 1: session 1 s",
-        "record 2: numbers to 1048576",
-        "record 3: seat 2 of 1, holder 3",
+        "record 2: session 1 s",
+        "record 3: numbers to 1048576",
+        "record 4: seat 2 of 1, holder 3",
     ]);
-    world.round(vec![Input::Durable(2)]).is(&[]);
+    world.round(vec![Input::Durable(3)]).is(&[]);
     world
-        .round(vec![Input::Durable(3)])
+        .round(vec![Input::Durable(4)])
         .is(&["c1< welcome session 2, requests 0, next delivery 1"]);
     world
 }
@@ -28,30 +30,30 @@ fn journaled() -> World {
 fn work_goes_out_at_once_and_answers_once_they_last() {
     let mut world = journaled();
     world.client(1, submit(1, 1, RUN).streaming()).is(&[
-        "record 4: submitted 1, 1 tasks",
+        "record 5: submitted 1, 1 tasks",
         "w1< lease 1 recorded 0: 1.0@1 run",
     ]);
     // A result is delivered before it lasts, and says so; the worker keeps it until it does.
     world
         .worker(1, done(1, run(1, 0, 1, 1)))
-        .is(&["record 5: ended 1.0@1 done", "c1< results 1 Pending: 1.0@1 done"]);
+        .is(&["record 6: ended 1.0@1 done", "c1< results 1 Pending: 1.0@1 done"]);
     world.lives(1, true);
     world.wait(3_000).is(&[]);
     world
-        .round(vec![Input::Durable(4)])
+        .round(vec![Input::Durable(5)])
         .is(&["c1< accepted 1: submission 1, 1 tasks"]);
-    world.round(vec![Input::Durable(5)]).is(&[]);
+    world.round(vec![Input::Durable(6)]).is(&[]);
     world.wait(2_000).is(&["w1< recorded 1"]);
     // A repeat of what does not last yet waits as well.
     world
         .client(1, submit(2, 0, RUN))
         .is(&["c1< refused request 2: invalid_value"]);
     world.client(1, submit(3, 1, RUN)).is(&[
-        "record 6: submitted 2, 1 tasks",
+        "record 7: submitted 2, 1 tasks",
         "w1< lease 2 recorded 1: 2.0@1 run",
     ]);
     world.client(1, submit(3, 1, RUN)).is(&[]);
-    world.round(vec![Input::Durable(6)]).is(&[
+    world.round(vec![Input::Durable(7)]).is(&[
         "c1< accepted 3: submission 2, 1 tasks",
         "c1< accepted 3: submission 2, 1 tasks",
     ]);
@@ -67,10 +69,10 @@ fn each_lasting_change_is_a_record() {
     };
     world
         .client(1, submit(1, 2, QUICK).policy(policy))
-        .begins(&["record 4: submitted 1, 2 tasks", "w1< lease"]);
+        .begins(&["record 5: submitted 1, 2 tasks", "w1< lease"]);
     world
         .worker(1, failed(1, run(1, 0, 1, 1)))
-        .is(&["record 5: fault 1.0@1", "w1< lease 2 recorded 0: 1.0@2 quick"]);
+        .is(&["record 6: fault 1.0@1", "w1< lease 2 recorded 0: 1.0@2 quick"]);
     world.worker(1, crate::say::started(2, run(1, 1, 2, 1))).is(&[]);
     world
         .client(
@@ -81,14 +83,15 @@ fn each_lasting_change_is_a_record() {
                 scalems_protocol::state::Strength::Request,
             ),
         )
-        .is(&["record 6: cancel asked 1.0-1", "w1< revoke 3 request: 1.0@2"]);
+        .is(&["record 7: cancel asked 1.0-1", "w1< revoke 3 request: 1.0@2"]);
     world.wait(14_000).begins(&[
         "w1< ping",
         "w1< ping",
         "w1< ping",
         "w1< ping",
-        "record 7: ended 1.0@2 canceled",
-        "record 8: crash 1.1@1",
+        "record 8: worker 1 gone",
+        "record 9: ended 1.0@2 canceled",
+        "record 10: crash 1.1@1",
     ]);
     world
         .client(
@@ -99,11 +102,11 @@ fn each_lasting_change_is_a_record() {
                 scalems_protocol::state::Strength::Request,
             ),
         )
-        .is(&["record 9: ended 1.1@1 canceled"]);
+        .is(&["record 11: ended 1.1@1 canceled"]);
     world
         .client(1, crate::say::forget(4, 1))
-        .is(&["record 10: forgotten 1"]);
-    world.round(vec![Input::Durable(10)]).is(&[
+        .is(&["record 12: forgotten 1"]);
+    world.round(vec![Input::Durable(12)]).is(&[
         "c1< accepted 1: submission 1, 2 tasks",
         "c1< cancel_done 2: withdrawn 0 told 1 running 0 ended 0",
         "c1< cancel_done 3: withdrawn 1 told 0 running 0 ended 1",
@@ -161,5 +164,5 @@ fn with_a_full_disk_nothing_new_is_taken_in() {
     world.round(vec![Input::DiskFull(false)]).is(&[]);
     world
         .client(1, submit(2, 1, RUN))
-        .begins(&["record 4: submitted 1", "w1< lease 1"]);
+        .begins(&["record 5: submitted 1", "w1< lease 1"]);
 }

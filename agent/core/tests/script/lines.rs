@@ -252,6 +252,8 @@ fn record(record: &Record) -> String {
             format!("collected {}", runs.join("; "))
         }
         Record::Forgotten { submission } => format!("forgotten {submission}"),
+        Record::Worker { worker, name, .. } => format!("worker {worker} {name}"),
+        Record::WorkerGone { worker } => format!("worker {worker} gone"),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Another life of the agent, from the records of the one before.
 
 use scalems_core::Config;
-use scalems_protocol::client::{Acknowledge, ClientHello, Page, Question, Reply};
+use scalems_core::worker::Held;
+use scalems_protocol::client::{Acknowledge, ClientHello, Page, Question, Reply, WorkersPage};
 use scalems_protocol::state::Strength;
+use scalems_protocol::state::TaskState::{Done, Leased, Running};
 use scalems_protocol::task::{After, Policy};
+use scalems_protocol::worker::{Beat, WorkerWelcome};
 
-use crate::say::{RUN, With, cancel, done, failed, hello, joins, run, started, submit};
+use crate::say::{RUN, With, back, beat, cancel, done, failed, held, hello, joins, run, started, submit};
 use crate::world::{World, config};
 
 fn life(incarnation: u64) -> Config {
@@ -17,15 +20,18 @@ fn life(incarnation: u64) -> Config {
 }
 
 /// A worker with two cores, a client in session "s" with seat 2, and everything on disk.
-fn first_life() -> (World, ClientHello) {
+fn first_life() -> (World, ClientHello, WorkerWelcome) {
     let mut world = World::with(life(1));
-    world.worker(1, joins("w", 2)).begins(&["w1< welcome"]);
+    world
+        .worker(1, joins("w", 2))
+        .begins(&["record 1: worker 1 w", "w1< welcome"]);
+    let welcome = world.worker_welcome();
     world
         .client(1, hello("s"))
-        .begins(&["record 1", "record 2", "record 3"]);
+        .begins(&["record 2", "record 3", "record 4"]);
     world.durable().begins(&["c1< welcome session 2"]);
     let resume = world.resume();
-    (world, resume)
+    (world, resume, welcome)
 }
 
 /// As many records as there are are on disk when the agent dies.
@@ -39,7 +45,7 @@ fn second_life(world: World) -> World {
 
 #[test]
 fn what_had_ended_is_there_and_what_had_not_runs_again() {
-    let (mut world, resume) = first_life();
+    let (mut world, resume, welcome) = first_life();
     for request in 1..=2 {
         world
             .client(1, submit(request, 1, RUN))
@@ -47,7 +53,7 @@ fn what_had_ended_is_there_and_what_had_not_runs_again() {
     }
     world
         .worker_with(1, done(1, run(1, 0, 1, 1)), &[])
-        .is(&["record 6: ended 1.0@1 done"]);
+        .is(&["record 7: ended 1.0@1 done"]);
     world.durable().begins(&["c1< accepted 1", "c1< accepted 2"]);
     let mut world = second_life(world);
     // The seat and the numbers of its requests are as they were.
@@ -57,28 +63,142 @@ fn what_had_ended_is_there_and_what_had_not_runs_again() {
     world
         .client(1, submit(2, 1, RUN))
         .is(&["c1< accepted 2: submission 2, 1 tasks"]);
-    let held = Question::Results(Page {
+    let results = Question::Results(Page {
         select: "1".parse().unwrap(),
         after: None,
         rows: 0,
     });
-    assert!(matches!(world.ask(1, held), Reply::Results(listing) if listing.rows.len() == 1));
-    // A worker of before is a new one. What is new starts at once, what may still run elsewhere later.
+    assert!(matches!(world.ask(1, results), Reply::Results(listing) if listing.rows.len() == 1));
+    // What is new starts at once; what the worker of before may still run starts when that is lost.
     world
-        .worker(1, joins("w", 2))
-        .begins(&["w1< welcome worker 65537"]);
-    world.lives(1, true);
+        .worker(2, joins("v", 2))
+        .begins(&["record 9: worker 65537 v", "w2< welcome worker 65537 v"]);
+    world.lives(2, true);
     world.client(1, submit(3, 1, RUN)).is(&[
-        "record 8: submitted 1048577, 1 tasks",
-        "w1< lease 1 recorded 0: 1048577.0@1 run",
+        "record 10: submitted 1048577, 1 tasks",
+        "w2< lease 1 recorded 0: 1048577.0@1 run",
     ]);
+    let why = world.ask(1, Question::Explain("2".parse().unwrap()));
+    let Reply::Explain(why) = why else {
+        panic!("{why:?}")
+    };
+    assert!(
+        why.reasons[0].contains("1 workers of before are not back"),
+        "{why:?}"
+    );
     world.wait(9_000).is(&[]);
-    world.wait(1_000).is(&["w1< lease 2 recorded 0: 2.0@1 run"]);
+    world
+        .wait(1_000)
+        .is(&["record 11: worker 1 gone", "w2< lease 2 recorded 0: 2.0@1 run"]);
+    // It comes back after all, with what another has begun: it has run it longer.
+    let run = run(2, 0, 1, 1);
+    world.worker(1, back(&welcome, 2, &[held(run, Running)])).is(&[
+        "record 12: worker 1 w",
+        "w2< revoke 3 kill silent: 2.0@1",
+        "w1< welcome worker 1 w drop []",
+    ]);
+    world.worker(2, done(1, run)).is(&[]);
+    world.worker(1, done(1, run)).is(&["record 13: ended 2.0@1 done"]);
+}
+
+#[test]
+fn a_worker_of_before_goes_on_with_what_it_has() {
+    let (mut world, resume, welcome) = first_life();
+    world
+        .client(1, submit(1, 4, RUN))
+        .begins(&["record 5", "w1< lease 1 recorded 0: 1.0-2@1 run"]);
+    world.worker(1, started(1, run(1, 0, 2, 1))).is(&[]);
+    world.durable().begins(&["c1< accepted 1"]);
+    let mut world = second_life(world);
+    // Nothing else is to come: what it does not list starts at once. The list says what had ended unheard.
+    world.client(1, resume).begins(&["c1< welcome"]);
+    let list = [held(run(1, 0, 1, 1), Done), held(run(1, 1, 2, 1), Running)];
+    world
+        .worker(1, back(&welcome, 2, &list))
+        .is(&["w1< welcome worker 1 w drop []"]);
+    let begun = world.worker_welcome();
+    assert_eq!(begun.incarnation, 2);
+    let mut again = done(1, run(1, 0, 1, 1));
+    world.worker(1, again.clone()).is(&[
+        "record 7: ended 1.0@1 done",
+        "w1< lease 1 recorded 0: 1.2@1 run; 1.3@1 run",
+    ]);
+    // Both know what it holds, of both lives.
+    let of = |run, incarnation, state| Held {
+        run,
+        incarnation,
+        state,
+    };
+    let both = [of(run(1, 1, 2, 1), 1, Running), of(run(1, 2, 4, 1), 2, Leased)];
+    let hash = both.iter().map(Held::sum).fold(0, u64::wrapping_add);
+    let beat = Beat {
+        hash,
+        ..beat(&begun, 1, 1, &[])
+    };
+    world.round(vec![scalems_core::Input::Beat(beat)]).is(&[]);
+    assert_eq!(world.counter("foreign_beats"), 0);
+    let Reply::Workers(rows) = world.ask(1, Question::Workers(WorkersPage::default())) else {
+        panic!("no list of workers")
+    };
+    assert_eq!(rows.rows[0].beats, (1, 0));
+    // A result is taken from the life that granted it.
+    again.number = 2;
+    again.results[0].run = run(1, 2, 3, 1);
+    world.worker(1, again.clone()).is(&[]);
+    assert_eq!(world.counter("superseded_results"), 1);
+    again.number = 3;
+    again.results[0].run = run(1, 1, 2, 1);
+    world.worker(1, again).is(&["record 8: ended 1.1@1 done"]);
+}
+
+#[test]
+fn an_attempt_that_failed_in_an_earlier_life_is_over() {
+    let (mut world, _, welcome) = first_life();
+    let policy = Policy {
+        retries: 1,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 1, RUN).policy(policy))
+        .begins(&["record 5", "w1< lease 1"]);
+    world
+        .worker(1, failed(1, run(1, 0, 1, 1)))
+        .is(&["record 6: fault 1.0@1", "w1< lease 2 recorded 0: 1.0@2 run"]);
+    let mut world = second_life(world);
+    // The worker had not heard that it was recorded.
+    world
+        .worker(1, back(&welcome, 2, &[held(run(1, 0, 1, 1), Done)]))
+        .is(&[
+            "w1< welcome worker 1 w drop [1.0@1]",
+            "w1< lease 1 recorded 0: 1.0@2 run",
+        ]);
+}
+
+#[test]
+fn a_worker_that_no_record_names_is_known_by_its_token() {
+    let (mut world, _, welcome) = first_life();
+    world
+        .client(1, submit(1, 1, RUN))
+        .begins(&["record 5", "w1< lease 1"]);
+    world.records.remove(0);
+    let all = world.records.len();
+    let (mut world, said) = world.reborn(life(2), all);
+    said.is(&["record 5: numbers to 2097152"]);
+    world
+        .worker(1, back(&welcome, 2, &[held(run(1, 0, 1, 1), Running)]))
+        .is(&["record 6: worker 1 w", "w1< welcome worker 1 w drop []"]);
+    // One that makes its token up is new.
+    let mut forged = back(&welcome, 2, &[held(run(1, 0, 1, 1), Running)]);
+    forged.resume.as_mut().unwrap().worker = 7;
+    world.worker(2, forged).is(&[
+        "record 7: worker 65537 w-65537",
+        "w2< welcome worker 65537 w-65537 drop [1.0@1]",
+    ]);
 }
 
 #[test]
 fn pushed_results_come_again_until_they_were_taken_in() {
-    let (mut world, resume) = first_life();
+    let (mut world, resume, _) = first_life();
     world
         .client(1, submit(1, 2, RUN).streaming())
         .begins(&["record", "w1< lease 1"]);
@@ -90,7 +210,7 @@ fn pushed_results_come_again_until_they_were_taken_in() {
     }
     world
         .client(1, Acknowledge { delivery: 1 })
-        .is(&["record 7: collected 1.0@1"]);
+        .is(&["record 8: collected 1.0@1"]);
     let mut world = second_life(world);
     world.client(1, resume).is(&[
         "c1< welcome session 2, requests 1, next delivery 1",
@@ -98,18 +218,18 @@ fn pushed_results_come_again_until_they_were_taken_in() {
     ]);
     world
         .client(1, Acknowledge { delivery: 1 })
-        .is(&["record 9: collected 1.1@1"]);
+        .is(&["record 10: collected 1.1@1"]);
 }
 
 #[test]
 fn what_was_not_on_disk_has_not_been_and_its_number_is_not_given_again() {
-    let (mut world, resume) = first_life();
+    let (mut world, resume, _) = first_life();
     let before = world.records.len();
     world
         .client(1, submit(1, 1, RUN))
-        .begins(&["record 4: submitted 1", "w1< lease 1"]);
+        .begins(&["record 5: submitted 1", "w1< lease 1"]);
     let (mut world, said) = world.reborn(life(2), before);
-    said.is(&["record 4: numbers to 2097152"]);
+    said.is(&["record 5: numbers to 2097152"]);
     // Until that is on disk too, nobody is let in: its number would be given twice.
     world.client(1, resume).is(&[]);
     world
@@ -117,12 +237,12 @@ fn what_was_not_on_disk_has_not_been_and_its_number_is_not_given_again() {
         .is(&["c1< welcome session 2, requests 0, next delivery 1"]);
     world
         .client(1, submit(1, 1, RUN))
-        .is(&["record 5: submitted 1048577, 1 tasks"]);
+        .is(&["record 6: submitted 1048577, 1 tasks"]);
 }
 
 #[test]
 fn faults_cancels_and_dependencies_last() {
-    let (mut world, resume) = first_life();
+    let (mut world, resume, welcome) = first_life();
     let policy = Policy {
         retries: 1,
         ..Policy::default()
@@ -132,47 +252,47 @@ fn faults_cancels_and_dependencies_last() {
         .begins(&["record", "w1< lease 1"]);
     world
         .worker(1, failed(1, run(1, 0, 1, 1)))
-        .is(&["record 5: fault 1.0@1", "w1< lease 2 recorded 0: 1.0@2 run"]);
+        .is(&["record 6: fault 1.0@1", "w1< lease 2 recorded 0: 1.0@2 run"]);
     let mut second = submit(2, 1, RUN);
     second.task.after = vec![After {
         request: Some(1),
         ..After::default()
     }];
-    world.client(1, second).begins(&["record 6"]);
+    world.client(1, second).begins(&["record 7"]);
     world
         .client(1, submit(3, 1, RUN))
-        .begins(&["record 7", "w1< lease 3"]);
+        .begins(&["record 8", "w1< lease 3"]);
     world.worker(1, started(2, run(3, 0, 1, 1))).is(&[]);
     let stop = || cancel(4, "3".parse().unwrap(), Strength::Request);
-    world.client(1, stop()).begins(&["record 8", "w1< revoke"]);
+    world.client(1, stop()).begins(&["record 9", "w1< revoke"]);
     let all = world.records.len();
     let (mut world, said) = world.reborn(life(2), all);
-    // No worker has it: it is canceled there and then.
-    said.is(&["record 9: ended 3.0@0 canceled", "record 10: numbers to 2097152"]);
+    said.is(&["record 10: numbers to 2097152"]);
     world.durable().is(&[]);
     world
         .client(1, resume)
         .begins(&["c1< welcome session 2, requests 3"]);
+    // No worker has it any more: it is canceled once that is known.
+    world
+        .worker(1, back(&welcome, 2, &[held(run(1, 0, 1, 2), Running)]))
+        .is(&[
+            "record 11: ended 3.0@0 canceled",
+            "w1< welcome worker 1 w drop []",
+        ]);
     // The cancel has left no number: it is said again, and done again.
+    world.durable().is(&[]);
     world
         .client(1, stop())
         .is(&["c1< cancel_done 4: withdrawn 0 told 0 running 0 ended 1"]);
-    world.worker(1, joins("w", 2)).begins(&["w1< welcome"]);
-    world.lives(1, true);
-    world.wait(10_000).is(&["w1< lease 1 recorded 0: 1.0@1 run"]);
-    // A result of the life before is not taken. One failure was charged already.
-    let mut report = failed(1, run(1, 0, 1, 1));
-    world.worker(1, report.clone()).is(&[]);
-    report.number = 2;
-    report.results[0].incarnation = 2;
+    // One failure was charged already.
     world
-        .worker(1, report)
-        .is(&["record 11: ended 1.0@1 failed", "record 12: ended 2.0@0 canceled"]);
+        .worker(1, failed(1, run(1, 0, 1, 2)))
+        .is(&["record 12: ended 1.0@2 failed", "record 13: ended 2.0@0 canceled"]);
 }
 
 #[test]
 fn numbers_that_left_no_record_may_be_missing_and_said_again() {
-    let (mut world, resume) = first_life();
+    let (mut world, resume, _) = first_life();
     world
         .client(1, submit(1, 1, RUN))
         .begins(&["record", "w1< lease"]);

@@ -1,6 +1,8 @@
 //! `scalems pilot start`: the agent in this process, its workers as processes of their own, so that the
 //! death of one is not the death of another.
 
+mod workers;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,9 +13,9 @@ use scalems_agent::pilot::{JOURNAL, Journaling, Pilot, PilotOptions};
 use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
-use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::workers::{LocalWorker, shares};
 use crate::Context;
 use crate::args::{Output, PilotStartArgs};
 use crate::exit::Exit;
@@ -22,10 +24,6 @@ use crate::exit::Exit;
 pub(crate) const DEFAULT_NAME: &str = "default";
 /// How long a pilot that is started behind may take to serve.
 const START: Duration = Duration::from_secs(20);
-/// How often a worker of ours that ends badly is started again, and how long is waited before, doubled each
-/// time.
-const RESTARTS: u32 = 5;
-const RESTART_AFTER: Duration = Duration::from_millis(200);
 /// After being told to end, a worker has its drain time and this.
 const WORKER_END: Duration = Duration::from_secs(10);
 
@@ -145,8 +143,8 @@ async fn serve(
     let local = tokio::task::LocalSet::new();
     let (ending, told) = tokio::sync::watch::channel(false);
     for (number, cpus) in (1..=count).zip(cpus) {
-        let args = worker_args(args, file, number, cpus.as_deref());
-        workers.spawn_local_on(keep(number, args, told.clone()), &local);
+        let worker = LocalWorker::new(args, file, number, cpus.as_deref());
+        workers.spawn_local_on(worker.keep(told.clone()), &local);
     }
     let ended = async {
         let mut signals = 0;
@@ -175,118 +173,6 @@ async fn serve(
         "a worker of this pilot did not end within {WORKER_END:?} and was killed"
     );
     Ok(())
-}
-
-/// The cores of each worker: what this process may use, in equal parts, unless so many were asked for.
-fn shares(args: &PilotStartArgs, count: u32) -> anyhow::Result<Vec<Option<String>>> {
-    if args.cores.is_some() || count <= 1 {
-        return Ok(vec![None; count as usize]);
-    }
-    let set =
-        nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).context("read the affinity mask")?;
-    let cpus: Vec<usize> = (0..nix::sched::CpuSet::count())
-        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
-        .collect();
-    let count = count as usize;
-    Ok((0..count)
-        .map(|worker| {
-            let (lo, hi) = (worker * cpus.len() / count, (worker + 1) * cpus.len() / count);
-            // More workers than cores share: each has one, some the same.
-            let part = if lo < hi {
-                &cpus[lo..hi]
-            } else {
-                &cpus[lo.min(cpus.len() - 1)..][..1]
-            };
-            Some(part.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
-        })
-        .collect())
-}
-
-fn worker_args(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&str>) -> Vec<String> {
-    let mut all: Vec<String> = ["worker", "start", "--connection"].map(str::to_owned).into();
-    all.push(file.display().to_string());
-    let host = scalems_agent::host_name();
-    all.extend([
-        "--name".into(),
-        if number == 1 {
-            host
-        } else {
-            format!("{host}-{number}")
-        },
-    ]);
-    if let Some(parent) = file.parent() {
-        all.extend(["--dir".into(), parent.join("tasks").display().to_string()]);
-    }
-    let numbers = [
-        ("--cores", args.cores.map(u64::from)),
-        ("--gpus", args.gpus.map(u64::from)),
-        ("--memory", args.memory),
-    ];
-    for (option, value) in numbers {
-        if let Some(value) = value {
-            all.extend([option.to_owned(), value.to_string()]);
-        }
-    }
-    if let Some(cpus) = cpus {
-        all.extend(["--cpus".to_owned(), cpus.to_owned()]);
-    }
-    all
-}
-
-/// Runs a worker's process, and runs it again when it ends badly, a few times, until the pilot is ending.
-async fn keep(number: u32, args: Vec<String>, mut ending: tokio::sync::watch::Receiver<bool>) {
-    let mut wait = RESTART_AFTER;
-    for tried in 0..=RESTARTS {
-        let mut child = match spawn(&args) {
-            Ok(child) => child,
-            Err(error) => return tracing::error!(number, %error, "cannot start a worker"),
-        };
-        let waited = tokio::select! {
-            waited = child.wait() => waited,
-            // An error means that this process is ending as well.
-            _ = ending.wait_for(|ending| *ending) => {
-                terminate(&child);
-                child.wait().await
-            }
-        };
-        match waited {
-            Ok(status) if status.success() || *ending.borrow() => return,
-            Ok(status) => tracing::warn!(number, %status, tried, "a worker ended badly"),
-            Err(error) => return tracing::error!(number, %error, "cannot wait for a worker"),
-        }
-        let over = tokio::time::timeout(wait, ending.wait_for(|ending| *ending)).await;
-        if over.is_ok() {
-            return;
-        }
-        wait *= 2;
-    }
-    tracing::error!(
-        number,
-        "a worker ended badly {} times and is not started again",
-        RESTARTS + 1
-    );
-}
-
-/// Asks a worker to end. It may not know how to yet, and then ends at once: it runs nothing by then.
-fn terminate(child: &Child) {
-    let Some(pid) = child.id() else { return };
-    let told = nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid as i32),
-        nix::sys::signal::Signal::SIGTERM,
-    );
-    if let Err(error) = told {
-        tracing::warn!(pid, %error, "cannot signal a worker");
-    }
-}
-
-fn spawn(args: &[String]) -> std::io::Result<Child> {
-    // A worker has its own process group: Ctrl-C reaches the agent, which drains it.
-    Command::new(own_program()?)
-        .args(args)
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
 }
 
 /// This program's file, also when it was replaced on disk meanwhile.

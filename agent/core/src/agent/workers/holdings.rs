@@ -8,11 +8,13 @@ use scalems_protocol::token::Token;
 use scalems_protocol::worker::{Holdings, WorkerHello, WorkerRefused, WorkerWelcome};
 use scalems_protocol::{Role, limits};
 
-use super::super::Agent;
+use super::super::{Agent, WORKERS_A_LIFE};
 use crate::interface::{Action, Peer};
+use crate::record::Record;
 use crate::resources::Amounts;
+use crate::runs::Stretch;
 use crate::task::Slot;
-use crate::worker::{Belief, Standing, Worker};
+use crate::worker::{Belief, Held, Standing, Worker};
 
 /// Kinds of workers that are remembered for what they could do.
 const SEEN: usize = 256;
@@ -79,13 +81,7 @@ impl Agent {
     }
 
     fn welcome(&mut self, peer: Peer, hello: &WorkerHello, offer: Amounts, out: &mut Vec<Action>) {
-        let resumed = hello.resume.as_ref().and_then(|resume| {
-            let number = u32::try_from(resume.worker)
-                .ok()
-                .filter(|number| self.workers.contains_key(number))?;
-            let right = Token::derive(&self.config.secret, Role::Worker, resume.worker).verify(&resume.token);
-            right.then_some(number)
-        });
+        let resumed = self.resumed(hello);
         if resumed.is_none() && !self.worker_room() {
             let message = format!(
                 "the pilot has {} workers; more go under sub-agents",
@@ -99,7 +95,9 @@ impl Agent {
             });
             return;
         }
-        let number = resumed.unwrap_or_else(|| self.new_worker(hello));
+        let number = resumed.unwrap_or_else(|| self.new_worker());
+        let joins = !self.workers.get(&number).is_some_and(Worker::lives);
+        self.enter(number, hello, joins, out);
         // The connection that the worker had, or that another worker had, is not theirs any more.
         if let Some(old) = self.workers[&number].peer.filter(|old| *old != peer) {
             self.worker_peers.remove(&old);
@@ -143,6 +141,7 @@ impl Agent {
         // Reports of the connection before are not recorded by their old numbers any more.
         self.reported.retain(|reported| reported.worker != number);
         let (sum, drop) = self.put_right(number, &hello.held, Some(&hello.modes), out);
+        self.came(number, out);
         let worker = &self.workers[&number];
         let could = (worker.modes.clone(), worker.capacity.clone());
         if !self.seen.contains(&could) && self.seen.len() < SEEN {
@@ -183,7 +182,7 @@ impl Agent {
     /// Leases that were to end before the worker came back are so still.
     fn revoke_again(&mut self, number: u32, out: &mut Vec<Action>) {
         let mut revoked = Vec::new();
-        for (run, state) in self.believed(number) {
+        for Held { run, state, .. } in self.believed(number) {
             let submission = self.tasks.known(run.submission);
             if submission.canceling.is_empty() {
                 continue;
@@ -205,60 +204,54 @@ impl Agent {
         }
     }
 
-    fn new_worker(&mut self, hello: &WorkerHello) -> u32 {
+    /// The number that a worker proves to have had.
+    fn resumed(&self, hello: &WorkerHello) -> Option<u32> {
+        let resume = hello.resume.as_ref()?;
+        let number = u32::try_from(resume.worker).ok()?;
+        let right = Token::derive(&self.config.secret, Role::Worker, resume.worker).verify(&resume.token);
+        // A token of an earlier life is worth its number though no record says who had it.
+        (right && (self.is_of_before(number) || self.workers.contains_key(&number))).then_some(number)
+    }
+
+    /// Whether a worker joined an earlier life of ours.
+    const fn is_of_before(&self, number: u32) -> bool {
+        number <= (self.life as u32 - 1) * WORKERS_A_LIFE
+    }
+
+    fn new_worker(&mut self) -> u32 {
         self.next_worker += 1;
         self.joined += 1;
-        let number = self.next_worker;
-        let taken = |name: &str| {
-            self.workers
-                .values()
-                .any(|worker| worker.lives() && worker.name == name)
-        };
-        let wanted = if hello.name.is_empty() {
-            "worker"
-        } else {
-            &hello.name
-        };
-        let name = if taken(wanted) {
+        self.next_worker
+    }
+
+    /// Sees to it that the worker is in the table, and known to the next life.
+    fn enter(&mut self, number: u32, hello: &WorkerHello, joins: bool, out: &mut Vec<Action>) {
+        if !self.workers.contains_key(&number) {
+            let name = self.free_name(number, &hello.name);
+            self.workers.insert(number, Worker::new(number, name, self.now));
+        }
+        if joins {
+            let worker = Record::Worker {
+                worker: number,
+                name: self.workers[&number].name.clone(),
+                host: hello.host.clone(),
+                pid: hello.pid,
+            };
+            self.commit(worker, out);
+        }
+    }
+
+    fn free_name(&self, number: u32, wanted: &str) -> String {
+        let wanted = if wanted.is_empty() { "worker" } else { wanted };
+        let taken = self
+            .workers
+            .values()
+            .any(|worker| worker.lives() && worker.name == wanted);
+        if taken {
             format!("{wanted}-{number}")
         } else {
             wanted.to_owned()
-        };
-        let worker = Worker {
-            number,
-            name,
-            host: String::new(),
-            pid: 0,
-            peer: None,
-            standing: Standing::Active,
-            modes: std::collections::BTreeMap::new(),
-            capacity: Amounts::default(),
-            used: Amounts::default(),
-            instant: 0,
-            leases: (0, 0),
-            bytes: 0,
-            holds: std::collections::BTreeMap::new(),
-            ended: 0,
-            heard: self.now,
-            told: self.now,
-            link: 0,
-            sent: 0,
-            received: 0,
-            recorded: 0,
-            durable: 0,
-            belief: Belief::default(),
-            drain_until: 0,
-            taken: Vec::new(),
-            ghosts: Vec::new(),
-            outgoing: Vec::new(),
-            beats: (0, 0),
-            uncompared: 0,
-            beat: None,
-            asked: false,
-            unrecorded_bytes: 0,
-        };
-        self.workers.insert(number, worker);
-        number
+        }
     }
 
     /// A worker's listing, as asked after its hash differed. Only one without messages in flight says
@@ -281,24 +274,11 @@ impl Agent {
             .cloned()
             .collect();
         let (mut sum, drop) = self.put_right(number, &held, None, out);
-        let incarnation = self.config.incarnation;
-        for held in &drop {
-            let Run {
-                submission,
-                lo,
-                hi,
-                attempt,
-            } = held.run;
-            let state = if held.state == TaskState::Leased {
-                TaskState::Leased
-            } else {
-                TaskState::Running
-            };
-            if held.incarnation == incarnation && held.run.check().is_ok() {
-                sum = sum.wrapping_add(hash::lease_sum(incarnation, submission, attempt, state, lo, hi));
-            }
+        for held in drop.iter().filter(|held| held.run.check().is_ok()) {
+            let ghost = reported(held);
+            sum = sum.wrapping_add(ghost.sum());
             if let Some(worker) = self.workers.get_mut(&number) {
-                worker.ghosts.push((held.run, state));
+                worker.ghosts.push(ghost);
             }
         }
         if let Some(worker) = self.workers.get_mut(&number) {
@@ -341,7 +321,7 @@ impl Agent {
             let run = held.run;
             let known = self.tasks.get(run.submission).filter(|submission| {
                 submission.origin == held.origin
-                    && held.incarnation == self.config.incarnation
+                    && held.incarnation <= self.config.incarnation
                     && run.check().is_ok()
                     && run.hi <= submission.count()
             });
@@ -349,45 +329,30 @@ impl Agent {
                 drop.push(held.clone());
                 continue;
             };
-            let state = if held.state == TaskState::Leased {
-                TaskState::Leased
-            } else {
-                TaskState::Running
-            };
             for stretch in submission.slots.stretches(run.lo, run.hi) {
+                let Stretch { lo, hi, value: slot } = stretch;
                 // What is listed twice is kept once.
-                for part in without(
-                    Run {
-                        lo: stretch.lo,
-                        hi: stretch.hi,
-                        ..run
-                    },
-                    &kept,
-                ) {
-                    let keeps = self.keeps(number, part, state, stretch.value);
-                    drop.extend(
-                        without(part, &keeps)
-                            .into_iter()
-                            .map(|run| HeldRun { run, ..held.clone() }),
-                    );
-                    for keep in keeps {
-                        self.adopt(number, keep, state, stretch.value, out);
-                        let Run {
-                            submission,
-                            lo,
-                            hi,
-                            attempt,
-                        } = keep;
-                        let incarnation = self.config.incarnation;
-                        sum = sum.wrapping_add(hash::lease_sum(
-                            incarnation,
-                            submission,
-                            attempt,
-                            state,
-                            lo,
-                            hi,
-                        ));
-                        kept.push(keep);
+                for part in without(Run { lo, hi, ..run }, &kept) {
+                    let part = Held {
+                        run: part,
+                        ..reported(held)
+                    };
+                    let keeps = self.keeps(number, part, slot);
+                    for dropped in without(part.run, &keeps) {
+                        // The attempt will not be made again under its number.
+                        self.tasks
+                            .known(run.submission)
+                            .pass(dropped.lo, dropped.hi, run.attempt);
+                        drop.push(HeldRun {
+                            run: dropped,
+                            ..held.clone()
+                        });
+                    }
+                    for run in keeps {
+                        let keep = Held { run, ..part };
+                        self.adopt(number, keep, slot, out);
+                        sum = sum.wrapping_add(keep.sum());
+                        kept.push(run);
                     }
                 }
             }
@@ -396,7 +361,7 @@ impl Agent {
             .workers
             .get(&number)
             .map_or_else(String::new, |worker| worker.name.clone());
-        for (run, state) in believed {
+        for Held { run, state, .. } in believed {
             for rest in without(run, &kept) {
                 let why = format!("worker {name} came back without it");
                 self.lease_over(rest, state == TaskState::Running, &why, out);
@@ -405,46 +370,84 @@ impl Agent {
         (sum, drop)
     }
 
-    /// Which leases of a run, all in one slot, a worker that lists them may keep: those that it holds, and
-    /// of those that were taken from it when it was lost the ones that nobody else has, or that it began to
-    /// run. Any other attempt has ended here: what it led to must not come twice.
-    fn keeps(&self, number: u32, run: Run, state: TaskState, slot: Slot) -> Vec<Run> {
-        let held = matches!(slot.state, TaskState::Leased | TaskState::Running);
-        if held && slot.worker == number && slot.attempt == run.attempt {
+    /// Which leases of a run, all in one slot, a worker that lists them may keep: those that it holds, and of those
+    /// that were taken from it when it was lost, or that an earlier life of ours granted, the ones that nobody else
+    /// has, or that it began to run. Any other attempt has ended here: what it led to must not come twice.
+    fn keeps(&self, number: u32, part: Held, slot: Slot) -> Vec<Run> {
+        let Held {
+            run,
+            incarnation,
+            state,
+        } = part;
+        if slot.is_held_by(number, run.attempt) && u64::from(slot.incarnation) == incarnation {
             return vec![run];
         }
         // Of two workers the one that has run longer goes on.
-        if slot.state.is_final() || (held && state == TaskState::Leased) {
+        let elsewhere = matches!(slot.state, TaskState::Leased | TaskState::Running);
+        if slot.state.is_final() || (elsewhere && state == TaskState::Leased) {
             return Vec::new();
         }
-        let taken = &self.workers[&number].taken;
-        let same = taken
-            .iter()
-            .filter(|taken| taken.submission == run.submission && taken.attempt == run.attempt);
+        if incarnation < self.config.incarnation && self.is_of_before(number) {
+            return self.may_still_run(run);
+        }
+        let taken = self.workers[&number].taken.iter();
+        let same = taken.filter(|taken| {
+            taken.run.submission == run.submission
+                && taken.run.attempt == run.attempt
+                && taken.incarnation == incarnation
+        });
         same.map(|taken| Run {
-            lo: taken.lo.max(run.lo),
-            hi: taken.hi.min(run.hi),
+            lo: taken.run.lo.max(run.lo),
+            hi: taken.run.hi.min(run.hi),
             ..run
         })
         .filter(|part| part.lo < part.hi)
         .collect()
     }
 
-    /// Gives a worker a lease that it lists. A newer attempt elsewhere is killed.
-    fn adopt(&mut self, number: u32, run: Run, state: TaskState, slot: Slot, out: &mut Vec<Action>) {
+    /// The parts of a run whose attempt is not known to have failed.
+    fn may_still_run(&self, run: Run) -> Vec<Run> {
+        let Some(submission) = self.tasks.get(run.submission) else {
+            return Vec::new();
+        };
+        let over = submission
+            .faults
+            .range(run.lo..run.hi)
+            .filter(|(_, faults)| faults.over >= run.attempt);
+        let over: Vec<Run> = over
+            .map(|(offset, _)| Run {
+                lo: *offset,
+                hi: offset + 1,
+                ..run
+            })
+            .collect();
+        without(run, &over)
+    }
+
+    /// Gives a worker leases that it lists. A newer attempt elsewhere is killed.
+    fn adopt(&mut self, number: u32, lease: Held, slot: Slot, out: &mut Vec<Action>) {
+        let Held {
+            run,
+            incarnation,
+            state,
+        } = lease;
         let newer = matches!(slot.state, TaskState::Leased | TaskState::Running) && slot.worker != number;
         if newer {
-            let other = Run {
-                attempt: slot.attempt,
-                ..run
+            let other = Held {
+                run: Run {
+                    attempt: slot.attempt,
+                    ..run
+                },
+                incarnation: slot.incarnation.into(),
+                state: slot.state,
             };
-            self.vacate(slot.worker, other, slot.state);
+            self.vacate(slot.worker, other.run, slot.state);
             if let Some(worker) = self.workers.get_mut(&slot.worker) {
-                worker.ghosts.push((other, slot.state));
+                worker.ghosts.push(other);
             }
             self.revoke(
                 slot.worker,
-                other,
+                other.run,
                 Strength::Kill,
                 true,
                 "an older attempt came back and goes on",
@@ -455,19 +458,15 @@ impl Agent {
         if slot.attempt > run.attempt {
             self.tasks
                 .known(run.submission)
-                .passed
-                .push((run.lo, run.hi, slot.attempt));
+                .pass(run.lo, run.hi, slot.attempt);
         }
-        self.tasks.set(
-            run.submission,
-            run.lo,
-            run.hi,
-            Slot {
-                state,
-                attempt: run.attempt,
-                worker: number,
-            },
-        );
+        let slot = Slot {
+            state,
+            attempt: run.attempt,
+            worker: number,
+            incarnation: incarnation as u16,
+        };
+        self.tasks.set(run.submission, run.lo, run.hi, slot);
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);
         let (class, mode) = (submission.class, &submission.template.mode);
@@ -476,6 +475,20 @@ impl Agent {
             worker.occupy(run.submission, mode, needs, bytes, u64::from(run.count()), state);
         }
         self.events.submission_changed(run.submission);
+    }
+}
+
+/// What a worker lists, as it is counted: what has ended there is reported once more, and runs until then.
+fn reported(held: &HeldRun) -> Held {
+    let state = if held.state == TaskState::Leased {
+        TaskState::Leased
+    } else {
+        TaskState::Running
+    };
+    Held {
+        run: held.run,
+        incarnation: held.incarnation,
+        state,
     }
 }
 
