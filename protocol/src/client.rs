@@ -56,6 +56,8 @@ pub struct ClientHello {
     pub deliveries: u64,
     /// Cancel the session's tasks when nobody was attached for so long, milliseconds; 0: keep them.
     pub cancel_after_ms: u64,
+    /// To another life of the agent than before, results will be brought back.
+    pub brings: bool,
 }
 
 /// Proof of having been attached.
@@ -120,6 +122,17 @@ pub struct Cancel {
 pub struct Acknowledge {
     /// The last delivery that was taken in.
     pub delivery: u64,
+}
+
+/// Results that came while they were not on disk, said back to another life of the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BringBack {
+    /// The results, as they came; their values are in the blobs.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>")]
+    pub groups: Vec<ResultGroup>,
+    /// There are more.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub more: bool,
 }
 
 /// What a read asks for.
@@ -244,6 +257,8 @@ messages! {
         Cancel = "cancel",
         /// Results were taken in.
         Acknowledge = "ack",
+        /// Results are said back.
+        BringBack = "bring_back",
         /// A read.
         Ask = "ask",
         /// Ended tasks are to be dropped.
@@ -428,6 +443,17 @@ pub enum Durable {
     #[default]
     None,
 }
+
+/// Deliveries up to this one are on disk: their results will not have to be brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lasts {
+    /// The last of them.
+    pub delivery: u64,
+}
+
+/// All results that were brought back are on disk, or superseded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroughtBack {}
 
 /// Results, pushed to a streaming attachment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -712,6 +738,10 @@ messages! {
         ForgetDone = "forget_done",
         /// Results.
         Results = "results",
+        /// Deliveries are on disk.
+        Lasts = "lasts",
+        /// The answer to results that were said back.
+        BroughtBack = "brought_back",
         /// The answer to a read.
         Answer = "answer",
         /// The agent looks whether the client is still there.

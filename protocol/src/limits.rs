@@ -9,6 +9,8 @@ pub const HEADER_BYTES: usize = 1 << 20;
 /// Bytes of a blob that travels inside its header instead of in a frame of its own.
 pub const EMBEDDED_BYTES: usize = 1024;
 
+/// Time after a restart of the agent in which results that a client saw and brings back are the results, milliseconds.
+pub const BRING_BACK_MS: u64 = 30_000;
 /// Bytes of one frame as libzmq checks it: the largest blob and some room, so that a refusal can have a name.
 pub const WIRE_FRAME_BYTES: usize = BLOB_BYTES + (64 << 10);
 /// Data frames in one message: one per group and one shared, with room.

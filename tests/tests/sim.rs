@@ -54,7 +54,7 @@ fn the_contract_holds_under_every_seed() {
     let count = setting("SCALEMS_SIM_SEEDS");
     let (begin, next, stop) = (Instant::now(), AtomicU64::new(1), AtomicBool::new(false));
     let failed: Mutex<Option<(Plan, Outcome)>> = Mutex::new(None);
-    let totals = Mutex::new((0_u64, 0_u64, 0_u64, 0_u64));
+    let totals = Mutex::new([0_u64; 6]);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -67,10 +67,17 @@ fn the_contract_holds_under_every_seed() {
                     let plan = Plan::of(seed);
                     let outcome = sim::run(&plan);
                     let mut totals = totals.lock().unwrap();
-                    totals.0 += 1;
-                    totals.1 += outcome.tasks;
-                    totals.2 += outcome.incidents;
-                    totals.3 += outcome.messages;
+                    let more = [
+                        1,
+                        outcome.tasks,
+                        outcome.incidents,
+                        outcome.messages,
+                        outcome.lives - 1,
+                        outcome.brought_back,
+                    ];
+                    for (total, more) in totals.iter_mut().zip(more) {
+                        *total += more;
+                    }
                     if !outcome.violations.is_empty() {
                         stop.store(true, Ordering::Relaxed);
                         failed.lock().unwrap().get_or_insert((plan, outcome));
@@ -79,9 +86,10 @@ fn the_contract_holds_under_every_seed() {
             });
         }
     });
-    let (seeds, tasks, incidents, messages) = *totals.lock().unwrap();
+    let [seeds, tasks, incidents, messages, deaths, brought] = *totals.lock().unwrap();
     println!(
-        "{seeds} seeds, {tasks} tasks, {incidents} incidents, {messages} messages in {:?}",
+        "{seeds} seeds, {tasks} tasks, {incidents} incidents, {messages} messages, {deaths} deaths of the agent, \
+         {brought} results brought back in {:?}",
         begin.elapsed()
     );
     if let Some((plan, outcome)) = failed.into_inner().unwrap() {

@@ -54,6 +54,10 @@ pub struct Attachment {
     pub window: (u64, u64),
     /// Reads that wait.
     pub waits: usize,
+    /// It had this seat in an earlier life of the agent, and may bring results of that back.
+    pub awaited: bool,
+    /// Results that came meanwhile for tasks of that life: it may have seen others.
+    pub kept: Vec<Ended>,
 }
 
 /// Answers that are restored, at most: whoever waits for older ones has asked for more than it may.
@@ -156,6 +160,10 @@ pub struct Outbox {
     /// What all of it takes in memory.
     pub bytes: u64,
     last: u64,
+    /// Deliveries that went out before their records were on disk, and the last of those records.
+    undurable: VecDeque<(u64, u64)>,
+    /// The last delivery whose records are on disk, and the last that the peer knows to be so.
+    lasting: (u64, u64),
 }
 
 impl Outbox {
@@ -192,8 +200,28 @@ impl Outbox {
             .map_or(self.last + 1, |(first, _, _)| first.delivery)
     }
 
-    /// Makes the next delivery, if there is something to deliver and room for it.
-    pub fn deliver(&mut self, durable: Durable) -> Option<(Results, Vec<Bytes>)> {
+    /// Records up to `durable` are on disk. Whether the peer does not know that of all of its deliveries.
+    pub fn lasts(&mut self, durable: u64) -> bool {
+        while let Some((delivery, _)) = self.undurable.pop_front_if(|(_, record)| *record <= durable) {
+            self.lasting.0 = delivery;
+        }
+        self.lasting.0 > self.lasting.1
+    }
+
+    /// The last delivery that is on disk, if the peer has not been told; now it is.
+    pub fn tell_lasting(&mut self) -> Option<u64> {
+        let news = self.lasting.0 > self.lasting.1;
+        self.lasting.1 = self.lasting.0;
+        news.then_some(self.lasting.0)
+    }
+
+    /// The connection is a new one: what was told last may not have come.
+    pub fn begin_again(&mut self) {
+        self.lasting.1 = 0;
+    }
+
+    /// Makes the next delivery, if there is something to deliver and room for it. `record` is the last one there is.
+    pub fn deliver(&mut self, durable: Durable, record: u64) -> Option<(Results, Vec<Bytes>)> {
         if self.pending.is_empty() || self.unacknowledged_bytes >= limits::WINDOW_BYTES {
             return None;
         }
@@ -223,6 +251,13 @@ impl Outbox {
             groups.push(group);
         }
         self.last += 1;
+        match durable {
+            Durable::Pending => self.undurable.push_back((self.last, record)),
+            Durable::Yes | Durable::None => {
+                self.undurable.clear();
+                self.lasting = (self.last, self.last);
+            }
+        }
         let results = Results {
             delivery: self.last,
             durable,
@@ -288,7 +323,9 @@ pub fn numbers(message: &ClientToAgent) -> (Option<u64>, Option<u64>) {
         Named::Ask(ask) => (None, Some(ask.id)),
         Named::Stop(stop) => (None, Some(stop.id)),
         Named::Version(version) => (None, Some(version.id)),
-        Named::ClientHello(_) | Named::Acknowledge(_) | Named::Goodbye(_) => (None, None),
+        Named::ClientHello(_) | Named::Acknowledge(_) | Named::BringBack(_) | Named::Goodbye(_) => {
+            (None, None)
+        }
     }
 }
 
@@ -300,7 +337,7 @@ pub fn changes(message: &ClientToAgent) -> bool {
         ClientToAgent::Named(named) => {
             matches!(
                 named,
-                Named::Submit(_) | Named::Cancel(_) | Named::Forget(_) | Named::Stop(_)
+                Named::Submit(_) | Named::Cancel(_) | Named::Forget(_) | Named::BringBack(_) | Named::Stop(_)
             )
         }
     }

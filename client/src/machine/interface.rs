@@ -327,6 +327,21 @@ pub struct Group {
     pub durable: Durable,
 }
 
+impl Group {
+    /// Those of the tasks `lo..hi` of its run.
+    pub(super) fn part(&self, lo: u32, hi: u32) -> Self {
+        let Some(run) = self.run else {
+            return self.clone();
+        };
+        Self {
+            run: Some(Run { lo, hi, ..run }),
+            data: self.data.part((lo - run.lo) as usize, (hi - run.lo) as usize),
+            ran_us: self.ran_us * u64::from(hi - lo) / u64::from(run.count()),
+            ..self.clone()
+        }
+    }
+}
+
 /// What a call brought.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answered {

@@ -151,6 +151,7 @@ impl Machine {
             pilot: link.known.as_ref().map(|known| known.pilot).or(self.config.pilot),
             deliveries: self.taken,
             cancel_after_ms: self.config.cancel_after_ms,
+            brings: !self.provisional.is_empty(),
             ..ClientHello::default()
         };
         Some(hello.into())
@@ -193,6 +194,7 @@ impl Machine {
             // Another life of the agent counts deliveries anew.
             if known.incarnation != welcome.incarnation {
                 self.begin_deliveries(welcome.delivery_next);
+                self.provisional.bring();
             }
         } else {
             self.requests.begin(welcome.request_high);

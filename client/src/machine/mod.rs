@@ -35,12 +35,13 @@ mod gather;
 mod interface;
 mod link;
 mod packs;
+mod provisional;
 mod requests;
 mod results;
 mod topics;
 mod window;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -48,6 +49,7 @@ use scalems_protocol::client::{Acknowledge, AgentToClient, ClientToAgent, Goodby
 
 use asks::{Asker, Asks};
 use backlog::Queues;
+use bits::Bits;
 use cancel::Job;
 pub use interface::{
     Answered, Attached, Call, CallFault, CallKey, Config, Dependency, Done, Group, Input, Micros, Output,
@@ -55,6 +57,7 @@ pub use interface::{
 };
 use link::Link;
 use packs::Packs;
+use provisional::Provisional;
 use requests::{Request, Requests, Submission};
 use topics::Topics;
 use window::Window;
@@ -86,6 +89,10 @@ pub struct Machine {
     acknowledged: u64,
     /// What was taken in and not acknowledged, bytes, and since when.
     owed: Option<(u64, Micros)>,
+    /// Results that the agent did not have on disk.
+    provisional: Provisional,
+    /// Which results of earlier processes were given to the user, by request.
+    unclaimed: BTreeMap<u64, Bits>,
     counters: Counters,
     /// Since when the agent has something to say.
     awaited_since: Option<Micros>,
@@ -127,6 +134,8 @@ impl Machine {
             taken: 0,
             acknowledged: 0,
             owed: None,
+            provisional: Provisional::default(),
+            unclaimed: BTreeMap::new(),
             counters: Counters::default(),
             awaited_since: None,
             over: None,
@@ -418,6 +427,8 @@ impl Machine {
                 Some(Asker::Probe) => {}
                 None => self.counters.strays += 1,
             },
+            AgentToClient::Lasts(lasts) => self.provisional.last(lasts.delivery),
+            AgentToClient::BroughtBack(_) => self.provisional.brought(),
             // That it could be sent is all that the agent wanted to know.
             AgentToClient::ClientPing(_) => {}
         }
@@ -426,7 +437,15 @@ impl Machine {
     /// Says everything again that the agent may not have.
     fn send_again(&mut self) {
         self.outbox.clear();
-        self.outbox.extend(self.requests.again());
+        // What a request led to comes right behind it, so that it takes no room in the window.
+        let session = self.link.session().unwrap_or_default();
+        let mut said = BTreeSet::new();
+        for (request, message) in self.requests.again() {
+            self.outbox.push(message);
+            self.outbox.extend(self.provisional.of(session, request));
+            said.insert((session, request));
+        }
+        self.outbox.extend(self.provisional.others(&said));
         self.asks.again();
     }
 

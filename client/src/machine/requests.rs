@@ -105,10 +105,10 @@ impl Requests {
         message
     }
 
-    /// All that is not answered, to be sent again.
-    pub(super) fn again(&self) -> impl Iterator<Item = (ClientToAgent, Vec<Bytes>)> + '_ {
+    /// All that is not answered, by number, to be sent again.
+    pub(super) fn again(&self) -> impl Iterator<Item = (u64, (ClientToAgent, Vec<Bytes>))> + '_ {
         let numbered = (self.low..).zip(&self.open);
-        numbered.filter_map(|(number, request)| Some(self.message(number, request.as_ref()?)))
+        numbered.filter_map(|(number, request)| Some((number, self.message(number, request.as_ref()?))))
     }
 
     /// The request `number`, if it is not answered.

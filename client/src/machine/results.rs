@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use scalems_protocol::client::{Accepted, Durable, Results};
 use scalems_protocol::error::{Code, Refusal};
-use scalems_protocol::group::{Data, ResultGroup};
+use scalems_protocol::group::{Data, Place, ResultGroup};
 use scalems_protocol::{Ending, Origin};
 
 use super::interface::{Answered, CallFault, Done, Group, Micros, Output, PackKey, SessionEnd, TaskFault};
@@ -189,8 +189,33 @@ impl Machine {
         let bytes = blobs.iter().map(|blob| blob.len() as u64).sum::<u64>();
         self.owed.get_or_insert((0, now)).0 += bytes;
         self.jobs_stirred = true;
+        if results.durable == Durable::Yes {
+            self.provisional.last(results.delivery);
+        }
         for group in results.groups {
             self.group(session, group, results.durable, blobs, out);
+        }
+    }
+
+    /// Results of what an earlier process submitted. Another life of the agent may not know that they were taken in.
+    fn unclaimed(&mut self, origin: Origin, group: &Arc<Group>, out: &mut Vec<Output>) {
+        let Some(run) = group.run else { return };
+        let given = self.unclaimed.entry(origin.request).or_default();
+        let mut lo = run.lo;
+        while lo < run.hi {
+            let hi = given.run_end(lo, run.hi);
+            if given.has(lo) {
+                self.counters.repeated_results += u64::from(hi - lo);
+            } else {
+                given.insert(lo, hi);
+                let group = if (lo, hi) == (run.lo, run.hi) {
+                    Arc::clone(group)
+                } else {
+                    Arc::new(group.part(lo, hi))
+                };
+                out.push(Output::Unclaimed { origin, group });
+            }
+            lo = hi;
         }
     }
 
@@ -202,6 +227,10 @@ impl Machine {
         blobs: &[Bytes],
         out: &mut Vec<Output>,
     ) {
+        let bare = ResultGroup {
+            place: Place::default(),
+            ..group.clone()
+        };
         let ResultGroup {
             run,
             origin,
@@ -233,6 +262,11 @@ impl Machine {
         }
         let data = place.take(count, blobs);
         let unreadable = data.as_ref().err().cloned();
+        if durable == Durable::Pending
+            && let Ok(data) = &data
+        {
+            self.provisional.keep(self.taken, bare, data.clone());
+        }
         let data: Data = data.unwrap_or_default();
         let group = Arc::new(Group {
             run: Some(run),
@@ -245,7 +279,7 @@ impl Machine {
         });
         if !ours {
             return match unreadable {
-                None => out.push(Output::Unclaimed { origin, group }),
+                None => self.unclaimed(origin, &group, out),
                 Some(error) => out.push(Output::Complaint(error.into())),
             };
         }

@@ -134,6 +134,7 @@ impl Fake {
                 Vec::new(),
             )),
             Named::Goodbye(_) => self.attached = false,
+            Named::BringBack(_) => panic!("without a journal nothing is brought back"),
             Named::Version(_) => panic!("nobody asks for it"),
         }
         std::mem::take(&mut self.out)

@@ -1,9 +1,9 @@
 //! From the agent to clients.
 
 use scalems_protocol::client::{
-    Accepted, AgentToClient, Answer, CancelDone, ClientPing, ClientWelcome, Counts, Detached, Durable,
-    Explanation, ForgetDone, Listing, Refused, Reply, Results, Resume, Status, SubmissionRow, TaskRow,
-    WorkerRow,
+    Accepted, AgentToClient, Answer, BroughtBack, CancelDone, ClientPing, ClientWelcome, Counts, Detached,
+    Durable, Explanation, ForgetDone, Lasts, Listing, Refused, Reply, Results, Resume, Status, SubmissionRow,
+    TaskRow, WorkerRow,
 };
 use scalems_protocol::event::Body;
 use scalems_protocol::{Code, Refusal, Role, TaskState};
@@ -107,6 +107,8 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                 kept: 14,
             },
         ),
+        plain("deliveries are on disk", Lasts { delivery: 57 }),
+        plain("what was brought back is there", BroughtBack {}),
         plain("the agent looks who is there", ClientPing {}),
         plain(
             "the attachment ends",
@@ -291,6 +293,8 @@ fn agent_to_client() {
             "results",
             "answer",
             "ping",
+            "lasts",
+            "brought_back",
             "detached",
         ],
         &samples,

@@ -1,14 +1,14 @@
 //! From clients to the agent.
 
 use scalems_protocol::client::{
-    Acknowledge, Ask, Cancel, ClientHello, ClientToAgent, Forget, Goodbye, NamedClientToAgent, Page,
-    Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
+    Acknowledge, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Forget, Goodbye, NamedClientToAgent,
+    Page, Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
 };
 use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
 use scalems_protocol::{Role, TaskState, VERSION};
 
-use crate::samples::{PILOT, echo, full_template, token};
+use crate::samples::{PILOT, done, echo, full_template, place, run, token};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 fn hello(session: &str) -> ClientHello {
@@ -98,6 +98,21 @@ fn sessions() -> Vec<Sample<ClientToAgent>> {
         plain("hello of a process that comes back", back),
         plain("hello that takes a session over", takeover),
         plain("results were taken in", Acknowledge { delivery: 57 }),
+        with_blobs(
+            "results are brought back",
+            BringBack {
+                groups: vec![done(run(5, 0, 3, 1), place(0, 0, 6, &[1, 3, 6]))],
+                more: true,
+            },
+            &[b"abbccc"],
+        ),
+        plain(
+            "no more are brought back",
+            BringBack {
+                groups: Vec::new(),
+                more: false,
+            },
+        ),
         plain(
             "the client goes",
             Goodbye {
@@ -241,7 +256,16 @@ fn client_to_agent() {
     check_direction(
         "client_to_agent",
         &[
-            "hello", "submit", "cancel", "ack", "ask", "forget", "stop", "goodbye", "version",
+            "hello",
+            "submit",
+            "cancel",
+            "ack",
+            "ask",
+            "forget",
+            "stop",
+            "goodbye",
+            "version",
+            "bring_back",
         ],
         &samples,
         encode,

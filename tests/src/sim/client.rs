@@ -14,7 +14,7 @@ use scalems_protocol::event::Topic;
 use scalems_protocol::group::Data;
 use scalems_protocol::{Code, Ending};
 
-use super::history::{History, Task};
+use super::history::{History, Place};
 use super::programs;
 use super::random::Random;
 
@@ -40,7 +40,7 @@ pub struct SimClient {
     /// Submissions that the agent holds for it.
     pub held: Vec<u64>,
     /// Which process was given which result.
-    pub delivered: BTreeMap<Task, BTreeSet<u32>>,
+    pub delivered: BTreeMap<Place, BTreeSet<u32>>,
     pub(super) last_key: u64,
     pub(super) random: Random,
 }
@@ -148,7 +148,8 @@ impl SimClient {
         if machine.deadline(now).is_some_and(|at| at <= now) {
             history.violation(format!("client {} has something due after a flush", self.index));
         }
-        if machine.counters().repeated_results > 0 {
+        // What was taken in and not recorded to be so comes again from another life of the agent.
+        if machine.counters().repeated_results > 0 && history.life == 1 {
             history.violation(format!("client {} was sent a result twice", self.index));
         }
         let mut effects = Vec::new();
@@ -218,12 +219,15 @@ impl SimClient {
     /// Results came to this process, each for the first time.
     fn given(&mut self, group: &Arc<Group>, lo: u32, hi: u32, history: &mut History) {
         let Some(run) = group.run else { return };
+        let Some(origin) = history.numbers.get(&run.submission).copied() else {
+            return history.violation(format!("{run:?} has ended, which nobody submitted"));
+        };
         for at in lo..hi {
-            let task = (run.submission, run.lo + at);
+            let task = (origin, run.lo + at);
             if !self.delivered.entry(task).or_default().insert(self.process) {
                 history.violation(format!(
-                    "client {}: task {}.{} came twice",
-                    self.index, task.0, task.1
+                    "client {}: task {}.{} of {origin:?} came twice",
+                    self.index, run.submission, task.1
                 ));
             }
         }

@@ -42,6 +42,7 @@ impl World {
                 self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
             }
             Fault::LostLease => self.lose_lease = true,
+            Fault::KillAgent => self.kill_agent(),
         }
     }
 
@@ -119,6 +120,9 @@ impl World {
                 self.clients[at].lives(),
             ),
         };
+        if self.agent_is_down() {
+            return self.reconnect_later(party);
+        }
         if !lives || link.is_some_and(|link| self.network.link(link).open) {
             return;
         }
@@ -178,12 +182,26 @@ impl World {
             Party::Worker(at) => self.workers[at].begin(self.now),
             Party::Client(at) => self.clients[at].begin(self.now),
         }
+        if self.agent_is_down() {
+            self.tell(party, true);
+            return self.reconnect_later(party);
+        }
         let link = Some(self.network.connect(party));
         match party {
             Party::Worker(at) => self.workers[at].link = link,
             Party::Client(at) => self.clients[at].link = link,
         }
         self.tell(party, true);
+    }
+
+    /// Tries again when the agent may be there.
+    fn reconnect_later(&mut self, party: Party) {
+        let process = match party {
+            Party::Worker(at) => self.workers[at].process,
+            Party::Client(at) => self.clients[at].process,
+        };
+        let again = self.now + self.random.within(100_000, 1_000_000);
+        self.at(again, Event::Reconnect { party, process });
     }
 
     /// A session is over for a client's process, which may be only as it should be after what happened.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use scalems_core::record::Record;
 use scalems_core::{Action, Input};
 use scalems_protocol::client::{
-    Accepted, AgentToClient, ClientToAgent, NamedClientToAgent as Named, Results, Submit,
+    Accepted, AgentToClient, ClientToAgent, Durable, NamedClientToAgent as Named, Results, Submit,
 };
 use scalems_protocol::group::{Data, ResultGroup};
 use scalems_protocol::task::After;
@@ -16,6 +17,17 @@ use super::programs;
 
 /// One task: submission and offset.
 pub type Task = (u64, u32);
+/// One task, by where its submission came from: what it is called may change when the agent is started again.
+pub type Place = ((u64, u64), u32);
+
+/// How a task ended, as somebody was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    ending: Ending,
+    attempt: u32,
+    /// Whether that is for ever.
+    lasts: bool,
+}
 
 /// A submission as the agent was asked for it.
 #[derive(Debug)]
@@ -37,14 +49,20 @@ pub struct History {
     pub numbers: BTreeMap<u64, (u64, u64)>,
     /// The seats of connections.
     pub seats: BTreeMap<u32, u64>,
-    /// The highest attempt that each task was leased under.
-    leased: BTreeMap<Task, u32>,
+    /// The agent's life.
+    pub life: u64,
+    /// When that began, and how many records were left by those before.
+    pub born: (u64, usize),
+    /// The latest life and attempt that each task was leased in.
+    leased: BTreeMap<Task, (u64, u32)>,
     /// Attempts whose failure was reported.
     failed: BTreeMap<Task, BTreeSet<u32>>,
     /// Attempts that were started anywhere.
-    started: BTreeSet<(u64, u32, u32)>,
+    started: BTreeSet<(u64, u32, u64, u32)>,
     /// How tasks ended, as clients were told.
-    told: BTreeMap<Task, (Ending, u32)>,
+    told: BTreeMap<Place, Told>,
+    /// Submissions that clients were told to be accepted.
+    accepted: BTreeSet<u64>,
     /// Tasks as they were last seen in the agent: state and attempt.
     pub seen: BTreeMap<u64, Vec<(TaskState, u32)>>,
     /// Submissions that somebody asked to be forgotten.
@@ -60,6 +78,14 @@ pub struct History {
 }
 
 impl History {
+    /// Nothing has happened yet.
+    pub fn of_first_life() -> Self {
+        Self {
+            life: 1,
+            ..Self::default()
+        }
+    }
+
     /// Notes something that must not be.
     pub fn violation(&mut self, what: String) {
         if self.violations.len() < 8 {
@@ -86,6 +112,7 @@ impl History {
                 };
                 match message {
                     Named::Submit(submit) => self.submitted(seat, submit, blobs),
+                    Named::BringBack(brought) => self.brought(&brought.groups),
                     Named::Acknowledge(ack) => self.acknowledged(seat, ack.delivery),
                     Named::Forget(forget) => {
                         self.forgotten
@@ -188,6 +215,7 @@ impl History {
             },
             accepted.submission,
         );
+        self.accepted.insert(accepted.submission);
         let count = self
             .known
             .get(&(seat, accepted.request))
@@ -218,18 +246,16 @@ impl History {
             let run = group.run;
             self.numbered(group.origin, run.submission);
             for offset in run.lo..run.hi {
-                let before = self
-                    .leased
-                    .insert((run.submission, offset), run.attempt)
-                    .unwrap_or(0);
-                if before >= run.attempt {
-                    let Self { violations, .. } = self;
-                    violations.push(format!(
-                        "task {}.{offset}: attempt {} after {before}",
-                        run.submission, run.attempt
+                let lease = (self.life, run.attempt);
+                let before = self.leased.insert((run.submission, offset), lease);
+                if before.is_some_and(|before| before >= lease) {
+                    self.violation(format!(
+                        "task {}.{offset}: attempt {lease:?} after {before:?}",
+                        run.submission
                     ));
                 }
-                if self.told.contains_key(&(run.submission, offset)) {
+                let origin = (group.origin.session, group.origin.request);
+                if self.told.get(&(origin, offset)).is_some_and(|told| told.lasts) {
                     self.violation(format!(
                         "task {}.{offset} is leased after its end",
                         run.submission
@@ -247,7 +273,7 @@ impl History {
 
     fn results(&mut self, peer: u32, results: &Results, blobs: &[Bytes]) {
         for group in &results.groups {
-            self.result(group, blobs);
+            self.result(group, blobs, results.durable != Durable::Pending);
         }
         let Some(seat) = self.seats.get(&peer).copied() else {
             return;
@@ -265,7 +291,7 @@ impl History {
     }
 
     /// A group of results, as a client gets it.
-    pub fn result(&mut self, group: &ResultGroup, blobs: &[Bytes]) {
+    pub fn result(&mut self, group: &ResultGroup, blobs: &[Bytes], lasts: bool) {
         let run = group.run;
         let Ok(data) = group.place.clone().take(run.count(), blobs) else {
             return self.violation(format!("results that cannot be read: {group:?}"));
@@ -274,14 +300,31 @@ impl History {
         for (at, offset) in (run.lo..run.hi).enumerate() {
             let task = (run.submission, offset);
             let name = format!("task {}.{offset}", run.submission);
-            let first = *self.told.entry(task).or_insert((group.ending, run.attempt));
-            if first != (group.ending, run.attempt) {
-                self.violation(format!(
-                    "{name} ended {first:?} and {:?}",
-                    (group.ending, run.attempt)
-                ));
+            let now = Told {
+                ending: group.ending,
+                attempt: run.attempt,
+                lasts,
+            };
+            let first = self
+                .told
+                .entry(((group.origin.session, group.origin.request), offset))
+                .or_insert(now);
+            let first = std::mem::replace(
+                first,
+                Told {
+                    lasts: lasts || first.lasts,
+                    ..*first
+                },
+            );
+            if (first.ending, first.attempt) != (now.ending, now.attempt) {
+                self.violation(format!("{name} ended {first:?} and {now:?}"));
             }
-            if self.leased.get(&task).copied().unwrap_or(0) < run.attempt {
+            // Of an earlier life some attempts may have been counted anew.
+            let made = self
+                .leased
+                .get(&task)
+                .is_some_and(|made| made.1 >= run.attempt || made.0 < self.life || run.attempt == 0);
+            if !made && run.attempt > 0 {
                 self.violation(format!(
                     "{name} has a result of attempt {}, which was never made",
                     run.attempt
@@ -328,8 +371,8 @@ impl History {
     }
 
     /// A worker starts a task.
-    pub fn start(&mut self, (submission, offset): Task, attempt: u32, data: &Bytes) {
-        if !self.started.insert((submission, offset, attempt)) {
+    pub fn start(&mut self, (submission, offset): Task, life: u64, attempt: u32, data: &Bytes) {
+        if !self.started.insert((submission, offset, life, attempt)) {
             self.violation(format!(
                 "task {submission}.{offset}: attempt {attempt} runs twice"
             ));
@@ -360,20 +403,83 @@ impl History {
                 }
             }
         }
-        for (number, offset, ending, attempt) in self
-            .told
-            .iter()
-            .map(|((number, offset), (ending, attempt))| (*number, *offset, *ending, *attempt))
-            .collect::<Vec<_>>()
-        {
-            let is = tasks.get(&number).and_then(|tasks| tasks.get(offset as usize));
-            if is.is_some_and(|is| *is != (TaskState::from(ending), attempt)) {
-                self.violation(format!(
-                    "task {number}.{offset} was told to be {ending:?} of {attempt} and is {is:?}"
+        let mut wrong = Vec::new();
+        for ((origin, offset), told) in &self.told {
+            let Some(number) = self.known.get(origin).and_then(|known| known.number) else {
+                continue;
+            };
+            let is = tasks.get(&number).and_then(|tasks| tasks.get(*offset as usize));
+            if is.is_some_and(|is| *is != (TaskState::from(told.ending), told.attempt)) {
+                wrong.push(format!(
+                    "task {number}.{offset} was told to be {told:?} and is {is:?}"
                 ));
             }
         }
+        wrong.into_iter().for_each(|wrong| self.violation(wrong));
         self.seen = tasks;
+    }
+
+    /// Another life of the agent begins, which knows these records and no more.
+    pub fn reborn(&mut self, now: u64, records: &[Record]) {
+        self.life += 1;
+        self.born = (now, records.len());
+        self.seats.clear();
+        self.seen.clear();
+        self.unacknowledged.clear();
+        self.dependent.clear();
+        let (mut numbers, mut ended) = (BTreeSet::new(), BTreeMap::new());
+        for record in records {
+            match record {
+                Record::Submitted(submitted) => {
+                    numbers.insert(submitted.submission);
+                }
+                Record::Forgotten { submission } => {
+                    self.forgotten.insert(*submission);
+                }
+                Record::Ended(end) => {
+                    for offset in end.run.lo..end.run.hi {
+                        ended.insert((end.run.submission, offset), (end.ending, end.run.attempt));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let lost: Vec<u64> = self.accepted.difference(&numbers).copied().collect();
+        if !lost.is_empty() {
+            self.violation(format!("submissions {lost:?} were acknowledged and are lost"));
+        }
+        for known in self.known.values_mut() {
+            known.number = known.number.filter(|number| numbers.contains(number));
+        }
+        // What was told and is not recorded may end otherwise, if nobody brings it back.
+        let mut wrong = Vec::new();
+        let Self { told, known, .. } = self;
+        told.retain(|(origin, offset), told| {
+            let number = known.get(origin).and_then(|known| known.number);
+            let is = number.and_then(|number| ended.get(&(number, *offset)));
+            if told.lasts && is != Some(&(told.ending, told.attempt)) {
+                wrong.push(format!(
+                    "{origin:?}.{offset} was told to be {told:?} for ever, and is {is:?}"
+                ));
+            }
+            told.lasts = is.is_some();
+            told.lasts
+        });
+        wrong.into_iter().for_each(|wrong| self.violation(wrong));
+    }
+
+    /// A client says results back: from here on they are the results, unless others were recorded.
+    fn brought(&mut self, groups: &[ResultGroup]) {
+        for group in groups {
+            let origin = (group.origin.session, group.origin.request);
+            for offset in group.run.lo..group.run.hi {
+                self.told.entry((origin, offset)).or_insert(Told {
+                    ending: group.ending,
+                    attempt: group.run.attempt,
+                    lasts: false,
+                });
+            }
+        }
     }
 
     /// Where the submission that a dependency names came from.

@@ -77,7 +77,8 @@ impl World {
             };
             for row in &listing.rows {
                 let held = matches!(row.state, TaskState::Leased | TaskState::Running);
-                if held && row.worker.is_none() {
+                // One whose result waits for its client is nobody's.
+                if held && row.worker.is_none() && self.history.life == 1 {
                     self.history.violation(format!("no worker has {row:?}"));
                 }
                 let list = tasks.entry(row.run.submission).or_default();
@@ -175,7 +176,7 @@ impl World {
         self.check_rebirth();
         self.check_held();
         let mut missing = Vec::new();
-        for ((seat, _), known) in &self.history.known {
+        for (origin @ (seat, _), known) in &self.history.known {
             let Some(number) = known.number.filter(|_| known.submit.streaming) else {
                 continue;
             };
@@ -183,7 +184,7 @@ impl World {
             let given = |offset: &u32| {
                 self.clients
                     .iter()
-                    .any(|client| client.delivered.contains_key(&(number, *offset)))
+                    .any(|client| client.delivered.contains_key(&(*origin, *offset)))
             };
             let lost: Vec<u32> = (0..known.submit.count).filter(|offset| !given(offset)).collect();
             if !lost.is_empty() {
@@ -281,7 +282,7 @@ impl World {
                             .violation(format!("the held results of {number} have a hole at {next}"));
                     }
                     next = group.run.hi;
-                    self.history.result(group, &blobs);
+                    self.history.result(group, &blobs, true);
                 }
                 after = listing.next;
                 if after.is_none() {

@@ -33,6 +33,10 @@ pub struct Outcome {
     pub tasks: u64,
     /// Incidents that took place.
     pub incidents: u64,
+    /// Lives of the agent.
+    pub lives: u64,
+    /// Results that clients brought back to another life of it.
+    pub brought_back: u64,
     /// The virtual time that it took, milliseconds.
     pub took_ms: u64,
     /// What was not as promised.

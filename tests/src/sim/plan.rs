@@ -27,11 +27,13 @@ pub enum Fault {
     StopWorker,
     /// A part of a lease vanishes on its way, which nothing but the state hash can tell.
     LostLease,
+    /// The agent's process ends without a word, with what was not on disk; with a journal it is started again.
+    KillAgent,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cut,
         Self::KillWorker,
         Self::KillClient,
@@ -42,6 +44,7 @@ impl Fault {
         Self::LossyBeats,
         Self::StopWorker,
         Self::LostLease,
+        Self::KillAgent,
     ];
 }
 

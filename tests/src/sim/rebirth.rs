@@ -1,23 +1,75 @@
-//! What an agent would know that is started again from the records so far.
+//! The agent dies, and another life of it begins with the records that were on disk.
 
-use scalems_core::{Config, Restore};
+use scalems_core::{Input, Restore};
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 
-use super::world::World;
+use super::network::Party;
+use super::world::{Actor, Event, World};
 
 impl World {
+    pub(super) fn agent_is_down(&self) -> bool {
+        self.down
+    }
+
+    /// The agent's process ends without a word. What was not on disk for sure is there, or is not, from some record on.
+    pub(super) fn kill_agent(&mut self) {
+        if !self.plan.journal || self.down {
+            return;
+        }
+        self.check_rebirth();
+        self.down = true;
+        self.brought_back += self.agent_count("brought_back");
+        self.inbox.clear();
+        self.rounds.remove(&Actor::Agent);
+        self.paused.remove(&Actor::Agent);
+        self.writing = false;
+        self.looked = false;
+        let (durable, all) = (self.durable as u64, self.journal.len() as u64);
+        let left = self.random.within(durable, all + 1) as usize;
+        self.journal.truncate(left);
+        for link in self.network.open() {
+            self.network.cut(link);
+            let party = self.network.link(link).party;
+            let process = match party {
+                Party::Worker(at) => self.workers[at].process,
+                Party::Client(at) => self.clients[at].process,
+            };
+            let [other, back] = [0; 2].map(|_: u32| self.random.within(0, 2_000_000));
+            self.at(self.now + other, Event::PartyNotices { party, process });
+            self.at(self.now + back, Event::Reconnect { party, process });
+        }
+        let again = self.now + self.random.within(10_000, 8_000_000);
+        self.at(again, Event::AgentBegins);
+    }
+
+    /// It is started again.
+    pub(super) fn agent_begins(&mut self) {
+        self.life += 1;
+        self.down = false;
+        let mut restore = Restore::new(Self::config(&self.plan, self.life), self.now);
+        for record in &self.journal {
+            restore.take(record);
+        }
+        self.records = self.journal.len() as u64;
+        self.durable = self.journal.len();
+        self.history.reborn(self.now, &self.journal);
+        let (agent, mut first) = restore.finish();
+        self.agent = agent;
+        self.act(&mut first);
+        for topic in self.topics() {
+            self.to_agent(Input::Subscribed(topic));
+        }
+        self.wake(Actor::Agent, self.now);
+    }
+
     /// Another life knows every submission, and every end; what had not ended has not, or is canceled as was asked.
     pub(super) fn check_rebirth(&mut self) {
-        if !self.plan.journal {
+        if !self.plan.journal || self.down {
             return;
         }
         let living = self.tasks(&Selector::all());
-        let config = Config {
-            incarnation: 2,
-            ..Self::config(&self.plan)
-        };
-        let mut restore = Restore::new(config, self.now);
+        let mut restore = Restore::new(Self::config(&self.plan, self.life + 1), self.now);
         for record in &self.journal {
             restore.take(record);
         }

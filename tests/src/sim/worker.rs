@@ -230,7 +230,12 @@ impl SimWorker {
     }
 
     fn start(&mut self, now: Micros, lease: TaskLease, history: &mut History, effects: &mut Vec<Effect>) {
-        history.start((lease.task.submission, lease.offset), lease.attempt, &lease.data);
+        history.start(
+            (lease.task.submission, lease.offset),
+            lease.incarnation,
+            lease.attempt,
+            &lease.data,
+        );
         let mut taken: Vec<u32> = self
             .running
             .values()

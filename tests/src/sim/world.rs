@@ -77,7 +77,10 @@ pub(super) enum Event {
         key: u64,
         stopped: bool,
     },
-    Durable,
+    Durable {
+        life: u64,
+    },
+    AgentBegins,
     Operation(usize),
     Incident(Fault),
     Check,
@@ -88,22 +91,31 @@ pub(super) struct World {
     pub(super) now: Micros,
     events: BTreeMap<(Micros, u64), Event>,
     scheduled: u64,
-    rounds: BTreeMap<Actor, Micros>,
+    pub(super) rounds: BTreeMap<Actor, Micros>,
     pub(super) paused: BTreeMap<Actor, Micros>,
     pub(super) agent: Agent,
-    inbox: VecDeque<Input>,
+    pub(super) inbox: VecDeque<Input>,
     pub(super) agent_rounds: u64,
     pub(super) network: Network,
     pub(super) workers: Vec<SimWorker>,
     pub(super) clients: Vec<SimClient>,
-    listeners: BTreeMap<Topic, BTreeSet<usize>>,
+    pub(super) listeners: BTreeMap<Topic, BTreeSet<usize>>,
     /// The last record that was made, and whether the journal is writing.
-    records: u64,
+    pub(super) records: u64,
     /// All records so far.
     pub(super) journal: Vec<Record>,
     /// What is asked is another life than the one that goes on.
     pub(super) reborn: bool,
-    writing: bool,
+    /// How many of them are on disk for sure.
+    pub(super) durable: usize,
+    /// Whether the agent's process is gone, and which life it is, or will be next.
+    pub(super) down: bool,
+    pub(super) life: u64,
+    pub(super) writing: bool,
+    /// What clients brought back to lives of the agent that are over.
+    pub(super) brought_back: u64,
+    /// Whether the agent was looked into after all had ended.
+    pub(super) looked: bool,
     pub(super) history: History,
     pub(super) random: Random,
     pub(super) lossy_until: Micros,
@@ -128,7 +140,7 @@ impl World {
             scheduled: 0,
             rounds: BTreeMap::new(),
             paused: BTreeMap::new(),
-            agent: Agent::new(Self::config(plan)),
+            agent: Agent::new(Self::config(plan, 1)),
             inbox: VecDeque::new(),
             agent_rounds: 0,
             network: Network::new(plan.seed),
@@ -142,8 +154,13 @@ impl World {
             records: 0,
             journal: Vec::new(),
             reborn: false,
+            durable: 0,
+            down: false,
+            life: 1,
             writing: false,
-            history: History::default(),
+            looked: false,
+            brought_back: 0,
+            history: History::of_first_life(),
             random: Random::new(plan.seed, 3),
             lossy_until: 0,
             lose_lease: false,
@@ -201,6 +218,9 @@ impl World {
     /// Something came for the agent.
     #[allow(clippy::wrong_self_convention, reason = "it goes to the agent")]
     pub(super) fn to_agent(&mut self, input: Input) {
+        if self.down {
+            return;
+        }
         self.inbox.push_back(input);
         let soon = self.now + self.random.within(0, 300);
         self.wake(Actor::Agent, soon);
@@ -221,12 +241,19 @@ impl World {
         }
     }
 
+    pub(super) fn agent_count(&self, name: &str) -> u64 {
+        let mut counters = self.agent.counters();
+        counters.find(|(counter, _)| *counter == name).map_or(0, |(_, count)| count)
+    }
+
     pub(super) fn outcome(&mut self) -> Outcome {
         Outcome {
             trace: self.trace,
             messages: self.messages,
             tasks: self.agent.counts().finished(),
             incidents: self.incidents,
+            lives: self.life,
+            brought_back: self.brought_back + self.agent_count("brought_back"),
             took_ms: self.now / 1_000,
             violations: std::mem::take(&mut self.history.violations),
         }
@@ -268,6 +295,7 @@ impl World {
                     return self.wake(actor, self.now);
                 }
                 match actor {
+                    Actor::Agent if self.down => {}
                     Actor::Agent => self.agent_round(),
                     Actor::Party(Party::Worker(at)) => self.worker_round(at),
                     Actor::Party(Party::Client(at)) => self.client_round(at),
@@ -322,10 +350,13 @@ impl World {
                     self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
                 }
             }
-            Event::Durable => {
+            Event::Durable { life } if life == self.life && !self.down => {
                 self.writing = false;
+                self.durable = self.journal.len();
                 self.to_agent(Input::Durable(self.records));
             }
+            Event::Durable { .. } => {}
+            Event::AgentBegins => self.agent_begins(),
             Event::Operation(client) => {
                 self.mark("operation", client as u64);
                 self.clients[client].operate();
@@ -345,7 +376,12 @@ impl World {
         let open: Vec<String> = self.clients.iter().filter_map(SimClient::open).collect();
         let unfinished = self.agent.counts().unfinished();
         // What has just restarted has a while to come back, and the state hashes to be compared.
-        if open.is_empty() && unfinished == 0 && since > 40_000_000 {
+        if open.is_empty() && unfinished == 0 && since > 40_000_000 && !self.down {
+            // Looking into the agent for the first time leaves a record, which has to be on disk.
+            if !std::mem::replace(&mut self.looked, true) {
+                self.inspect();
+                return self.at(self.now + 1_000_000, Event::Check);
+            }
             self.over = true;
             return self.conclude();
         }
@@ -441,11 +477,11 @@ impl World {
     }
 
     /// What the agent of a plan is.
-    pub(super) fn config(plan: &Plan) -> Config {
+    pub(super) fn config(plan: &Plan, incarnation: u64) -> Config {
         Config {
             pilot_name: "sim".into(),
             pilot: PilotId([1; 16]),
-            incarnation: 1,
+            incarnation,
             secret: [7; 32],
             link_seed: plan.seed,
             software: "sim".into(),
@@ -468,7 +504,7 @@ impl World {
         }
     }
 
-    fn act(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn act(&mut self, out: &mut Vec<Action>) {
         for action in out.drain(..) {
             for action in self.sabotaged(action) {
                 self.history.action(&action);
@@ -519,7 +555,8 @@ impl World {
                 self.records = number;
                 if !std::mem::replace(&mut self.writing, true) {
                     let takes = self.random.within(100, 20_000);
-                    self.at(self.now + takes, Event::Durable);
+                    let life = self.life;
+                    self.at(self.now + takes, Event::Durable { life });
                 }
             }
             Action::Exit => self

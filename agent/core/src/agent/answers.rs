@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use scalems_protocol::client::{AgentToClient, Results};
 use scalems_protocol::limits;
 
@@ -28,6 +29,7 @@ struct Waiting {
     record: u64,
     peer: Peer,
     message: AgentToClient,
+    blobs: Vec<Bytes>,
 }
 
 impl Answers {
@@ -47,6 +49,18 @@ impl Answers {
             record,
             peer,
             message,
+            blobs: Vec::new(),
+        });
+    }
+
+    /// As [`Self::push`], with data, and not to wait.
+    pub(super) fn push_with(&mut self, record: u64, peer: Peer, message: AgentToClient, blobs: Vec<Bytes>) {
+        self.until = None;
+        self.waiting.push_back(Waiting {
+            record,
+            peer,
+            message,
+            blobs,
         });
     }
 
@@ -94,17 +108,14 @@ impl Answers {
             return welcomed;
         }
         self.until = None;
-        while let Some(Waiting { peer, message, .. }) =
-            self.waiting.pop_front_if(|waiting| waiting.record <= durable)
+        while let Some(Waiting {
+            peer, message, blobs, ..
+        }) = self.waiting.pop_front_if(|waiting| waiting.record <= durable)
         {
             if matches!(message, AgentToClient::ClientWelcome(_)) {
                 welcomed.push(peer);
             }
-            out.push(Action::ToClient {
-                peer,
-                message,
-                blobs: Vec::new(),
-            });
+            out.push(Action::ToClient { peer, message, blobs });
         }
         welcomed
     }

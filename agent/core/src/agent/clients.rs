@@ -76,6 +76,7 @@ impl Agent {
                         self.forget(peer, seat, &forget, out);
                     }
                 }
+                Named::BringBack(brought) => self.bring_back(peer, seat, brought, &blobs, out),
                 Named::Ask(ask) => self.ask(peer, seat, ask, out),
                 Named::Acknowledge(Acknowledge { delivery }) => {
                     self.collected(seat, delivery, out);
@@ -318,6 +319,8 @@ impl Agent {
             outbox: Outbox::default(),
             window: (0, 0),
             waits: 0,
+            awaited: false,
+            kept: Vec::new(),
         };
         self.attachments.insert(number, attachment);
         if let Some(session) = self.sessions.get_mut(&session) {
@@ -389,7 +392,11 @@ impl Agent {
         } else {
             self.collected(seat, hello.deliveries, out);
         }
+        if fresh || !hello.brings {
+            self.settle_seat(seat, out);
+        }
         let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
+        attachment.outbox.begin_again();
         attachment.welcomed = false;
         let token = Token::derive(&self.config.secret, Role::Client, holder);
         let welcome = ClientWelcome {
@@ -543,6 +550,7 @@ impl Agent {
     }
 
     fn drop_seat(&mut self, seat: u64, out: &mut Vec<Action>) {
+        self.settle_seat(seat, out);
         if self.remove_seat(seat) {
             self.commit(Record::SeatGone { seat }, out);
         }

@@ -197,22 +197,28 @@ impl Agent {
         count
     }
 
-    /// Tasks have their final state.
+    /// Tasks have their final state, and whoever waits for it is told.
     fn end(&mut self, ended: Ended, out: &mut Vec<Action>) {
-        let run = ended.run;
-        let submission = self.tasks.known(run.submission);
-        let bytes = submission.bytes(run.lo, run.hi);
+        let submission = self.tasks.known(ended.run.submission);
         let (origin, push) = (submission.origin, submission.push);
-        let windowed = push.is_some() && !submission.is_array();
         if let Some(seat) = push
             && let Some(attachment) = self.attachments.get_mut(&seat)
         {
-            if windowed {
-                attachment.window.0 -= u64::from(run.count());
-                attachment.window.1 = attachment.window.1.saturating_sub(bytes);
-            }
             attachment.outbox.push(&ended, origin, self.config.incarnation);
             self.delivering.insert(seat);
+        }
+        self.end_seen(ended, out);
+    }
+
+    /// Tasks have their final state, which whoever waits for it has seen already.
+    pub(super) fn end_seen(&mut self, ended: Ended, out: &mut Vec<Action>) {
+        let run = ended.run;
+        let submission = self.tasks.known(run.submission);
+        let bytes = submission.bytes(run.lo, run.hi);
+        let windowed = submission.push.filter(|_| !submission.is_array());
+        if let Some(attachment) = windowed.and_then(|seat| self.attachments.get_mut(&seat)) {
+            attachment.window.0 -= u64::from(run.count());
+            attachment.window.1 = attachment.window.1.saturating_sub(bytes);
         }
         self.commit(Record::Ended(ended), out);
         self.events.submission_changed(run.submission);
@@ -271,7 +277,7 @@ impl Agent {
 
     /// Sends out the results that have gathered.
     pub(super) fn deliver(&mut self, out: &mut Vec<Action>) {
-        let durable = self.durability();
+        let (durable, record) = (self.durability(), self.records);
         while let Some(seat) = self.delivering.pop_first() {
             let Some(attachment) = self.attachments.get_mut(&seat) else {
                 continue;
@@ -279,7 +285,7 @@ impl Agent {
             let Some(peer) = attachment.peer.filter(|_| attachment.welcomed) else {
                 continue;
             };
-            while let Some((results, blobs)) = attachment.outbox.deliver(durable) {
+            while let Some((results, blobs)) = attachment.outbox.deliver(durable, record) {
                 out.push(Action::ToClient {
                     peer,
                     message: results.into(),

@@ -5,6 +5,7 @@
 //! a round, so batches form under load and nothing waits when it is idle.
 
 mod answers;
+mod bringing;
 mod cancel;
 mod clients;
 mod ended;
@@ -107,6 +108,12 @@ pub struct Agent {
     disk_full: bool,
     answers: Answers,
     reported: VecDeque<Reported>,
+    /// The last number that submissions of the life before may have.
+    before: u64,
+    /// Groups of results that wait for clients of the life before.
+    kept: usize,
+    /// When clients are told what is on disk.
+    tell_at: Option<Micros>,
     stopping: Option<Stopping>,
     /// The time of the last input or tick, to notice pauses of our own.
     heard: Micros,
@@ -169,6 +176,9 @@ impl Agent {
             disk_full: false,
             answers: Answers::default(),
             reported: VecDeque::new(),
+            before: 0,
+            kept: 0,
+            tell_at: None,
             stopping: None,
             heard: 0,
             exited: false,
@@ -218,6 +228,7 @@ impl Agent {
         self.send_leases(out);
         let mut deliveries = Vec::new();
         self.deliver(&mut deliveries);
+        self.tell_lasting(&mut deliveries);
         self.answers.join(self.durable, &mut deliveries);
         out.append(&mut deliveries);
         self.answer_waits(out);
@@ -231,10 +242,16 @@ impl Agent {
     pub fn deadline(&self) -> Option<Micros> {
         let waits = self.waiting.iter().map(|waiting| waiting.until).min();
         let answers = self.answers.deadline();
-        [self.timers.next(), self.events.deadline(), waits, answers]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.timers.next(),
+            self.events.deadline(),
+            waits,
+            answers,
+            self.tell_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// All tasks by state: for tests and the simulator.
@@ -299,6 +316,10 @@ impl Agent {
 
     /// Workers may be told of what has reached the disk.
     fn note_recorded(&mut self) {
+        // What a worker reported and is kept here is in no record.
+        if self.kept > 0 {
+            return;
+        }
         let durable = self.durable;
         while let Some(reported) = self.reported.pop_front_if(|reported| reported.record <= durable) {
             self.tell_recorded(reported.worker, reported.report);

@@ -1,5 +1,6 @@
 //! Reads: they change nothing, are not numbered, and stop at the core.
 
+use bytes::Bytes;
 use scalems_protocol::client::{
     Answer, Ask, Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow,
     WorkerRow, WorkersPage,
@@ -11,6 +12,7 @@ use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 
 use super::Agent;
+use super::bringing::NOBODY;
 use super::listing::{self, Rows};
 use crate::interface::{Action, Micros, Peer};
 use crate::record::share;
@@ -39,7 +41,10 @@ impl Agent {
             Question::Submissions(page) => self.submissions(seat, &page).map(|rows| (rows, Vec::new())),
             Question::Tasks(page) => self.tasks(seat, &page).map(|rows| (rows, Vec::new())),
             Question::Explain(select) => self.explain(seat, &select).map(|reply| (reply, Vec::new())),
-            Question::Results(page) => self.results(seat, &page),
+            Question::Results(page) => match self.results(seat, &page) {
+                Ok((reply, blobs)) => return self.reply_lasting(peer, ask.id, reply, blobs, out),
+                Err(refusal) => Err(refusal),
+            },
             Question::Wait { select, timeout_ms } => match self.wait(peer, seat, ask.id, &select, timeout_ms)
             {
                 Ok(()) => return,
@@ -51,6 +56,15 @@ impl Agent {
             Ok((reply, blobs)) => self.reply(peer, ask.id, reply, blobs, out),
             Err(refusal) => self.refuse(peer, None, Some(ask.id), refusal, out),
         }
+    }
+
+    /// An answer that must not be taken back: it waits for what is on its way to the disk, unless that is full.
+    fn reply_lasting(&mut self, peer: Peer, id: u64, reply: Reply, blobs: Vec<Bytes>, out: &mut Vec<Action>) {
+        if self.disk_full || self.durable == self.records {
+            return self.reply(peer, id, reply, blobs, out);
+        }
+        let answer = Answer { id, reply };
+        self.answers.push_with(self.records, peer, answer.into(), blobs);
     }
 
     fn status(&self) -> Status {
@@ -336,16 +350,7 @@ impl Agent {
                         *counts.of(stretch.value.state) += u64::from(stretch.hi - stretch.lo);
                     }
                 }
-                let message = Answer {
-                    id: wait.id,
-                    reply: Reply::Ended(counts),
-                }
-                .into();
-                out.push(Action::ToClient {
-                    peer: wait.peer,
-                    message,
-                    blobs: Vec::new(),
-                });
+                self.reply_lasting(wait.peer, wait.id, Reply::Ended(counts), Vec::new(), out);
             } else {
                 let first = wait.selected.get(wait.ended).map_or(0, |(number, _, _)| *number);
                 let message =
@@ -382,6 +387,11 @@ impl Agent {
                     "granted to worker {name} and not started: it waits there for room, or is on its way"
                 )]
             }
+            TaskState::Running if slot.worker == NOBODY => vec![
+                "it has ended; its client may have seen another result before the agent was started again, and has a \
+                 moment to say so"
+                    .to_owned(),
+            ],
             TaskState::Running => vec![format!(
                 "runs on worker {}",
                 row.worker.clone().unwrap_or_default()

@@ -111,6 +111,7 @@ impl Restore {
         }
         agent.coming = agent.workers.keys().copied().collect();
         agent.watch_workers();
+        agent.await_clients();
         if agent.coming.is_empty() {
             agent.go_on(&mut out);
         }

@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Deadline(u64),
     /// Tasks whose back-off ends.
     Retry { submission: u64, lo: u32, hi: u32 },
+    /// Clients of the life before have had the time to bring results back.
+    Awaited,
     /// A session was left for too long.
     Abandoned(u64),
     /// Workers are looked at: pings, losses.
@@ -55,6 +57,7 @@ impl Agent {
             match timer {
                 Timer::Deadline(submission) => self.deadline_passed(submission, out),
                 Timer::Retry { submission, lo, hi } => self.make_ready(submission, lo, hi),
+                Timer::Awaited => self.await_no_longer(out),
                 Timer::Abandoned(attachment) => self.abandoned(attachment, out),
                 Timer::Workers => {
                     self.timers.workers = false;

@@ -201,7 +201,7 @@ impl Agent {
                 worker.unrecorded_bytes += data.bytes.len() as u64;
             }
             let (ending, exit_code, error) = (group.ending, group.exit_code, group.error.clone());
-            self.attempt_over(
+            self.attempt_ended(
                 Ended {
                     run: part,
                     ending,
@@ -235,7 +235,7 @@ impl Agent {
         class.mean_us = Some(class.mean_us.map_or(ran_us, |mean| (7 * mean + ran_us) / 8));
     }
 
-    fn vacate(&mut self, number: u32, run: Run, state: TaskState) {
+    pub(super) fn vacate(&mut self, number: u32, run: Run, state: TaskState) {
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);
         let (class, mode) = (submission.class, &submission.template.mode);

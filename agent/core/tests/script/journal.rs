@@ -43,7 +43,7 @@ fn work_goes_out_at_once_and_answers_once_they_last() {
         .round(vec![Input::Durable(5)])
         .is(&["c1< accepted 1: submission 1, 1 tasks"]);
     world.round(vec![Input::Durable(6)]).is(&[]);
-    world.wait(2_000).is(&["w1< recorded 1"]);
+    world.wait(2_000).is(&["c1< lasts 1", "w1< recorded 1"]);
     // A repeat of what does not last yet waits as well.
     world
         .client(1, submit(2, 0, RUN))

@@ -114,6 +114,8 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
             )
         }
         AgentToClient::Answer(answer) => format!("answer {}: {}", answer.id, reply(&answer.reply)),
+        AgentToClient::Lasts(lasts) => format!("lasts {}", lasts.delivery),
+        AgentToClient::BroughtBack(_) => "brought_back".into(),
         AgentToClient::ClientPing(_) => "ping".into(),
         AgentToClient::Detached(detached) => format!("detached: {}", detached.refusal.code),
     }

@@ -11,7 +11,7 @@ use scalems_protocol::worker::{Beat, WorkerWelcome};
 use crate::say::{RUN, With, back, beat, cancel, done, failed, held, hello, joins, run, started, submit};
 use crate::world::{World, config};
 
-fn life(incarnation: u64) -> Config {
+pub(crate) fn life(incarnation: u64) -> Config {
     Config {
         journal: true,
         incarnation,
@@ -20,7 +20,7 @@ fn life(incarnation: u64) -> Config {
 }
 
 /// A worker with two cores, a client in session "s" with seat 2, and everything on disk.
-fn first_life() -> (World, ClientHello, WorkerWelcome) {
+pub(crate) fn first_life() -> (World, ClientHello, WorkerWelcome) {
     let mut world = World::with(life(1));
     world
         .worker(1, joins("w", 2))

@@ -8,6 +8,7 @@ use scalems_protocol::token::Token;
 use scalems_protocol::worker::{Holdings, WorkerHello, WorkerRefused, WorkerWelcome};
 use scalems_protocol::{Role, limits};
 
+use super::super::bringing::NOBODY;
 use super::super::{Agent, WORKERS_A_LIFE};
 use crate::interface::{Action, Peer};
 use crate::record::Record;
@@ -384,6 +385,11 @@ impl Agent {
         }
         // Of two workers the one that has run longer goes on.
         let elsewhere = matches!(slot.state, TaskState::Leased | TaskState::Running);
+        if elsewhere && slot.worker == NOBODY {
+            // Its result is here and not recorded. Whoever has it too says it again.
+            let same = slot.attempt == run.attempt && u64::from(slot.incarnation) == incarnation;
+            return if same { vec![run] } else { Vec::new() };
+        }
         if slot.state.is_final() || (elsewhere && state == TaskState::Leased) {
             return Vec::new();
         }
@@ -431,7 +437,9 @@ impl Agent {
             incarnation,
             state,
         } = lease;
-        let newer = matches!(slot.state, TaskState::Leased | TaskState::Running) && slot.worker != number;
+        let newer = matches!(slot.state, TaskState::Leased | TaskState::Running)
+            && slot.worker != number
+            && slot.worker != NOBODY;
         if newer {
             let other = Held {
                 run: Run {

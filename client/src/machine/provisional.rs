@@ -1,0 +1,105 @@
+//! Results that came while the agent did not have them on disk (R4): kept until it has, and said back to another
+//! life of it, which may not know them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use scalems_protocol::Origin;
+use scalems_protocol::client::{BringBack, ClientToAgent};
+use scalems_protocol::group::{Data, Gather, Place, ResultGroup};
+use scalems_protocol::limits;
+
+/// One of them.
+#[derive(Clone, Debug)]
+struct Kept {
+    delivery: u64,
+    group: ResultGroup,
+    data: Data,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Provisional {
+    /// Of this life of the agent, by delivery.
+    kept: VecDeque<Kept>,
+    /// Of earlier lives, until the agent has them again, by session and request.
+    brought: BTreeMap<(u64, u64), Vec<Kept>>,
+}
+
+impl Provisional {
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.brought.is_empty()
+    }
+
+    /// A result came that is not on disk.
+    pub(super) fn keep(&mut self, delivery: u64, group: ResultGroup, data: Data) {
+        self.kept.push_back(Kept {
+            delivery,
+            group,
+            data,
+        });
+    }
+
+    /// Deliveries up to this one are on disk.
+    pub(super) fn last(&mut self, delivery: u64) {
+        while self.kept.pop_front_if(|kept| kept.delivery <= delivery).is_some() {}
+    }
+
+    /// The agent that they came from is no more.
+    pub(super) fn bring(&mut self) {
+        for kept in self.kept.drain(..) {
+            let Origin { session, request } = kept.group.origin;
+            self.brought.entry((session, request)).or_default().push(kept);
+        }
+    }
+
+    /// The agent has them again.
+    pub(super) fn brought(&mut self) {
+        self.brought.clear();
+    }
+
+    /// What is to be said back of what this request led to, which itself is said before.
+    pub(super) fn of(&self, session: u64, request: u64) -> Vec<(ClientToAgent, Vec<Bytes>)> {
+        messages(self.brought.get(&(session, request)).into_iter().flatten(), false)
+    }
+
+    /// What is to be said back of all other requests, and that this is all.
+    pub(super) fn others(&self, said: &BTreeSet<(u64, u64)>) -> Vec<(ClientToAgent, Vec<Bytes>)> {
+        if self.brought.is_empty() {
+            return Vec::new();
+        }
+        let others = self.brought.iter().filter(|(origin, _)| !said.contains(origin));
+        messages(others.flat_map(|(_, kept)| kept), true)
+    }
+}
+
+/// The messages that bring results back; with `all` the last says that there are no more.
+fn messages<'a>(kept: impl Iterator<Item = &'a Kept>, all: bool) -> Vec<(ClientToAgent, Vec<Bytes>)> {
+    let (mut said, mut gather, mut groups, mut values) = (Vec::new(), Gather::default(), Vec::new(), 0);
+    let say = |gather: &mut Gather, groups: &mut Vec<ResultGroup>, more| {
+        let message = BringBack {
+            groups: std::mem::take(groups),
+            more,
+        };
+        (message.into(), std::mem::take(gather).finish())
+    };
+    for Kept { group, data, .. } in kept {
+        values += data.ends.len();
+        let full = gather.bytes() + data.bytes.len() > limits::MESSAGE_BYTES
+            || groups.len() == limits::GROUPS / 4
+            || values > 4 * limits::BATCH_TASKS;
+        if full && !groups.is_empty() {
+            said.push(say(&mut gather, &mut groups, true));
+            values = data.ends.len();
+        }
+        let place: Place = gather.add(data);
+        groups.push(ResultGroup {
+            place,
+            ..group.clone()
+        });
+    }
+    if all || !groups.is_empty() {
+        said.push(say(&mut gather, &mut groups, !all));
+    }
+    said
+}
