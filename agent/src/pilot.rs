@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -13,7 +14,7 @@ use scalems_transport::{
     ConnectionFile, ConnectionFileError, DirectoryError, PrivateDir, TransportError, connection_file,
 };
 
-use crate::bus::{Bus, BusError, BusHandle, Sockets, TcpOptions};
+use crate::bus::{Bus, BusError, BusHandle, Identity, Sockets, TcpOptions};
 use crate::journal::{JournalError, Life, Store};
 
 /// How long the answer to a submission may wait for its results: longer than what needs no program takes.
@@ -153,7 +154,7 @@ impl Pilot {
         let directory = PrivateDir::ensure(&options.directory)?;
         let lock = lock(&directory, &options.name)?;
         let mut past = Vec::new();
-        let (store, life) = match &options.journal {
+        let (mut store, life) = match &options.journal {
             // Without a journal each start is a pilot of its own, so this is its first life.
             Journaling::None => (None, Life::first(PilotId(random()?), random()?)),
             Journaling::New(path) => {
@@ -171,7 +172,14 @@ impl Pilot {
             address: *address,
             host: host.clone(),
         });
-        let (sockets, doors) = Sockets::open(sockets_directory.as_ref(), tcp.as_ref())?;
+        let before = match &store {
+            Some(store) => store.identity()?.as_deref().and_then(Identity::from_bytes),
+            None => None,
+        };
+        let (sockets, doors, identity) = Sockets::open(sockets_directory.as_ref(), tcp.as_ref(), before)?;
+        if let (Some(store), Some(identity)) = (&mut store, &identity) {
+            store.keep_identity(&identity.to_bytes())?;
+        }
         let config = Config {
             pilot_name: options.name.clone(),
             pilot,
@@ -298,8 +306,30 @@ fn sockets_directory(pilot: PilotId) -> Result<PrivateDir, PilotError> {
         .unwrap_or_else(|| PathBuf::from("/tmp"))
         .join(format!("scalems-{user}"));
     PrivateDir::ensure(&base)?;
+    clear_away(&base);
     let id = pilot.to_string();
     Ok(PrivateDir::ensure(&base.join(&id[..16]))?)
+}
+
+/// Removes what agents left that were killed: socket files that nobody listens on.
+fn clear_away(base: &Path) {
+    /// A directory that was just made has no sockets yet.
+    const YOUNG: Duration = Duration::from_mins(1);
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let made = entry.metadata().and_then(|facts| facts.modified());
+        let old = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > YOUNG));
+        let heard = std::os::unix::net::UnixStream::connect(entry.path().join("client.sock"));
+        let left = heard.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if old
+            && left
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::debug!(%error, path = %entry.path().display(), "cannot remove what a dead agent left");
+        }
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], PilotError> {

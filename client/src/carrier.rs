@@ -140,6 +140,11 @@ impl Carrier {
         &self.machine
     }
 
+    /// The topics that are listened to.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.keys()
+    }
+
     /// Whether the agent has let the session in and said that it keeps no journal.
     pub(crate) fn keeps_no_journal(&self) -> bool {
         self.shared.attached().is_some_and(|attached| !attached.journal)

@@ -1,6 +1,7 @@
 //! The thread that owns a session's sockets.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use scalems_protocol::client::AgentToClient;
@@ -12,7 +13,7 @@ use scalems_transport::{
 };
 
 use crate::carrier::{Carried, Carrier};
-use crate::locate::host_name;
+use crate::locate::{Located, host_name};
 use crate::machine::{Input, Micros, SessionEnd};
 
 /// Messages that are read before what they bring is worked off: more would only lengthen a round.
@@ -28,6 +29,8 @@ pub(crate) struct Driver {
     subscriber: Option<Subscriber>,
     events: Endpoint,
     file: ConnectionFile,
+    /// Where that came from: another life of the agent may have other addresses.
+    path: PathBuf,
     wake: WakeReceiver,
     began: Instant,
     inputs: Vec<Input>,
@@ -35,17 +38,20 @@ pub(crate) struct Driver {
     /// What could not be sent, as the connection was not quite there.
     unsent: VecDeque<Message>,
     connected: bool,
+    /// When it was last looked for the agent.
+    looked: Option<Instant>,
 }
 
 impl Driver {
     pub(crate) fn new(
         carrier: Carrier,
-        file: &ConnectionFile,
+        located: &Located,
         endpoints: (&Endpoint, &Endpoint),
         wake: WakeReceiver,
         began: Instant,
     ) -> Result<Self, TransportError> {
         let context = Context::new()?;
+        let file = &located.file;
         let (requests, events) = endpoints;
         let dealer = Dealer::connect(&context, requests, file.curve.as_ref())?;
         Ok(Self {
@@ -55,12 +61,14 @@ impl Driver {
             subscriber: None,
             events: events.clone(),
             file: file.clone(),
+            path: located.path.clone(),
             wake,
             began,
             inputs: Vec::new(),
             carried: Vec::new(),
             unsent: VecDeque::new(),
             connected: false,
+            looked: None,
         })
     }
 
@@ -113,7 +121,7 @@ impl Driver {
         if connections.any() {
             self.connection()?;
         }
-        self.look();
+        self.look()?;
         if messages.any() {
             self.receive()?;
         }
@@ -184,12 +192,51 @@ impl Driver {
 
     /// Without a connection: whether there is anybody to wait for. An agent with a journal may be started
     /// again; without one its death is the pilot's.
-    fn look(&mut self) {
-        let lost = !self.connected && self.carrier.keeps_no_journal();
-        if lost && self.file.writer(&host_name()) == Writer::Gone {
+    fn look(&mut self) -> Result<(), TransportError> {
+        if self.connected || self.looked.is_some_and(|at| at.elapsed() < LOOK) {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        if !self.carrier.keeps_no_journal() {
+            return self.look_elsewhere();
+        }
+        if self.file.writer(&host_name()) == Writer::Gone {
             let (pid, host) = (self.file.pid, self.file.host.clone());
             self.inputs.push(Input::End(SessionEnd::PilotEnded { pid, host }));
         }
+        Ok(())
+    }
+
+    /// Connects to where the connection file says now, if that is elsewhere. While the agent is away the file may be
+    /// as well.
+    fn look_elsewhere(&mut self) -> Result<(), TransportError> {
+        let Ok(file) = ConnectionFile::read(&self.path) else {
+            return Ok(());
+        };
+        let same = |a: &ConnectionFile, b: &ConnectionFile| {
+            (&a.requests, &a.stream, &a.curve) == (&b.requests, &b.stream, &b.curve)
+        };
+        if file.role != self.file.role || same(&file, &self.file) {
+            return Ok(());
+        }
+        let here = file.host == host_name();
+        let Some((requests, events)) = file.requests.nearest(here).zip(file.stream.nearest(here)) else {
+            return Ok(());
+        };
+        tracing::info!(host = file.host, "the agent is reached at another address now");
+        self.dealer = Dealer::connect(&self.context, requests, file.curve.as_ref())?;
+        self.events = events.clone();
+        if let Some(before) = self.subscriber.take() {
+            let mut subscriber = Subscriber::connect(&self.context, events, file.curve.as_ref())?;
+            for topic in self.carrier.topics() {
+                subscriber.subscribe(topic.name().as_bytes())?;
+            }
+            drop(before);
+            self.subscriber = Some(subscriber);
+        }
+        self.file = file;
+        self.unsent.clear();
+        Ok(())
     }
 
     /// Takes in what has come, up to a round's share. Returns whether there may be more of the agent's.

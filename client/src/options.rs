@@ -145,7 +145,7 @@ impl SessionOptions {
         let shared = Shared::with_sockets(self.config.backlog_bytes);
         let began = Instant::now();
         let carrier = Carrier::new(Arc::clone(&shared), self.config, 0);
-        let driver = Driver::new(carrier, &pilot.file, endpoints, wake, began)?;
+        let driver = Driver::new(carrier, &pilot, endpoints, wake, began)?;
         shared.set_helm(Helm::new(driver, waker));
         let helmsman = Arc::clone(&shared);
         let thread = std::thread::Builder::new()

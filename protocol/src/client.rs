@@ -52,7 +52,9 @@ pub struct ClientHello {
     pub takeover: bool,
     /// The pilot that the client was with.
     pub pilot: Option<PilotId>,
-    /// The number of the last delivery that was taken in.
+    /// The agent's life that the client was with.
+    pub incarnation: Incarnation,
+    /// The number of the last delivery of that life that was taken in.
     pub deliveries: u64,
     /// Cancel the session's tasks when nobody was attached for so long, milliseconds; 0: keep them.
     pub cancel_after_ms: u64,

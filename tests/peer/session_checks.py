@@ -132,7 +132,7 @@ def unacknowledged_results_come_again(pilot):
         same(client.deliveries, seen, "deliveries")
         client.connect()
         client.deliveries = []
-        welcome = client.hello(name, resume=client.resume, deliveries=seen[-1]["delivery"])
+        welcome = client.hello(name, resume=client.resume, incarnation=client.welcome["incarnation"], deliveries=seen[-1]["delivery"])
         same(welcome["delivery_next"], seen[-1]["delivery"] + 1, "next delivery when all were taken in")
         client.ask("status")
         same(client.deliveries, [], "deliveries that were taken in")
@@ -166,7 +166,7 @@ def unnamed_sessions_end(pilot):
 def extremes_do_no_harm(pilot):
     most = (1 << 64) - 1
     with pilot.client() as client:
-        client.hello(session_name("extremes"), kind="shared", cancel_after_ms=most, deliveries=most)
+        client.hello(session_name("extremes"), kind="shared", cancel_after_ms=most, incarnation=most, deliveries=most)
         client.say("ack", delivery=most)
         number = client.submit("peer.upper", b"x")["submission"]
         client.ask({"wait": {"select": picked(number), "timeout_ms": most}})

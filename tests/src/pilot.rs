@@ -147,6 +147,7 @@ impl Pilot {
     pub fn kill_agent(&mut self) {
         self.agent.signal(Signal::SIGKILL);
         self.agent.status();
+        self.home.note_killed();
         self.ended = true;
     }
 

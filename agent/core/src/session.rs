@@ -122,13 +122,12 @@ impl Requests {
         self.high = self.high.max(number);
         self.restored = self.high;
         self.answers.insert(number, accepted.into());
-        if self.answers.len() > RESTORED_ANSWERS {
-            self.answers.pop_first();
+        // Before the first answer there may be requests that left no record and were not answered.
+        if self.answers.len() > RESTORED_ANSWERS
+            && let Some((dropped, _)) = self.answers.pop_first()
+        {
+            self.low = dropped + 1;
         }
-        self.low = self
-            .answers
-            .first_key_value()
-            .map_or(self.low, |(first, _)| *first);
     }
 
     /// Keeps the answer to a request.

@@ -4,6 +4,7 @@
 //! core decide once, and sends what it decided. So batches form under load, and nothing waits when idle.
 
 mod decode;
+mod identity;
 mod sockets;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tracing::{debug, warn};
 
 use crate::journal::{Journal, JournalError, Store};
 
+pub use identity::Identity;
 pub use sockets::{Sockets, TcpOptions};
 
 /// Messages that one round takes from each socket: enough for batches to form, few enough that no socket

@@ -6,9 +6,11 @@ use std::time::Duration;
 use scalems_protocol::Role;
 use scalems_transport::connection_file::Addresses;
 use scalems_transport::{
-    Context, CurveClient, Endpoint, EventPublisher, IpcDomain, KeyPair, PrivateDir, Router, Subscriber,
-    TcpDomain, TransportError, Zap, check_build,
+    Context, CurveClient, Endpoint, EventPublisher, IpcDomain, PrivateDir, Router, Subscriber, TcpDomain,
+    TransportError, Zap, check_build,
 };
+
+use super::identity::Identity;
 
 /// How long each of the three connections of the self-test may take.
 const SELF_TEST: Duration = Duration::from_secs(5);
@@ -65,11 +67,13 @@ impl Doors {
 }
 
 impl Sockets {
-    /// Opens all sockets: files in `directory` for this host if given, TCP with fresh keys if asked for.
+    /// Opens all sockets: files in `directory` for this host if given, TCP if asked for, with the keys and ports of
+    /// an earlier life if there was one. Ports that others have taken meanwhile are replaced.
     pub fn open(
         directory: Option<&PrivateDir>,
         tcp: Option<&TcpOptions>,
-    ) -> Result<(Self, Doors), TransportError> {
+        before: Option<Identity>,
+    ) -> Result<(Self, Doors, Option<Identity>), TransportError> {
         check_build()?;
         let context = Context::new()?;
         let zap = Zap::start(&context)?;
@@ -87,30 +91,40 @@ impl Sockets {
             doors.beats.ipc = Some(beats.bind_ipc(&zap, IpcDomain::Beats, directory)?);
             doors.events.ipc = Some(events.bind_ipc(&zap, IpcDomain::Events, directory)?);
         }
+        let mut identity = None;
         if let Some(tcp) = tcp {
             let permit = zap.self_test(SELF_TEST)?;
-            let server = KeyPair::generate()?;
-            for role in Role::ALL {
-                let keys = KeyPair::generate()?;
-                zap.admit(keys.public, role);
-                doors.curve.push((
-                    role,
-                    CurveClient {
-                        server: server.public,
-                        keys,
-                    },
-                ));
+            let mut who = before.map_or_else(Identity::generate, Ok)?;
+            for (role, keys) in &who.roles {
+                zap.admit(keys.public, *role);
+                let keys = keys.clone();
+                let server = who.server.public;
+                doors.curve.push((*role, CurveClient { server, keys }));
             }
+            let (server, address) = (&who.server, tcp.address);
+            let [front, back, beat, event] = who.ports;
+            let ports = [
+                port(front, |at| {
+                    frontend.bind_tcp(&permit, TcpDomain::Frontend, address, at, server)
+                })?,
+                port(back, |at| {
+                    backend.bind_tcp(&permit, TcpDomain::Backend, address, at, server)
+                })?,
+                port(beat, |at| {
+                    beats.bind_tcp(&permit, TcpDomain::Beats, address, at, server)
+                })?,
+                port(event, |at| {
+                    events.bind_tcp(&permit, TcpDomain::Events, address, at, server)
+                })?,
+            ];
             let at = |port| Endpoint::tcp(&tcp.host, port).map_err(TransportError::from);
-            let port = frontend.bind_tcp(&permit, TcpDomain::Frontend, tcp.address, 0, &server)?;
-            doors.frontend.tcp = Some(at(port)?);
-            doors.observers.tcp = Some(at(port)?);
-            let port = backend.bind_tcp(&permit, TcpDomain::Backend, tcp.address, 0, &server)?;
-            doors.backend.tcp = Some(at(port)?);
-            let port = beats.bind_tcp(&permit, TcpDomain::Beats, tcp.address, 0, &server)?;
-            doors.beats.tcp = Some(at(port)?);
-            let port = events.bind_tcp(&permit, TcpDomain::Events, tcp.address, 0, &server)?;
-            doors.events.tcp = Some(at(port)?);
+            doors.frontend.tcp = Some(at(ports[0])?);
+            doors.observers.tcp = Some(at(ports[0])?);
+            doors.backend.tcp = Some(at(ports[1])?);
+            doors.beats.tcp = Some(at(ports[2])?);
+            doors.events.tcp = Some(at(ports[3])?);
+            who.ports = ports;
+            identity = Some(who);
         }
         Ok((
             Self {
@@ -121,6 +135,21 @@ impl Sockets {
                 _zap: zap,
             },
             doors,
+            identity,
         ))
     }
+}
+
+/// The port that a socket is bound to: the one before if there was one and it is free, else any.
+fn port(
+    before: u16,
+    mut bind: impl FnMut(u16) -> Result<u16, TransportError>,
+) -> Result<u16, TransportError> {
+    if before == 0 {
+        return bind(0);
+    }
+    bind(before).or_else(|error| {
+        tracing::warn!(before, %error, "the port of before is not free: another one is taken");
+        bind(0)
+    })
 }

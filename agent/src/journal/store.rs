@@ -226,6 +226,28 @@ impl Store {
         Ok((store, life))
     }
 
+    /// What was kept by [`Self::keep_identity`].
+    pub fn identity(&self) -> Result<Option<Vec<u8>>, JournalError> {
+        let value = self
+            .db
+            .query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| {
+                row.get(0)
+            })
+            .optional();
+        value.map_err(|error| failed("read", &self.path, error))
+    }
+
+    /// Keeps what the agent is known by to other hosts.
+    pub fn keep_identity(&mut self, identity: &[u8]) -> Result<(), JournalError> {
+        if self.identity()?.as_deref() == Some(identity) {
+            return Ok(());
+        }
+        self.change("write", |db| {
+            let put = "INSERT OR REPLACE INTO meta (key, value) VALUES ('identity', ?1)";
+            db.execute(put, params![identity]).map(drop)
+        })
+    }
+
     /// The last record that is in it.
     pub fn last(&self) -> u64 {
         self.last

@@ -149,6 +149,7 @@ impl Machine {
             resume: link.known.as_ref().map(|known| known.resume.clone()),
             takeover: self.config.takeover && link.known.is_none(),
             pilot: link.known.as_ref().map(|known| known.pilot).or(self.config.pilot),
+            incarnation: link.known.as_ref().map_or(0, |known| known.incarnation),
             deliveries: self.taken,
             cancel_after_ms: self.config.cancel_after_ms,
             brings: !self.provisional.is_empty(),

@@ -132,6 +132,7 @@ fn after_a_break_the_same_is_said_again_in_order() {
     let again = ClientHello {
         resume: Some(resume()),
         pilot: Some(PILOT),
+        incarnation: 1,
         deliveries: 1,
         ..hello()
     };

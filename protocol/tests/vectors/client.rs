@@ -78,7 +78,9 @@ fn sessions() -> Vec<Sample<ClientToAgent>> {
             token: token(Role::Client, 12),
         }),
         pilot: Some(PILOT),
+        incarnation: 3,
         deliveries: 56,
+        brings: true,
         cancel_after_ms: 600_000,
         ..hello("campaign")
     };

@@ -16,6 +16,8 @@ const GONE: Duration = Duration::from_secs(10);
 /// A home of pilots, empty at first, with a working directory. Dropped, it must have no process left.
 pub struct Home {
     directory: TempDir,
+    /// An agent of it was killed: its socket files stay until another pilot is started.
+    killed: std::cell::Cell<bool>,
 }
 
 impl Default for Home {
@@ -35,7 +37,10 @@ impl Home {
         for part in ["home", "run", "work"] {
             std::fs::create_dir(directory.path().join(part)).expect("the directory is new");
         }
-        Self { directory }
+        Self {
+            directory,
+            killed: std::cell::Cell::new(false),
+        }
     }
 
     /// The home itself: `SCALEMS_HOME`.
@@ -116,6 +121,11 @@ impl Home {
         command
     }
 
+    /// An agent was killed.
+    pub fn note_killed(&self) {
+        self.killed.set(true);
+    }
+
     /// Kills every process of this home.
     #[track_caller]
     pub fn kill_what_is_left(&self) {
@@ -168,7 +178,7 @@ impl Drop for Home {
             .flatten()
             .map(|entry| entry.path())
             .collect();
-        if !sockets.is_empty() && !expected {
+        if !sockets.is_empty() && !expected && !self.killed.get() {
             complain(&format!("socket files are left: {sockets:?}"));
         }
     }

@@ -43,6 +43,11 @@ impl World {
             }
             Fault::LostLease => self.lose_lease = true,
             Fault::KillAgent => self.kill_agent(),
+            Fault::KillAll => {
+                (0..self.workers.len()).for_each(|at| self.kill(Party::Worker(at)));
+                (0..self.clients.len()).for_each(|at| self.kill(Party::Client(at)));
+                self.kill_agent();
+            }
         }
     }
 

@@ -61,6 +61,8 @@ pub struct History {
     started: BTreeSet<(u64, u32, u64, u32)>,
     /// How tasks ended, as clients were told.
     told: BTreeMap<Place, Told>,
+    /// Workers that left: a beat may have been on its way.
+    pub goodbyes: u64,
     /// Submissions that clients were told to be accepted.
     accepted: BTreeSet<u64>,
     /// Tasks as they were last seen in the agent: state and attempt.
@@ -138,6 +140,10 @@ impl History {
                     }
                 }
             }
+            Input::Worker {
+                message: WorkerToAgent::WorkerGoodbye(_),
+                ..
+            } => self.goodbyes += 1,
             Input::ClientGone(peer) => {
                 self.seats.remove(&peer.0);
             }
@@ -155,7 +161,10 @@ impl History {
             data,
             number: None,
         };
-        if let Some(before) = self.known.insert((seat, submit.request), known) {
+        let before = self.known.insert((seat, submit.request), known);
+        // The number of a request that was lost with its sender is given again.
+        let before = before.filter(|before| before.number.is_some() || self.life == 1);
+        if let Some(before) = before {
             let now = &self.known[&(seat, submit.request)];
             let same = Submit {
                 low_water: 0,
@@ -415,7 +424,9 @@ impl History {
                 ));
             }
         }
-        wrong.into_iter().for_each(|wrong| self.violation(wrong));
+        for wrong in wrong {
+            self.violation(wrong);
+        }
         self.seen = tasks;
     }
 
@@ -465,7 +476,9 @@ impl History {
             told.lasts = is.is_some();
             told.lasts
         });
-        wrong.into_iter().for_each(|wrong| self.violation(wrong));
+        for wrong in wrong {
+            self.violation(wrong);
+        }
     }
 
     /// A client says results back: from here on they are the results, unless others were recorded.

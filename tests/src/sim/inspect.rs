@@ -230,25 +230,35 @@ impl World {
     /// What the agent noticed has to have a reason.
     fn check_counters(&mut self) {
         let faults = self.plan.faults.clone();
-        let loses = [Fault::Cut, Fault::KillWorker, Fault::PauseWorker, Fault::Delay];
-        if !self.history.crashed.is_empty() && !faults.iter().any(|fault| loses.contains(fault)) {
+        let loses = [
+            Fault::Cut,
+            Fault::KillWorker,
+            Fault::KillAgent,
+            Fault::KillAll,
+            Fault::PauseWorker,
+            Fault::Delay,
+        ];
+        // A worker that ends while the agent stands still leaves without a word.
+        let alone = faults.contains(&Fault::StopWorker) && faults.contains(&Fault::PauseAgent);
+        let lost = alone || faults.iter().any(|fault| loses.contains(fault));
+        if !self.history.crashed.is_empty() && !lost {
             let crashed = self.history.crashed.clone();
             self.history.violation(format!(
                 "no worker was lost, and these ended for that: {crashed:?}"
             ));
         }
         let quiet = faults.is_empty();
-        let odd: Vec<String> =
-            self.agent
-                .counters()
-                .filter(|(name, _)| match *name {
-                    "malformed_results" => true,
-                    "workers_lost" | "report_gaps" | "foreign_beats" | "superseded_results"
-                    | "adopted_older" => quiet,
-                    _ => false,
-                })
-                .map(|(name, count)| format!("{name} {count}"))
-                .collect();
+        let odd: Vec<String> = self
+            .agent
+            .counters()
+            .filter(|(name, count)| match *name {
+                "malformed_results" => true,
+                "foreign_beats" => quiet && *count > self.history.goodbyes,
+                "workers_lost" | "report_gaps" | "superseded_results" | "adopted_older" => quiet,
+                _ => false,
+            })
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
         if !odd.is_empty() {
             self.history.violation(format!("the agent noticed {odd:?}"));
         }

@@ -29,11 +29,13 @@ pub enum Fault {
     LostLease,
     /// The agent's process ends without a word, with what was not on disk; with a journal it is started again.
     KillAgent,
+    /// All processes end at once.
+    KillAll,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cut,
         Self::KillWorker,
         Self::KillClient,
@@ -45,6 +47,7 @@ impl Fault {
         Self::StopWorker,
         Self::LostLease,
         Self::KillAgent,
+        Self::KillAll,
     ];
 }
 
@@ -98,6 +101,13 @@ impl Plan {
             // Some worlds are quiet, to see that nothing is taken for trouble that is none.
             0 => Vec::new(),
             1 => Fault::ALL.to_vec(),
+            // Some are about deaths, of one part or of all.
+            2 => vec![
+                Fault::KillAgent,
+                Fault::KillWorker,
+                Fault::KillClient,
+                Fault::KillAll,
+            ],
             _ => Fault::ALL.into_iter().filter(|_| random.percent(45)).collect(),
         };
         Self {
@@ -108,7 +118,7 @@ impl Plan {
             trouble_ms: random.within(10, 90) * 1_000,
             incidents: random.within(3, 40),
             faults,
-            journal: random.percent(40),
+            journal: seed % 8 == 2 || random.percent(50),
             wire: seed % 4 == 1,
             sabotage: None,
             log: false,

@@ -243,7 +243,9 @@ impl World {
 
     pub(super) fn agent_count(&self, name: &str) -> u64 {
         let mut counters = self.agent.counters();
-        counters.find(|(counter, _)| *counter == name).map_or(0, |(_, count)| count)
+        counters
+            .find(|(counter, _)| *counter == name)
+            .map_or(0, |(_, count)| count)
     }
 
     pub(super) fn outcome(&mut self) -> Outcome {
@@ -483,7 +485,7 @@ impl World {
             pilot: PilotId([1; 16]),
             incarnation,
             secret: [7; 32],
-            link_seed: plan.seed,
+            link_seed: plan.seed ^ (incarnation << 40),
             software: "sim".into(),
             journal: plan.journal,
             // Some are always still to come, so what only one of them can serve is not refused without it.

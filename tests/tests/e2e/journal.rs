@@ -85,6 +85,57 @@ fn what_ran_runs_again_when_its_worker_died_too() {
     pilot.stop();
 }
 
+/// The port of a pilot's frontend.
+fn frontend(pilot: &Pilot) -> u16 {
+    let file = std::fs::read_to_string(pilot.directory().join("client.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+    let endpoint = file["frontend"]["tcp"].as_str().unwrap_or_default();
+    let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok());
+    port.unwrap_or_else(|| panic!("no TCP address in {file}"))
+}
+
+#[test]
+fn over_tcp_the_agent_comes_back_with_its_keys_and_is_found_at_another_port() {
+    let often = "--tcp=127.0.0.1 --tcp-only --beat 100ms --lost-after 2s --orphan-time 20s";
+    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    let session = Session::options()
+        .name("campaign")
+        .connect(pilot.directory())
+        .unwrap();
+    let mut gate = Fifo::new(&pilot.home.work(), "gate");
+    let mut told = Fifo::new(&pilot.home.work(), "told");
+    let task = |name: &str| pilot.line(&format!("echo runs > told; read go < gate; echo {name}"));
+    let (first, second) = (task("first"), task("second"));
+    let first = session.submit(first).unwrap();
+    assert_eq!(told.line(), "runs");
+    session.wait_accepted(PATIENCE).unwrap();
+    let port = frontend(&pilot);
+    pilot.kill_agent();
+    pilot.resume(often);
+    assert_eq!(frontend(&pilot), port);
+    gate.release(1);
+    assert_eq!(
+        first.wait(PATIENCE).unwrap().program().unwrap().stdout,
+        b"first\n"
+    );
+    // Now somebody else has taken the port.
+    let second = session.submit(second).unwrap();
+    assert_eq!(told.line(), "runs");
+    session.wait_accepted(PATIENCE).unwrap();
+    pilot.kill_agent();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    pilot.resume(often);
+    assert_ne!(frontend(&pilot), port);
+    gate.release(1);
+    assert_eq!(
+        second.wait(PATIENCE).unwrap().program().unwrap().stdout,
+        b"second\n"
+    );
+    drop(taken);
+    drop(session);
+    pilot.stop();
+}
+
 #[test]
 fn a_client_that_died_with_the_agent_collects_by_its_name() {
     let mut pilot = Pilot::start("--journal --beat 100ms --lost-after 1s --orphan-time 5s");

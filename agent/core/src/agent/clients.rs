@@ -389,7 +389,8 @@ impl Agent {
                 cancel_after,
             };
             self.commit(record, out);
-        } else {
+        } else if hello.incarnation == self.config.incarnation {
+            // Of another life it says nothing: deliveries are counted anew.
             self.collected(seat, hello.deliveries, out);
         }
         if fresh || !hello.brings {

@@ -10,7 +10,7 @@ use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Micros};
 use crate::record::{Ended, Record};
-use crate::task::{Faults, Slot};
+use crate::task::Slot;
 
 /// The longest back-off between attempts.
 const LONGEST_BACKOFF_MS: u64 = 300_000;
@@ -110,7 +110,8 @@ impl Agent {
         let limit = submission.template.policy.crash_limit;
         for offset in run.lo..run.hi {
             let submission = self.tasks.known(number);
-            let Faults { crashes, .. } = submission.faults.get(&offset).copied().unwrap_or_default();
+            let before = submission.faults.get(&offset).copied().unwrap_or_default();
+            let (crashes, charged) = (before.crashes, charged && run.attempt > before.charged);
             let one = Run {
                 lo: offset,
                 hi: offset + 1,

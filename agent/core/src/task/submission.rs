@@ -45,6 +45,8 @@ pub struct Faults {
     pub own: u32,
     /// Workers lost while it ran.
     pub crashes: u32,
+    /// The latest attempt that was charged for a lost worker: once is enough, also if that comes back with it.
+    pub charged: u32,
     /// The latest attempt that failed by itself: neither it nor one before can still run.
     pub over: u32,
 }

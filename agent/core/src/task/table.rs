@@ -109,6 +109,7 @@ impl Tasks {
                         let faults = submission.faults.entry(offset).or_default();
                         if *crash {
                             faults.crashes += 1;
+                            faults.charged = faults.charged.max(run.attempt);
                         } else {
                             faults.own += 1;
                             faults.over = faults.over.max(run.attempt);

@@ -70,6 +70,7 @@ fn a_client_that_comes_back_gets_what_it_has_not_taken_in() {
         .client(
             2,
             ClientHello {
+                incarnation: 1,
                 deliveries: 1,
                 ..resume.clone()
             },
