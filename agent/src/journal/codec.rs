@@ -16,6 +16,8 @@ use serde::ser::SerializeTuple as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 
+use super::values::Spot;
+
 const NUMBERS: u8 = 1;
 const SESSION: u8 = 2;
 const SEAT: u8 = 3;
@@ -33,21 +35,24 @@ const WORKER_GONE: u8 = 13;
 /// A run as it is stored: submission, first offset, one past the last, attempt.
 type Place = (u64, u32, u32, u32);
 
-/// Adds `record` to `bytes`.
-pub(super) fn encode(record: &Record, bytes: &mut Vec<u8>) {
+/// Adds `record` to `bytes`; its value, if it is a large one, lies at `spot`.
+pub(super) fn encode(record: &Record, spot: Option<Spot>, bytes: &mut Vec<u8>) {
     let mut serializer = rmp_serde::Serializer::new(bytes);
-    Written(record)
+    Written(record, spot)
         .serialize(&mut serializer)
         .expect("records serialize into memory");
 }
 
-/// Reads the records that `bytes` consist of.
-pub(super) fn decode(bytes: &[u8], mut each: impl FnMut(Record)) -> Result<u64, rmp_serde::decode::Error> {
+/// Reads the records that `bytes` consist of, and where the values are that are not in them.
+pub(super) fn decode(
+    bytes: &[u8],
+    mut each: impl FnMut(Record, Option<Spot>),
+) -> Result<u64, rmp_serde::decode::Error> {
     let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(bytes));
     let mut count = 0;
     while deserializer.get_ref().position() < bytes.len() as u64 {
-        let Read(record) = Read::deserialize(&mut deserializer)?;
-        each(record);
+        let Read(record, spot) = Read::deserialize(&mut deserializer)?;
+        each(record, spot);
         count += 1;
     }
     Ok(count)
@@ -76,7 +81,19 @@ fn run((submission, lo, hi, attempt): Place) -> Run {
     }
 }
 
-struct Written<'a>(&'a Record);
+struct Written<'a>(&'a Record, Option<Spot>);
+
+/// A value, or where it lies.
+struct Value<'a>(&'a [u8], Option<Spot>);
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.1 {
+            Some(spot) => spot.serialize(serializer),
+            None => Bytes::new(self.0).serialize(serializer),
+        }
+    }
+}
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -107,7 +124,7 @@ impl Serialize for Written<'_> {
                 named(&*submitted.template),
                 submitted.count,
                 submitted.indices,
-                Bytes::new(&submitted.data.bytes),
+                Value(&submitted.data.bytes, self.1),
                 submitted.data.ends,
                 submitted.push,
                 submitted.at,
@@ -116,7 +133,7 @@ impl Serialize for Written<'_> {
                 ENDED,
                 place(ended.run),
                 ended.ending,
-                Bytes::new(&ended.data.bytes),
+                Value(&ended.data.bytes, self.1),
                 ended.data.ends,
                 ended.exit_code,
                 ended.ran_us,
@@ -144,24 +161,26 @@ impl Serialize for Written<'_> {
     }
 }
 
-struct Read(Record);
+struct Read(Record, Option<Spot>);
 
 impl<'de> Deserialize<'de> for Read {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Array;
         impl<'de> Visitor<'de> for Array {
-            type Value = Record;
+            type Value = Read;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a record")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<Record, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<Read, A::Error> {
                 let kind: u8 = next(&mut fields)?;
-                record(kind, &mut fields)
+                let mut spot = None;
+                let record = record(kind, &mut fields, &mut spot)?;
+                Ok(Read(record, spot))
             }
         }
-        deserializer.deserialize_seq(Array).map(Read)
+        deserializer.deserialize_seq(Array)
     }
 }
 
@@ -171,7 +190,11 @@ fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(fields: &mut A) -> Result<T
         .ok_or_else(|| A::Error::custom("a record has fewer fields than its kind"))
 }
 
-fn record<'de, A: SeqAccess<'de>>(kind: u8, fields: &mut A) -> Result<Record, A::Error> {
+fn record<'de, A: SeqAccess<'de>>(
+    kind: u8,
+    fields: &mut A,
+    spot: &mut Option<Spot>,
+) -> Result<Record, A::Error> {
     Ok(match kind {
         NUMBERS => Record::Numbers {
             submissions: next(fields)?,
@@ -201,14 +224,14 @@ fn record<'de, A: SeqAccess<'de>>(kind: u8, fields: &mut A) -> Result<Record, A:
             template: Arc::new(read_named::<Template, A::Error>(&next::<ByteBuf, A>(fields)?)?),
             count: next(fields)?,
             indices: next(fields)?,
-            data: data(fields)?,
+            data: data(fields, spot)?,
             push: next(fields)?,
             at: next(fields)?,
         }),
         ENDED => Record::Ended(Ended {
             run: run(next(fields)?),
             ending: next::<Ending, A>(fields)?,
-            data: data(fields)?,
+            data: data(fields, spot)?,
             exit_code: next(fields)?,
             ran_us: next(fields)?,
             error: {
@@ -247,11 +270,25 @@ fn record<'de, A: SeqAccess<'de>>(kind: u8, fields: &mut A) -> Result<Record, A:
     })
 }
 
-fn data<'de, A: SeqAccess<'de>>(fields: &mut A) -> Result<Data, A::Error> {
-    let bytes: ByteBuf = next(fields)?;
+fn data<'de, A: SeqAccess<'de>>(fields: &mut A, spot: &mut Option<Spot>) -> Result<Data, A::Error> {
+    let bytes = match next(fields)? {
+        Found::Here(bytes) => bytes.into_vec(),
+        Found::Beside(place) => {
+            *spot = Some(place);
+            Vec::new()
+        }
+    };
     let ends: Vec<u32> = next(fields)?;
     Ok(Data {
-        bytes: bytes.into_vec().into(),
+        bytes: bytes.into(),
         ends,
     })
+}
+
+/// A value as it is read.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Found {
+    Here(ByteBuf),
+    Beside(Spot),
 }

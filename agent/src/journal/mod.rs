@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! bus ── append ──► queue ──► writer ── commit ──► SQLite
-//!     ◄── durable up to, wake ───┘
+//!     ◄── durable up to, wake ───┘          └► files of large values
 //! ```
 
 mod codec;
 mod store;
+mod values;
 mod writer;
 
 pub use store::{JournalError, Life, Store};

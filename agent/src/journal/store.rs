@@ -11,6 +11,7 @@ use scalems_core::record::Record;
 use scalems_protocol::PilotId;
 
 use super::codec;
+use super::values::{self, Spot, Values};
 
 /// Marks the file as a journal of ours: `scjl`.
 const APPLICATION: i32 = i32::from_be_bytes(*b"scjl");
@@ -147,6 +148,10 @@ impl Life {
 pub struct Store {
     path: PathBuf,
     db: Connection,
+    /// Large values, beside it.
+    values: Values,
+    /// Records that are not written yet, and how many they are.
+    group: (Vec<u8>, u64),
     /// The last record that is in it.
     last: u64,
 }
@@ -253,17 +258,55 @@ impl Store {
         self.last
     }
 
-    /// Writes the next `count` records, which are `records`, for good.
-    pub(super) fn commit(&mut self, count: u64, records: &[u8]) -> Result<(), JournalError> {
-        let last = self.last + count;
-        let crc = checksum(last, count, records);
-        self.change("write", |db| {
-            db.prepare_cached("INSERT INTO batches (last, count, crc, records) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![last, count, crc, records])
-                .map(drop)
-        })?;
-        self.last = last;
+    /// Adds the next record to those that the next commit writes. When it fails it was not added.
+    pub(super) fn add(&mut self, record: &Record) -> Result<(), JournalError> {
+        let value = values::value(record);
+        let spot = value.map(|value| self.values.put(value)).transpose();
+        let spot = spot.map_err(|error| self.beside(error))?;
+        codec::encode(record, spot, &mut self.group.0);
+        self.group.1 += 1;
+        self.values.note(record, spot);
         Ok(())
+    }
+
+    /// Bytes that the next commit writes into the database.
+    pub(super) fn gathered(&self) -> usize {
+        self.group.0.len()
+    }
+
+    /// Writes what was added, for good. It may be called again after it failed.
+    pub(super) fn commit(&mut self) -> Result<(), JournalError> {
+        let (records, count) = std::mem::take(&mut self.group);
+        if count == 0 {
+            return Ok(());
+        }
+        let last = self.last + count;
+        let crc = checksum(last, count, &records);
+        // Values are there before the records that name them.
+        let synced = self.values.sync().map_err(|error| self.beside(error));
+        let written = synced.and_then(|()| {
+            self.change("write", |db| {
+                db.prepare_cached("INSERT INTO batches (last, count, crc, records) VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(params![last, count, crc, records])
+                    .map(drop)
+            })
+        });
+        if let Err(error) = written {
+            self.group = (records, count);
+            return Err(error);
+        }
+        self.last = last;
+        self.values.committed();
+        Ok(())
+    }
+
+    /// The files of values failed.
+    fn beside(&self, error: io::Error) -> JournalError {
+        let path = self.values.directory().to_owned();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full { path },
+            _ => JournalError::Unusable { path, source: error },
+        }
     }
 
     fn open_file(path: &Path) -> Result<Self, JournalError> {
@@ -276,6 +319,8 @@ impl Store {
         Ok(Self {
             path: path.to_owned(),
             db,
+            values: Values::beside(path),
+            group: (Vec::new(), 0),
             last: 0,
         })
     }
@@ -309,7 +354,39 @@ impl Store {
         }
     }
 
+    /// Gives every record to `each`, in order, with the values that somebody may still need.
     fn replay(&mut self, mut each: impl FnMut(Record)) -> Result<(), JournalError> {
+        let mut values = Values::beside(&self.path);
+        self.last = self.read(|_, record, spot| {
+            values.note(&record, spot);
+            Ok(())
+        })?;
+        values.settle().map_err(|error| self.beside(error))?;
+        self.read(|last, mut record, spot| {
+            let needed = spot.filter(|spot| values.is_needed(&record, *spot));
+            if spot.is_some() && needed.is_none() {
+                values::drop_value(&mut record);
+            }
+            if let Some(spot) = needed {
+                let value = values.get(spot).map_err(|error| JournalError::Damaged {
+                    path: values.directory().to_owned(),
+                    record: last,
+                    what: format!("a value cannot be read: {error}"),
+                })?;
+                values::set_value(&mut record, value);
+            }
+            each(record);
+            Ok(())
+        })?;
+        self.values = values;
+        Ok(())
+    }
+
+    /// Reads all records, and says how many there are.
+    fn read(
+        &self,
+        mut each: impl FnMut(u64, Record, Option<Spot>) -> Result<(), JournalError>,
+    ) -> Result<u64, JournalError> {
         let path = &self.path;
         let mut last = 0;
         let damaged = |record, what: String| JournalError::Damaged {
@@ -338,8 +415,14 @@ impl Store {
             if checksum(end, count, records) != crc {
                 return Err(damaged(last, "the next batch is not what was written".to_owned()));
             }
-            let read = codec::decode(records, &mut each);
+            let mut told = Ok(());
+            let read = codec::decode(records, |record, spot| {
+                if told.is_ok() {
+                    told = each(last, record, spot);
+                }
+            });
             let read = read.map_err(|error| damaged(last, error.to_string()))?;
+            told?;
             if read != count {
                 return Err(damaged(
                     last,
@@ -348,10 +431,7 @@ impl Store {
             }
             last = end;
         }
-        drop(rows);
-        drop(batches);
-        self.last = last;
-        Ok(())
+        Ok(last)
     }
 
     fn meta<const N: usize>(&self, key: &str) -> Result<[u8; N], JournalError> {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use scalems_core::record::Record;
 
-use super::codec;
 use super::store::{JournalError, Store};
 
 /// Bytes of one transaction, about: a larger one would let all acks wait for it.
@@ -139,7 +138,6 @@ impl Shared {
 }
 
 fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
-    let mut bytes = Vec::new();
     let mut from = Instant::now();
     loop {
         let taken = shared.take(from);
@@ -149,19 +147,20 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
         }
         let mut records = taken.iter().peekable();
         while records.peek().is_some() {
-            bytes.clear();
-            let (mut count, mut weights) = (0, 0);
-            while bytes.len() < GROUP_BYTES
+            let mut bytes = 0;
+            while bytes < GROUP_BYTES as u64
+                && store.gathered() < GROUP_BYTES
                 && let Some(record) = records.next()
             {
-                codec::encode(record, &mut bytes);
-                count += 1;
-                weights += weight(record);
+                bytes += weight(record);
+                if !insist(shared, wake, || store.add(record)) {
+                    return;
+                }
             }
-            if !commit(&mut store, shared, wake, count, &bytes) {
+            if !insist(shared, wake, || store.commit()) {
                 return;
             }
-            shared.lock().bytes -= weights;
+            shared.lock().bytes -= bytes;
             shared.durable.store(store.last(), Ordering::Release);
             wake();
         }
@@ -169,9 +168,13 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
 }
 
 /// Until it is on disk. False: there will be no more.
-fn commit(store: &mut Store, shared: &Shared, wake: &(impl Fn() + Send), count: u64, bytes: &[u8]) -> bool {
+fn insist(
+    shared: &Shared,
+    wake: &(impl Fn() + Send),
+    mut write: impl FnMut() -> Result<(), JournalError>,
+) -> bool {
     loop {
-        let error = match store.commit(count, bytes) {
+        let error = match write() {
             Ok(()) => {
                 if shared.lock().full.take().is_some() {
                     tracing::info!("there is room for the journal again");

@@ -87,6 +87,13 @@ fn records() -> Vec<Record> {
                 ..TaskError::new(Code::TaskFailed, "it failed")
             }),
         }),
+        Record::Worker {
+            worker: 65_537,
+            name: "node-17".into(),
+            host: "node-17.cluster".into(),
+            pid: 4_711,
+        },
+        Record::WorkerGone { worker: 65_537 },
         Record::Collected { runs: vec![run, run] },
         Record::Forgotten { submission: 5 },
         Record::SeatGone { seat: 2 },
@@ -95,11 +102,10 @@ fn records() -> Vec<Record> {
 }
 
 fn write(store: &mut Store, records: &[Record]) {
-    let mut bytes = Vec::new();
     for record in records {
-        codec::encode(record, &mut bytes);
+        store.add(record).unwrap();
     }
-    store.commit(records.len() as u64, &bytes).unwrap();
+    store.commit().unwrap();
 }
 
 /// A file that is nobody else's.
@@ -122,7 +128,7 @@ fn what_is_written_is_read_in_every_later_life() {
     for part in records().chunks(4) {
         write(&mut store, part);
     }
-    assert_eq!(store.last(), 11);
+    assert_eq!(store.last(), 13);
     drop(store);
     for incarnation in 2..=3 {
         let (found, life) = read(&place.path).unwrap();
@@ -275,6 +281,21 @@ fn large(bytes: usize) -> Record {
     })
 }
 
+/// A submission that takes so many bytes in the database.
+fn long(bytes: usize) -> Record {
+    let Record::Submitted(submitted) = large(1) else {
+        unreachable!("a large one is a submission")
+    };
+    let template = Template {
+        meta: vec![7; bytes],
+        ..Template::clone(&submitted.template)
+    };
+    Record::Submitted(Submitted {
+        template: template.into(),
+        ..submitted
+    })
+}
+
 fn bound(store: &Store, pages: u32) {
     store.db.pragma_update(None, "max_page_count", pages).unwrap();
 }
@@ -285,14 +306,13 @@ fn what_finds_no_room_is_not_written_and_can_be_once_there_is_some() {
     let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
     write(&mut store, &records());
     bound(&store, 20);
-    let mut bytes = Vec::new();
-    codec::encode(&large(1 << 20), &mut bytes);
-    assert!(matches!(store.commit(1, &bytes), Err(JournalError::Full { .. })));
-    assert_eq!(store.last(), 11);
+    store.add(&long(1 << 20)).unwrap();
+    assert!(matches!(store.commit(), Err(JournalError::Full { .. })));
+    assert_eq!(store.last(), 13);
     bound(&store, 1_000);
-    store.commit(1, &bytes).unwrap();
+    store.commit().unwrap();
     drop(store);
-    assert_eq!(read(&place.path).unwrap().0.len(), 12);
+    assert_eq!(read(&place.path).unwrap().0.len(), 14);
 }
 
 #[test]
@@ -305,10 +325,10 @@ fn a_full_disk_holds_what_is_durable_and_nobody_up() {
     let patience = Duration::from_secs(20);
     journal.append(&mut records());
     wakes.recv_timeout(patience).unwrap();
-    assert_eq!((journal.durable().unwrap(), journal.is_full()), (11, false));
-    journal.append(&mut vec![large(1 << 20)]);
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (13, false));
+    journal.append(&mut vec![long(1 << 20)]);
     wakes.recv_timeout(patience).unwrap();
-    assert_eq!((journal.durable().unwrap(), journal.is_full()), (11, true));
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (13, true));
     // What waits behind it is bounded: the bus takes nothing in then.
     assert!(!journal.is_behind());
     journal.append(&mut vec![large(130 << 20)]);
@@ -329,4 +349,122 @@ fn there_are_only_so_many_lives() {
     drop(store);
     assert_eq!(read(&place.path).unwrap().1.incarnation, MOST_LIVES);
     assert!(matches!(read(&place.path), Err(JournalError::WornOut { .. })));
+}
+
+/// The files of values, by number.
+fn beside(place: &Place) -> Vec<PathBuf> {
+    let mut directory = place.path.as_os_str().to_owned();
+    directory.push(".values");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .map(|files| files.map(|file| file.unwrap().path()).collect())
+        .unwrap_or_default();
+    files.sort();
+    files
+}
+
+/// The end of a task of `submission` with so many bytes as its value.
+fn ended(submission: u64, offset: u32, bytes: usize) -> Record {
+    Record::Ended(Ended {
+        run: Run {
+            submission,
+            lo: offset,
+            hi: offset + 1,
+            attempt: 1,
+        },
+        ending: Ending::Done,
+        data: Data::shared(vec![offset as u8; bytes].into()),
+        exit_code: None,
+        ran_us: 1,
+        error: None,
+    })
+}
+
+fn collected(submission: u64, lo: u32, hi: u32) -> Record {
+    let attempt = 1;
+    let run = Run {
+        submission,
+        lo,
+        hi,
+        attempt,
+    };
+    Record::Collected { runs: vec![run] }
+}
+
+#[test]
+fn large_values_lie_beside_and_are_read_as_long_as_somebody_needs_them() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    let submitted = large(100_000);
+    // Three tasks, of which two have ended; the value of one was collected.
+    let all = [
+        submitted,
+        ended(5, 0, 20_000),
+        ended(5, 1, 16_384),
+        ended(5, 2, 30_000),
+        collected(5, 0, 1),
+    ];
+    write(&mut store, &all[..3]);
+    drop(store);
+    let [file] = &beside(&place)[..] else {
+        panic!("one file of values")
+    };
+    assert_eq!(
+        file.metadata().unwrap().len(),
+        120_000,
+        "what is small is in the database"
+    );
+    let (found, _) = read(&place.path).unwrap();
+    assert_eq!(found, all[..3]);
+    // The last task ends: nobody needs the data any more. What is needed is read, by the life after too.
+    let (mut store, _) = Store::resume(&place.path, drop).unwrap();
+    write(&mut store, &all[3..]);
+    drop(store);
+    let (found, _) = read(&place.path).unwrap();
+    let bytes = |record: &Record| values::value(record).map_or(0, bytes::Bytes::len);
+    assert_eq!(found.iter().map(bytes).collect::<Vec<_>>(), [0, 0, 0, 30_000, 0]);
+    assert_eq!(found[2..], all[2..]);
+    assert_eq!(beside(&place).len(), 1, "of the first file nothing was needed");
+    // In the end nothing is.
+    let (mut store, _) = Store::resume(&place.path, drop).unwrap();
+    write(&mut store, &[Record::Forgotten { submission: 5 }]);
+    assert_eq!(beside(&place), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_value_that_is_not_what_was_written_is_refused() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    write(&mut store, &[large(100_000), ended(5, 0, 20_000)]);
+    drop(store);
+    let file = beside(&place).remove(0);
+    let whole = std::fs::read(&file).unwrap();
+    let damaged = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        matches!(read(&place.path), Err(JournalError::Damaged { .. }))
+    };
+    for at in [0, 50_000, 99_999, 100_000, 119_999] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        assert!(damaged(&flipped), "byte {at}");
+    }
+    assert!(damaged(&whole[..119_999]));
+    // More than was named does no harm: it was not acknowledged.
+    assert!(!damaged(&[&whole[..], b"more"].concat()));
+    std::fs::remove_file(&file).unwrap();
+    assert!(matches!(read(&place.path), Err(JournalError::Damaged { .. })));
+}
+
+#[test]
+fn values_go_when_their_submission_does() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    write(
+        &mut store,
+        &[large(100_000), ended(5, 0, 20_000), ended(6, 0, 20_000)],
+    );
+    write(&mut store, &[Record::Forgotten { submission: 5 }]);
+    drop(store);
+    let (found, _) = read(&place.path).unwrap();
+    let bytes = |record: &Record| values::value(record).map_or(0, bytes::Bytes::len);
+    assert_eq!(found.iter().map(bytes).collect::<Vec<_>>(), [0, 0, 20_000, 0]);
 }

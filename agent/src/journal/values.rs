@@ -1,0 +1,332 @@
+//! Large values, beside the database: appended to one file after another, and on disk before the records that name
+//! them. A file goes once nobody needs any of its values.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use scalems_core::record::Record;
+use scalems_protocol::group::{Data, Run};
+use scalems_protocol::limits;
+use serde::{Deserialize, Serialize};
+
+/// Bytes after which another file is begun: so much room comes back at a time.
+const FILE_BYTES: u64 = 256 << 20;
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Spot {
+    /// The number of the file.
+    file: u32,
+    at: u64,
+    length: u64,
+    /// crc32c of the value.
+    crc: u32,
+}
+
+/// A value that somebody may need.
+#[derive(Debug)]
+struct Needed {
+    spot: Spot,
+    /// By so many tasks: those that have not ended, for data; those whose results were not collected, for values.
+    left: u32,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Values {
+    directory: PathBuf,
+    current: Option<Current>,
+    next: u32,
+    /// Bytes that are needed of each file.
+    files: BTreeMap<u32, u64>,
+    /// Data of submissions.
+    data: BTreeMap<u64, Needed>,
+    /// Values of results, by submission and first offset, with one past the last.
+    results: BTreeMap<(u64, u32), (u32, Needed)>,
+    /// Files that nobody needs once the records so far are on disk.
+    doomed: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Current {
+    number: u32,
+    file: File,
+    end: u64,
+    synced: u64,
+}
+
+/// What a record has that may be large.
+pub(super) fn value(record: &Record) -> Option<&Bytes> {
+    let bytes = match record {
+        Record::Submitted(submitted) => &submitted.data.bytes,
+        Record::Ended(ended) => &ended.data.bytes,
+        _ => return None,
+    };
+    (bytes.len() > limits::INLINE_BYTES).then_some(bytes)
+}
+
+/// Gives a record that was read its value.
+pub(super) fn set_value(record: &mut Record, value: Bytes) {
+    match record {
+        Record::Submitted(submitted) => submitted.data.bytes = value,
+        Record::Ended(ended) => ended.data.bytes = value,
+        _ => {}
+    }
+}
+
+/// A record that was read does without its value: also with what cuts it up.
+pub(super) fn drop_value(record: &mut Record) {
+    match record {
+        Record::Submitted(submitted) => submitted.data = Data::default(),
+        Record::Ended(ended) => ended.data = Data::default(),
+        _ => {}
+    }
+}
+
+impl Values {
+    /// Those of the journal at `path`.
+    pub(super) fn beside(path: &Path) -> Self {
+        let mut directory = path.as_os_str().to_owned();
+        directory.push(".values");
+        Self {
+            directory: directory.into(),
+            current: None,
+            next: 1,
+            files: BTreeMap::new(),
+            data: BTreeMap::new(),
+            results: BTreeMap::new(),
+            doomed: Vec::new(),
+        }
+    }
+
+    /// Where they are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes a value. It is on disk after the next [`Self::sync`].
+    pub(super) fn put(&mut self, value: &[u8]) -> io::Result<Spot> {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.end >= FILE_BYTES)
+        {
+            self.begin_file()?;
+        }
+        let current = self.current.as_mut().expect("one was begun");
+        if let Err(error) = current.file.write_all(value) {
+            // What was written of it is no value; the next one lies where it began.
+            current.file.set_len(current.end)?;
+            return Err(error);
+        }
+        let spot = Spot {
+            file: current.number,
+            at: current.end,
+            length: value.len() as u64,
+            crc: crc32c::crc32c(value),
+        };
+        current.end += spot.length;
+        Ok(spot)
+    }
+
+    fn begin_file(&mut self) -> io::Result<()> {
+        self.sync()?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
+        let number = self.next;
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.path(number))?;
+        // The file's name has to last as well, and the directory's.
+        File::open(&self.directory)?.sync_all()?;
+        if let Some(parent) = self.directory.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        self.next += 1;
+        if let Some(before) = self.current.take() {
+            self.release_file(before.number);
+        }
+        self.current = Some(Current {
+            number,
+            file,
+            end: 0,
+            synced: 0,
+        });
+        Ok(())
+    }
+
+    /// All values are on disk when this returns.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if let Some(current) = &mut self.current
+            && current.synced < current.end
+        {
+            current.file.sync_data()?;
+            current.synced = current.end;
+        }
+        Ok(())
+    }
+
+    /// Reads a value.
+    pub(super) fn get(&self, spot: Spot) -> io::Result<Bytes> {
+        let file = File::open(self.path(spot.file))?;
+        let length = usize::try_from(spot.length).map_err(io::Error::other)?;
+        let size = file.metadata()?.len();
+        if spot.at.checked_add(spot.length).is_none_or(|end| end > size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut value = vec![0; length];
+        file.read_exact_at(&mut value, spot.at)?;
+        if crc32c::crc32c(&value) != spot.crc {
+            return Err(io::Error::other("its checksum is another one"));
+        }
+        Ok(value.into())
+    }
+
+    /// Notes what a record means for the values: its own, which lies at `spot`, and those that nobody needs after it.
+    pub(super) fn note(&mut self, record: &Record, spot: Option<Spot>) {
+        if let Some(spot) = spot {
+            *self.files.entry(spot.file).or_default() += spot.length;
+        }
+        match record {
+            Record::Submitted(submitted) => {
+                if let Some(spot) = spot {
+                    let left = submitted.count;
+                    self.data.insert(submitted.submission, Needed { spot, left });
+                }
+            }
+            Record::Ended(ended) => {
+                let run = ended.run;
+                if let Some(needed) = self.data.get_mut(&run.submission) {
+                    needed.left = needed.left.saturating_sub(run.count());
+                    if needed.left == 0
+                        && let Some(needed) = self.data.remove(&run.submission)
+                    {
+                        self.release(needed.spot);
+                    }
+                }
+                if let Some(spot) = spot {
+                    let left = run.count();
+                    self.results
+                        .insert((run.submission, run.lo), (run.hi, Needed { spot, left }));
+                }
+            }
+            Record::Collected { runs } => runs.iter().for_each(|run| self.collected(*run)),
+            Record::Forgotten { submission } => {
+                let data = self.data.remove(submission);
+                let mut results = self.results.split_off(&(*submission, 0));
+                let mut after = results.split_off(&(submission.saturating_add(1), 0));
+                self.results.append(&mut after);
+                let results = results.into_values().map(|(_, needed)| needed);
+                for needed in results.chain(data) {
+                    self.release(needed.spot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn collected(&mut self, run: Run) {
+        let first = self
+            .results
+            .range(..=(run.submission, run.lo))
+            .next_back()
+            .map_or((run.submission, run.lo), |(key, _)| *key);
+        let mut over = Vec::new();
+        for (key, (hi, needed)) in self.results.range_mut(first..(run.submission, run.hi)) {
+            let overlap = run.hi.min(*hi).saturating_sub(run.lo.max(key.1));
+            if key.0 == run.submission && overlap > 0 {
+                needed.left = needed.left.saturating_sub(overlap);
+                if needed.left == 0 {
+                    over.push(*key);
+                }
+            }
+        }
+        for key in over {
+            if let Some((_, needed)) = self.results.remove(&key) {
+                self.release(needed.spot);
+            }
+        }
+    }
+
+    fn release(&mut self, spot: Spot) {
+        if let Some(needed) = self.files.get_mut(&spot.file) {
+            *needed -= spot.length;
+            self.release_file(spot.file);
+        }
+    }
+
+    /// A file of which nothing is needed goes, unless it is still written to.
+    fn release_file(&mut self, number: u32) {
+        let current = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.number == number);
+        if !current && self.files.get(&number).is_none_or(|needed| *needed == 0) {
+            self.files.remove(&number);
+            self.doomed.push(number);
+        }
+    }
+
+    /// The records so far are on disk: what they let go goes.
+    pub(super) fn committed(&mut self) {
+        for number in std::mem::take(&mut self.doomed) {
+            // Best effort: what stays is found by the next life.
+            if let Err(error) = std::fs::remove_file(self.path(number))
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, path = %self.path(number).display(), "a file of values is in the way");
+            }
+        }
+    }
+
+    /// Whether somebody may need the value of a record that lies there.
+    pub(super) fn is_needed(&self, record: &Record, spot: Spot) -> bool {
+        match record {
+            Record::Submitted(submitted) => {
+                self.data.get(&submitted.submission).map(|needed| needed.spot) == Some(spot)
+            }
+            Record::Ended(ended) => {
+                let key = (ended.run.submission, ended.run.lo);
+                self.results.get(&key).map(|(_, needed)| needed.spot) == Some(spot)
+            }
+            _ => false,
+        }
+    }
+
+    /// All records were noted: files that none of them needs go, and new ones have new numbers.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.doomed.clear();
+        let entries = match std::fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Some(number) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
+            self.next = self.next.max(number + 1);
+            if self.files.get(&number).is_none_or(|needed| *needed == 0) {
+                self.files.remove(&number);
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, number: u32) -> PathBuf {
+        self.directory.join(number.to_string())
+    }
+}
