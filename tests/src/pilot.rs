@@ -115,9 +115,19 @@ impl Pilot {
 
     /// Ends it as its user would, and checks that nothing is left.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        self.stop_with(|| {});
+    }
+
+    /// As [`Self::stop`], with something done between the end of the agent and that of all the rest.
+    #[track_caller]
+    pub fn stop_with(mut self, meanwhile: impl FnOnce()) {
         self.sh("scalems pilot stop").well();
-        self.expect_end();
+        let status = self.agent.status();
+        self.ended = true;
+        assert!(status.success(), "the agent ended with {status}:\n{}", self.log());
+        meanwhile();
+        self.home.until_empty();
     }
 
     /// Sends the agent a signal.

@@ -12,9 +12,9 @@ use super::store::{JournalError, Store};
 
 /// Bytes of one transaction, about: a larger one would let all acks wait for it.
 const GROUP_BYTES: usize = 16 << 20;
-/// Commits begin this far apart, so that a client that does one thing after another does not pay for one with each. The
-/// first after a pause begins at once.
-const GATHER: Duration = Duration::from_millis(2);
+/// Commits begin this far apart: each takes a core for a while, and a client that does one thing after another does not
+/// pay for one with each. The first after a pause begins at once.
+const GATHER: Duration = Duration::from_millis(10);
 /// With so many bytes there is no reason to wait.
 const MANY_BYTES: u64 = 1 << 20;
 /// Bytes that may wait to be written before the bus takes nothing new in.

@@ -41,6 +41,8 @@ pub(super) struct Bus {
     /// A connection is there, and hello is due as soon as something can be sent.
     greet: bool,
     joined: bool,
+    /// The pilot has ended without a word to this worker.
+    pilot_gone: bool,
     end: Option<EndReason>,
 }
 
@@ -64,6 +66,7 @@ impl Bus {
             out: Vec::new(),
             greet: false,
             joined: false,
+            pilot_gone: false,
             end: None,
         }
     }
@@ -75,7 +78,10 @@ impl Bus {
             // What a connection brought comes before its end.
             self.messages()?;
             self.connections()?;
-            self.reach.look(Instant::now())?;
+            if !self.reach.look(Instant::now())? && !std::mem::replace(&mut self.pilot_gone, true) {
+                info!("the pilot's connection file is gone: it has ended, and this worker does");
+                self.input(Input::Stop { drain_ms: 0 });
+            }
             self.programs();
             if let Some(drain) = self.stop.take() {
                 self.input(Input::Stop {

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use scalems_protocol::Role;
-use scalems_transport::{ConnectionFile, Context, Dealer, Publisher};
-use tracing::{info, warn};
+use scalems_transport::{ConnectionFile, ConnectionFileError, Context, Dealer, Publisher};
+use tracing::{debug, info, warn};
 
 use super::{Connection, WorkerError};
 
 /// How often the connection file is looked at while the agent cannot be reached: a restarted agent may have
 /// other ports.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// So often it is missing before that is believed.
+const MISSED: u32 = 2;
 
 /// The way to the agent.
 pub(super) struct Reach {
@@ -23,6 +25,8 @@ pub(super) struct Reach {
     pub(super) beats: Publisher,
     /// When to look at the connection file again; none while there is a connection.
     pub(super) look_at: Option<Instant>,
+    /// How often in a row the connection file was not there.
+    missed: u32,
 }
 
 impl Reach {
@@ -45,6 +49,7 @@ impl Reach {
             dealer,
             beats,
             look_at,
+            missed: 0,
         })
     }
 
@@ -63,6 +68,7 @@ impl Reach {
     }
 
     pub(super) fn opened(&mut self) {
+        self.missed = 0;
         self.look_at = None;
     }
 
@@ -72,35 +78,45 @@ impl Reach {
         }
     }
 
-    /// Connects to where the connection file says now, if that is due and it says something new.
-    pub(super) fn look(&mut self, now: Instant) -> Result<(), WorkerError> {
+    /// Connects to where the connection file says now, if that is due and it says something new. False: the file is
+    /// gone, as it is when a pilot has ended in order, also for who did not hear it say so.
+    pub(super) fn look(&mut self, now: Instant) -> Result<bool, WorkerError> {
         let Some(path) = self
             .path
             .as_ref()
             .filter(|_| self.look_at.is_some_and(|at| now >= at))
         else {
-            return Ok(());
+            return Ok(true);
         };
         self.look_at = Some(now + LOOK_AGAIN);
-        // While the agent is away the file may be as well.
-        let Ok(file) = ConnectionFile::read(path) else {
-            return Ok(());
+        let file = match ConnectionFile::read(path) {
+            Ok(file) => file,
+            // It is written anew in one step, so it is not missing while that happens; but other hosts may be late.
+            Err(ConnectionFileError::Missing { .. }) => {
+                self.missed += 1;
+                return Ok(self.missed < MISSED);
+            }
+            Err(error) => {
+                debug!(%error, "the connection file cannot be read now");
+                return Ok(true);
+            }
         };
+        self.missed = 0;
         let same = |a: &ConnectionFile, b: &ConnectionFile| {
             (&a.requests, &a.stream, &a.curve) == (&b.requests, &b.stream, &b.curve)
         };
         if file.role != Role::Worker || same(&file, &self.file) {
-            return Ok(());
+            return Ok(true);
         }
         match connect(&self.context, &file, &self.host) {
             Ok((dealer, beats)) => {
                 info!(host = file.host, "the agent is reached at another address now");
                 (self.dealer, self.beats, self.file) = (dealer, beats, file);
-                Ok(())
+                Ok(true)
             }
             Err(error @ WorkerError::NoAddress { .. }) => {
                 warn!(%error, "the new connection file is of no use here");
-                Ok(())
+                Ok(true)
             }
             Err(error) => Err(error),
         }

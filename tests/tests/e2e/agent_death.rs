@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use scalems_client::{ClientError, Session};
 use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, process};
 
@@ -71,4 +72,16 @@ fn clients_hear_that_the_agent_is_gone() {
     assert!(matches!(error, ClientError::Over(_)), "{error}");
     let error = session.ask_status().unwrap_err();
     assert!(matches!(error, ClientError::Over(_)), "{error}");
+}
+
+#[test]
+fn a_worker_that_missed_the_end_of_its_pilot_ends_too() {
+    let pilot = Pilot::start_alone("--no-workers --lost-after 1s --orphan-time 10m");
+    let mut worker = pilot.home.spawn("scalems worker start --name deaf --cores 1");
+    pilot.sh("scalems pilot wait --workers 1 --timeout 60s").well();
+    worker.signal(Signal::SIGSTOP);
+    pilot.stop_with(|| worker.signal(Signal::SIGCONT));
+    let begun = Instant::now();
+    assert!(worker.status().success());
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
