@@ -136,6 +136,9 @@ pub(crate) struct PilotStartArgs {
     /// Go on with the pilot whose journal this is.
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Start the agent again when it dies; this keeps a journal.
+    #[arg(long)]
+    pub(crate) restart: bool,
     /// Time between beats of workers.
     #[arg(long, value_parser = duration, default_value = "2s", hide = true)]
     pub(crate) beat: Duration,

@@ -1,7 +1,10 @@
 //! With a journal: the agent dies, comes back, and has lost nothing.
 
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
 use scalems_client::{Session, Task};
-use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, until_tasks};
+use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, process, until_tasks};
 
 #[test]
 fn the_agent_dies_and_its_pilot_goes_on() {
@@ -156,6 +159,54 @@ fn a_client_that_died_with_the_agent_collects_by_its_name() {
     let next = session.submit(pilot.line("echo next")).unwrap();
     assert_eq!(next.wait(PATIENCE).unwrap().program().unwrap().stdout, b"next\n");
     drop(session);
+    pilot.stop();
+}
+
+/// The agent's process, as its connection file has it.
+fn agent(pilot: &Pilot) -> u32 {
+    let file = std::fs::read_to_string(pilot.directory().join("client.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+    file["pid"].as_u64().unwrap() as u32
+}
+
+#[test]
+fn an_agent_that_dies_is_started_again_by_its_parent() {
+    let pilot = Pilot::start("--restart --beat 100ms --lost-after 1s --orphan-time 20s");
+    let session = Session::options()
+        .name("campaign")
+        .connect(pilot.directory())
+        .unwrap();
+    let mut told = Fifo::new(&pilot.home.work(), "told");
+    let mut gate = Fifo::new(&pilot.home.work(), "gate");
+    let handle = session
+        .submit(pilot.line("echo runs > told; read go < gate; echo over"))
+        .unwrap();
+    assert_eq!(told.line(), "runs");
+    session.wait_accepted(PATIENCE).unwrap();
+    for life in 2..=4 {
+        let before = agent(&pilot);
+        process::signal(before, Signal::SIGKILL);
+        assert!(process::wait_gone(before, Instant::now() + PATIENCE));
+        // It is the next one that answers.
+        assert_eq!(session.ask_status().unwrap().incarnation, life);
+        assert_ne!(agent(&pilot), before);
+    }
+    gate.release(1);
+    assert_eq!(
+        handle.wait(PATIENCE).unwrap().program().unwrap().stdout,
+        b"over\n"
+    );
+    drop(session);
+    pilot.home.note_killed();
+    pilot.stop();
+}
+
+#[test]
+fn an_agent_that_cannot_begin_is_not_started_again() {
+    let pilot = Pilot::start_alone("--name one --no-workers");
+    pilot
+        .sh("scalems pilot start --name one --restart")
+        .fails(1, &["runs already", "it is not started again"]);
     pilot.stop();
 }
 

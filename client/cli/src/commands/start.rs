@@ -1,6 +1,7 @@
 //! `scalems pilot start`: the agent in this process, its workers as processes of their own, so that the
 //! death of one is not the death of another.
 
+mod parent;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +43,13 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     };
     if args.detach {
         return behind(context, name, &directory);
+    }
+    if args.restart {
+        let own: Vec<_> = std::env::args_os()
+            .skip(1)
+            .filter(|arg| arg != "--restart")
+            .collect();
+        return parent::run(&own, args.resume || args.journal.is_some(), &directory);
     }
     let pilot = Pilot::open(&options(args, name, &directory))?;
     if nix::unistd::geteuid().is_root() {
@@ -207,16 +215,18 @@ fn behind(context: &Context, name: &str, directory: &Path) -> anyhow::Result<Exi
         command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
     }
     let before = std::fs::metadata(&log).map_or(0, |facts| facts.len());
+    let path = directory.path().join(ConnectionFile::file_name(Role::Client));
+    let agent_before = ConnectionFile::read(&path).ok().map(|file| file.pid);
     let mut child = command.spawn().context("start the pilot")?;
     let until = Instant::now() + START;
-    let path = directory.path().join(ConnectionFile::file_name(Role::Client));
     loop {
         if let Some(status) = child.try_wait()? {
             let text = std::fs::read(&log).unwrap_or_default();
             let told = String::from_utf8_lossy(text.get(before as usize..).unwrap_or_default()).into_owned();
             anyhow::bail!("the pilot ended at once ({status}): {}", told.trim());
         }
-        if ConnectionFile::read(&path).is_ok_and(|file| file.pid == child.id()) {
+        // With a parent that starts it again the agent is not our own child.
+        if ConnectionFile::read(&path).is_ok_and(|file| Some(file.pid) != agent_before) {
             break;
         }
         anyhow::ensure!(

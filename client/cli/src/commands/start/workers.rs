@@ -175,7 +175,7 @@ fn wait_for_end(process: &impl AsFd) -> io::Result<()> {
 }
 
 /// Asks a worker to end. It may not know how to yet, and then ends at once: it runs nothing by then.
-fn terminate(pid: u32) {
+pub(super) fn terminate(pid: u32) {
     let told = nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(pid.cast_signed()),
         nix::sys::signal::Signal::SIGTERM,

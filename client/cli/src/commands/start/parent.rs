@@ -1,0 +1,93 @@
+//! `scalems pilot start --restart`: a small parent that starts the agent again when it dies.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use scalems_protocol::Role;
+use scalems_transport::ConnectionFile;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{own_program, workers};
+use crate::exit::Exit;
+
+/// The first wait before the agent is started again; it doubles each time, up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Lives that are shorter count as one row of failures, of which there may be so many.
+const LONG_LIFE: Duration = Duration::from_mins(5);
+const MOST_SHORT_LIVES: u32 = 10;
+
+/// Runs the agent with these arguments, and again with `--resume` after it has died, until it ends in order.
+pub(super) fn run(args: &[OsString], journaled: bool, directory: &Path) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(supervise(args, journaled, directory))
+}
+
+async fn supervise(args: &[OsString], journaled: bool, directory: &Path) -> anyhow::Result<Exit> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // From a terminal these reach the agent as well.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut life = args.to_vec();
+    if !journaled {
+        life.push("--journal".into());
+    }
+    let (mut wait, mut short) = (FIRST_WAIT, 0);
+    loop {
+        let begun = Instant::now();
+        let mut child = Command::new(own_program()?)
+            .args(&life)
+            .spawn()
+            .context("start the agent")?;
+        let pid = child.id();
+        let mut asked = false;
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status?,
+                _ = terminate.recv() => {
+                    asked = true;
+                    pid.into_iter().for_each(workers::terminate);
+                }
+                _ = interrupt.recv() => asked = true,
+                _ = hangup.recv() => {}
+            }
+        };
+        if status.success() || asked {
+            return Ok(if status.success() {
+                Exit::Well
+            } else {
+                Exit::Failed
+            });
+        }
+        // One that could not even begin would not the next time.
+        if !served(directory, pid) {
+            anyhow::bail!("the agent ended before it served ({status}): it is not started again");
+        }
+        if begun.elapsed() >= LONG_LIFE {
+            (wait, short) = (FIRST_WAIT, 0);
+        }
+        short += 1;
+        anyhow::ensure!(
+            short <= MOST_SHORT_LIVES,
+            "the agent has died {short} times within {LONG_LIFE:?} of its start, the last time of {status}: it is not \
+             started again; `scalems pilot start --resume` does it by hand"
+        );
+        eprintln!("scalems: the agent has died ({status}) and is started again in {wait:?}");
+        tokio::time::sleep(wait).await;
+        wait = (2 * wait).min(LONGEST_WAIT);
+        if !life.iter().any(|arg| arg == "--resume") {
+            life.push("--resume".into());
+        }
+    }
+}
+
+/// Whether the agent with this process got as far as to say where it is.
+fn served(directory: &Path, pid: Option<u32>) -> bool {
+    let file = ConnectionFile::read(&directory.join(ConnectionFile::file_name(Role::Client)));
+    file.is_ok_and(|file| Some(file.pid) == pid)
+}
