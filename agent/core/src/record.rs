@@ -143,6 +143,10 @@ pub struct Ended {
     pub ran_us: u64,
     /// Why they did not end well.
     pub error: Option<TaskError>,
+    /// The worker that ran them; 0: none did, or it is not known any more.
+    pub worker: u32,
+    /// When, since the pilot was created; set when it is recorded.
+    pub at: Micros,
 }
 
 impl Ended {
@@ -155,6 +159,8 @@ impl Ended {
             exit_code: None,
             ran_us: 0,
             error: Some(error),
+            worker: 0,
+            at: 0,
         }
     }
 }

@@ -138,6 +138,8 @@ impl Serialize for Written<'_> {
                 ended.exit_code,
                 ended.ran_us,
                 ended.error.as_ref().map(named),
+                ended.worker,
+                ended.at,
             ),
             Record::Fault { run, crash } => array!(FAULT, place(*run), crash),
             Record::CancelAsked {
@@ -240,6 +242,8 @@ fn record<'de, A: SeqAccess<'de>>(
                     .map(|error| read_named::<TaskError, A::Error>(&error))
                     .transpose()?
             },
+            worker: next(fields)?,
+            at: next(fields)?,
         }),
         FAULT => Record::Fault {
             run: run(next(fields)?),

@@ -9,9 +9,12 @@
 //! ```
 
 mod codec;
+pub mod export;
 mod store;
+mod story;
 mod values;
 mod writer;
 
 pub use store::{JournalError, Life, Store};
+pub use story::{Story, SubmissionRow, TaskRow};
 pub use writer::Journal;

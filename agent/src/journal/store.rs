@@ -191,9 +191,37 @@ impl Store {
         Ok((store, Life::first(pilot, secret)))
     }
 
+    /// Reads a journal that no agent has open, with all values that somebody may still need, and changes nothing that
+    /// is in it. Every record is given to `each`.
+    pub fn inspect(path: &Path, each: impl FnMut(Record)) -> Result<(), JournalError> {
+        Self::open_kept(path, each).map(drop)
+    }
+
     /// Opens a journal for another life of its pilot, which is written down before this returns. Every record in it
     /// is given to `each`.
     pub fn resume(path: &Path, each: impl FnMut(Record)) -> Result<(Self, Life), JournalError> {
+        let mut store = Self::open_kept(path, each)?;
+        let incarnation = store.number("incarnation")? + 1;
+        if incarnation > MOST_LIVES {
+            return Err(JournalError::WornOut {
+                path: path.to_owned(),
+            });
+        }
+        let life = Life {
+            pilot: PilotId(store.meta("pilot")?),
+            secret: store.meta("secret")?,
+            incarnation,
+            age: Duration::from_micros(wall().saturating_sub(store.number("created_us")?)),
+        };
+        store.change("begin a life in", |db| {
+            let put = "UPDATE meta SET value = ?1 WHERE key = 'incarnation'";
+            db.execute(put, params![incarnation.to_le_bytes()]).map(drop)
+        })?;
+        Ok((store, life))
+    }
+
+    /// Opens a journal that is there, and reads it.
+    fn open_kept(path: &Path, each: impl FnMut(Record)) -> Result<Self, JournalError> {
         let facts = std::fs::metadata(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => JournalError::Missing {
                 path: path.to_owned(),
@@ -212,23 +240,7 @@ impl Store {
         store.check_kind()?;
         store.log_ahead()?;
         store.replay(each)?;
-        let incarnation = store.number("incarnation")? + 1;
-        if incarnation > MOST_LIVES {
-            return Err(JournalError::WornOut {
-                path: path.to_owned(),
-            });
-        }
-        let life = Life {
-            pilot: PilotId(store.meta("pilot")?),
-            secret: store.meta("secret")?,
-            incarnation,
-            age: Duration::from_micros(wall().saturating_sub(store.number("created_us")?)),
-        };
-        store.change("begin a life in", |db| {
-            let put = "UPDATE meta SET value = ?1 WHERE key = 'incarnation'";
-            db.execute(put, params![incarnation.to_le_bytes()]).map(drop)
-        })?;
-        Ok((store, life))
+        Ok(store)
     }
 
     /// What was kept by [`Self::keep_identity`].

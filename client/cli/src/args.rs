@@ -54,6 +54,9 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Print what tasks wrote.
     Logs(LogsArgs),
+    /// Check and export what a pilot has written down.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Measure this machine: throughput, latency, start-up, memory.
     Bench(BenchArgs),
     /// Print the version of the program and of the protocol.
@@ -61,6 +64,46 @@ pub(crate) enum Command {
     /// One replica of the demo's ensemble.
     #[command(hide = true)]
     DemoReplica(scalems_demo::ReplicaArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Read all of it, and say whether it is whole.
+    #[command(after_help = "Example:\n  scalems journal verify --pilot night")]
+    Verify(JournalPlace),
+    /// Write its tasks for other programs.
+    #[command(
+        after_help = "Examples:\n  scalems journal export --format csv > tasks.csv\n  scalems journal export --format sqlite --to tasks.db"
+    )]
+    Export(JournalExportArgs),
+}
+
+/// Which journal. Its agent must have ended.
+#[derive(Debug, Args)]
+pub(crate) struct JournalPlace {
+    /// The file, instead of the one in the pilot's directory.
+    #[arg(value_name = "FILE")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JournalExportArgs {
+    #[command(flatten)]
+    pub(crate) place: JournalPlace,
+    /// Lines of JSON, comma-separated values, or an SQLite database.
+    #[arg(long, value_enum, default_value = "jsonl")]
+    pub(crate) format: JournalFormat,
+    /// The file to make.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+/// What is exported to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum JournalFormat {
+    Jsonl,
+    Csv,
+    Sqlite,
 }
 
 #[derive(Debug, Args)]

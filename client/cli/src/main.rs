@@ -57,6 +57,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Task(command) => commands::task::run(context, &command),
         Command::Wait(args) => commands::wait::run(context, &args),
         Command::Logs(args) => commands::logs::run(context, &args),
+        Command::Journal(command) => commands::journal::run(context, &command),
         Command::Bench(args) => bench::run(context, &args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoReplica(args) => {

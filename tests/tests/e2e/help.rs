@@ -86,6 +86,18 @@ fn run(line: &str) {
         home.until_empty();
         return;
     }
+    if line.starts_with("scalems journal") {
+        let home = Home::new();
+        for name in ["default", "night"] {
+            home.sh(&format!("scalems pilot start --journal --name {name} --detach"))
+                .well();
+            home.sh("scalems submit --wait -- echo before").well();
+            home.sh("scalems pilot stop").well();
+            home.until_empty();
+        }
+        home.sh(line).well();
+        return;
+    }
     let mut pilot = Pilot::start("");
     pilot
         .sh("scalems submit --array 0-1 --wait -- echo before")

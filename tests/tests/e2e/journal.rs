@@ -234,3 +234,67 @@ fn a_journal_that_is_missing_there_already_or_none_is_refused() {
         .fails(1, &["is not a journal of scalems"]);
     pilot.stop();
 }
+
+/// The queries that the guide shows, in their order.
+fn queries() -> Vec<String> {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guide/journal.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let blocks = guide.split("```sql\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_a_pilot_has_written_down_can_be_asked() {
+    let mut pilot = Pilot::start("--journal --cores 2");
+    let good = pilot.submit("--name dock --array 0-3 -- sleep 0.05");
+    let bad = pilot.submit("-- sh -c 'exit 3'");
+    pilot.sh(&format!("scalems wait {good}")).well();
+    pilot.sh(&format!("scalems wait {bad}")).fails(1, &[]);
+    // It is the agent's as long as that runs.
+    pilot
+        .sh("scalems journal verify --pilot default")
+        .fails(1, &["in use by another process"]);
+    pilot.sh("scalems pilot stop").well();
+    pilot.expect_end();
+    let home = &pilot.home;
+    let said = home.sh("scalems journal verify").well().out;
+    assert!(
+        said.contains("is whole") && said.contains("2 submissions, 0 unfinished"),
+        "{said}"
+    );
+    let lines = home.sh("scalems journal export").well().jsonl();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(
+        (lines[4]["exit_code"].as_i64(), lines[4]["state"].as_str()),
+        (Some(3), Some("failed"))
+    );
+    let table = home.sh("scalems journal export --format csv").well().out;
+    assert_eq!(table.lines().count(), 6, "{table}");
+    assert!(table.starts_with("submission,index,state,"), "{table}");
+    home.sh("scalems journal export --format sqlite --to tasks.db")
+        .well();
+    home.sh("scalems journal export --format sqlite --to tasks.db")
+        .fails(1, &["tasks.db"]);
+    let db = rusqlite::Connection::open(home.work().join("tasks.db")).unwrap();
+    let [failed, times, places] = &queries()[..] else {
+        panic!("the guide asks three questions")
+    };
+    let row = |query: &str| -> Vec<String> {
+        let mut query = db.prepare(query).unwrap();
+        let columns = query.column_count();
+        let mut rows = query.query([]).unwrap();
+        let row = rows.next().unwrap().expect("an answer");
+        let text = |at| match row.get_ref(at).unwrap() {
+            rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+            rusqlite::types::ValueRef::Real(number) => format!("{number:.0}"),
+            _ => String::new(),
+        };
+        (0..columns).map(text).collect()
+    };
+    assert_eq!(row(failed)[..2], [format!("{bad}.0"), "exit_code".to_owned()]);
+    assert_eq!(row(times)[..2], ["dock", "4"]);
+    assert_eq!(row(places)[2], "5");
+}

@@ -162,6 +162,8 @@ impl Agent {
                 exit_code: group.exit_code,
                 ran_us: share(group.ran_us, run.count(), count),
                 error: group.error.clone(),
+                worker: 0,
+                at: 0,
             };
             self.end_seen(ended, out);
             self.commit(Record::Collected { runs: vec![run] }, out);

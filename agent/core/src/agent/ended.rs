@@ -212,7 +212,8 @@ impl Agent {
     }
 
     /// Tasks have their final state, which whoever waits for it has seen already.
-    pub(super) fn end_seen(&mut self, ended: Ended, out: &mut Vec<Action>) {
+    pub(super) fn end_seen(&mut self, mut ended: Ended, out: &mut Vec<Action>) {
+        ended.at = self.now;
         let run = ended.run;
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);

@@ -209,6 +209,8 @@ impl Agent {
                     exit_code,
                     ran_us,
                     error,
+                    worker: number,
+                    at: 0,
                 },
                 out,
             );

@@ -86,6 +86,8 @@ fn records() -> Vec<Record> {
                 class: Some("ValueError".into()),
                 ..TaskError::new(Code::TaskFailed, "it failed")
             }),
+            worker: 65_537,
+            at: 2_500_000,
         }),
         Record::Worker {
             worker: 65_537,
@@ -376,6 +378,8 @@ fn ended(submission: u64, offset: u32, bytes: usize) -> Record {
         exit_code: None,
         ran_us: 1,
         error: None,
+        worker: 1,
+        at: 1,
     })
 }
 

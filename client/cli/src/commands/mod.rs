@@ -1,5 +1,6 @@
 //! The commands.
 
+pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;
 pub(crate) mod start;
