@@ -214,6 +214,11 @@ impl Outbox {
         news.then_some(self.lasting.0)
     }
 
+    /// Whether the records of some deliveries are not on disk.
+    pub fn is_undurable(&self) -> bool {
+        !self.undurable.is_empty()
+    }
+
     /// The connection is a new one: what was told last may not have come.
     pub fn begin_again(&mut self) {
         self.lasting.1 = 0;

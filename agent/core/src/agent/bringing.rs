@@ -184,15 +184,22 @@ impl Agent {
         self.revoke(worker, held.run, Strength::Kill, true, why, out);
     }
 
-    /// Tells clients which of their results are on disk by now: at once those that get others, the rest later.
+    /// Tells clients which of their results are on disk by now, a while after they are: all news is told at once.
     pub(super) fn tell_lasting(&mut self, out: &mut Vec<Action>) {
         if !self.config.journal {
             return;
         }
-        let mut news = false;
-        for attachment in self.attachments.values_mut() {
-            news |= attachment.outbox.lasts(self.durable) && attachment.peer.is_some() && attachment.welcomed;
-        }
+        let (durable, mut news) = (self.durable, false);
+        let Self {
+            untold, attachments, ..
+        } = self;
+        untold.retain(|seat| {
+            attachments.get_mut(seat).is_some_and(|attachment| {
+                let untold = attachment.outbox.lasts(durable);
+                news |= untold && attachment.peer.is_some() && attachment.welcomed;
+                untold || attachment.outbox.is_undurable()
+            })
+        });
         if !news {
             self.tell_at = None;
             return;
@@ -201,9 +208,15 @@ impl Agent {
             return;
         }
         self.tell_at = None;
-        for attachment in self.attachments.values_mut() {
+        let Self {
+            untold, attachments, ..
+        } = self;
+        untold.retain(|seat| {
+            let Some(attachment) = attachments.get_mut(seat) else {
+                return false;
+            };
             let Some(peer) = attachment.peer.filter(|_| attachment.welcomed) else {
-                continue;
+                return true;
             };
             if let Some(delivery) = attachment.outbox.tell_lasting() {
                 out.push(Action::ToClient {
@@ -212,6 +225,7 @@ impl Agent {
                     blobs: Vec::new(),
                 });
             }
-        }
+            attachment.outbox.is_undurable()
+        });
     }
 }

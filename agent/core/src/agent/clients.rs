@@ -398,6 +398,8 @@ impl Agent {
         }
         let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
         attachment.outbox.begin_again();
+        self.untold.insert(seat);
+        let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
         attachment.welcomed = false;
         let token = Token::derive(&self.config.secret, Role::Client, holder);
         let welcome = ClientWelcome {

@@ -1,6 +1,7 @@
 //! What follows when attempts and tasks end: retries, results, dependents.
 
 use scalems_protocol::TaskError;
+use scalems_protocol::client::Durable;
 use scalems_protocol::error::Code;
 use scalems_protocol::group::Run;
 use scalems_protocol::limits;
@@ -287,12 +288,17 @@ impl Agent {
             let Some(peer) = attachment.peer.filter(|_| attachment.welcomed) else {
                 continue;
             };
+            let mut delivered = false;
             while let Some((results, blobs)) = attachment.outbox.deliver(durable, record) {
+                delivered = true;
                 out.push(Action::ToClient {
                     peer,
                     message: results.into(),
                     blobs,
                 });
+            }
+            if delivered && durable == Durable::Pending {
+                self.untold.insert(seat);
             }
         }
     }

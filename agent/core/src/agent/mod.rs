@@ -112,7 +112,8 @@ pub struct Agent {
     before: u64,
     /// Groups of results that wait for clients of the life before.
     kept: usize,
-    /// When clients are told what is on disk.
+    /// Attachments that may not know of all of their deliveries whether they are on disk, and when they are told.
+    untold: BTreeSet<u64>,
     tell_at: Option<Micros>,
     stopping: Option<Stopping>,
     /// The time of the last input or tick, to notice pauses of our own.
@@ -178,6 +179,7 @@ impl Agent {
             reported: VecDeque::new(),
             before: 0,
             kept: 0,
+            untold: BTreeSet::new(),
             tell_at: None,
             stopping: None,
             heard: 0,

@@ -98,6 +98,9 @@ impl Agent {
         }
         let number = resumed.unwrap_or_else(|| self.new_worker());
         let joins = !self.workers.get(&number).is_some_and(Worker::lives);
+        if self.is_of_before(number) && (joins || self.coming.contains(&number)) {
+            self.joined += 1;
+        }
         self.enter(number, hello, joins, out);
         // The connection that the worker had, or that another worker had, is not theirs any more.
         if let Some(old) = self.workers[&number].peer.filter(|old| *old != peer) {
