@@ -99,6 +99,22 @@ impl Answers {
         }
     }
 
+    /// Sends answers to reads whatever their records: the disk is full, and reads go on.
+    pub(super) fn release_reads(&mut self, out: &mut Vec<Action>) {
+        let is_read = |waiting: &Waiting| matches!(waiting.message, AgentToClient::Answer(_));
+        for waiting in std::mem::take(&mut self.waiting) {
+            if is_read(&waiting) {
+                out.push(Action::ToClient {
+                    peer: waiting.peer,
+                    message: waiting.message,
+                    blobs: waiting.blobs,
+                });
+            } else {
+                self.waiting.push_back(waiting);
+            }
+        }
+    }
+
     /// Sends those whose records are on disk. Gives the peers that are welcomed by that: what waits for them comes
     /// behind.
     pub(super) fn release(&mut self, now: Micros, durable: u64, out: &mut Vec<Action>) -> Vec<Peer> {

@@ -142,6 +142,25 @@ impl Agent {
         self.answer_by(None, peer, seat, request, message);
     }
 
+    /// Answers a changing request that changed nothing, whatever else waits.
+    pub(super) fn answer_now(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        request: u64,
+        message: AgentToClient,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(attachment) = self.attachments.get_mut(&seat) {
+            attachment.requests.answer(request, message.clone());
+        }
+        out.push(Action::ToClient {
+            peer,
+            message,
+            blobs: Vec::new(),
+        });
+    }
+
     /// As [`Self::answer`]; until then the answer may wait for results to go with.
     pub(super) fn answer_by(
         &mut self,

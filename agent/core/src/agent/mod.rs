@@ -224,6 +224,9 @@ impl Agent {
             self.grant();
         }
         self.note_recorded();
+        if self.disk_full {
+            self.answers.release_reads(out);
+        }
         for peer in self.answers.release(self.now, self.durable, out) {
             self.welcomed(peer, out);
         }

@@ -62,6 +62,10 @@ impl Agent {
     ) {
         let (request, streaming) = (submit.request, submit.streaming);
         let message = self.accepted(seat, submit, blobs, out);
+        if self.disk_full && matches!(message, AgentToClient::Refused(_)) {
+            // It changed nothing, so it waits for nothing: what waits for the disk may wait for long.
+            return self.answer_now(peer, seat, request, message, out);
+        }
         let patient = streaming && matches!(message, AgentToClient::Accepted(_));
         let until = patient.then(|| self.now + self.config.patience_us);
         self.answer_by(until, peer, seat, request, message);

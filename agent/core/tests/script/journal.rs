@@ -151,6 +151,35 @@ fn what_is_forgotten_for_room_is_recorded() {
 }
 
 #[test]
+fn a_full_disk_is_said_also_while_answers_wait_for_it() {
+    let mut world = journaled();
+    world
+        .client(1, submit(1, 1, QUICK))
+        .begins(&["record 5: submitted 1", "w1< lease 1"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["record 6: ended 1.0@1 done"]);
+    let wait = scalems_protocol::client::Question::Wait {
+        select: "1".parse().unwrap(),
+        timeout_ms: 1_000,
+    };
+    let ask = scalems_protocol::client::Ask {
+        id: 7,
+        question: wait,
+    };
+    // What is asked for waits for the disk as well, since it could not be taken back.
+    world.client(1, ask).is(&[]);
+    world
+        .round(vec![Input::DiskFull(true)])
+        .is(&["c1< answer 7: ended done 1"]);
+    world
+        .client(1, submit(2, 1, RUN))
+        .is(&["c1< refused request 2: agent_full"]);
+    world.round(vec![Input::DiskFull(false)]).is(&[]);
+    world.durable().is(&["c1< accepted 1: submission 1, 1 tasks"]);
+}
+
+#[test]
 fn with_a_full_disk_nothing_new_is_taken_in() {
     let mut world = journaled();
     world.round(vec![Input::DiskFull(true)]).is(&[]);
