@@ -260,6 +260,9 @@ pub(crate) struct WorkerStartArgs {
     /// Where tasks without a directory of their own get one.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
+    /// A file that says which process this is; it goes when the worker ends in order.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) note: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

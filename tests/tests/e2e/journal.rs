@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use scalems_client::{Session, Task};
-use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, process, until_tasks};
+use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, process, until_tasks, until_workers};
 
 #[test]
 fn the_agent_dies_and_its_pilot_goes_on() {
@@ -198,6 +198,23 @@ fn an_agent_that_dies_is_started_again_by_its_parent() {
     );
     drop(session);
     pilot.home.note_killed();
+    pilot.stop();
+}
+
+#[test]
+fn a_worker_that_outlived_its_agent_and_ends_in_order_is_not_replaced() {
+    let often = "--beat 100ms --lost-after 1s --orphan-time 20s";
+    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    pilot.kill_agent();
+    pilot.resume(often);
+    pilot.sh("scalems pilot wait --workers 1 --timeout 60s").well();
+    pilot.sh("scalems worker stop 1 --drain 5s").well();
+    let session = pilot.session();
+    until_workers(&session, <[_]>::is_empty);
+    pilot
+        .sh("scalems pilot wait --workers 1 --timeout 1s")
+        .fails(4, &[]);
+    drop(session);
     pilot.stop();
 }
 

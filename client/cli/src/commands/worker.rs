@@ -130,6 +130,10 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         .map_err(|_| anyhow::anyhow!("the worker's thread panicked"))?;
     let reason = result?;
     tracing::info!(?reason, "the worker has ended");
+    if let Some(note) = &args.note {
+        // Best effort: what stays names a process that is gone.
+        let _gone = std::fs::remove_file(note);
+    }
     Ok(Exit::Well)
 }
 

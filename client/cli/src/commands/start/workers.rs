@@ -35,10 +35,13 @@ impl LocalWorker {
     /// The worker `number` of a pilot whose workers' connection file this is.
     pub(super) fn new(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&str>) -> Self {
         let directory = file.parent().unwrap_or(Path::new(".")).join("workers");
+        let own = directory.join(number.to_string());
+        let mut args_of = worker_args(args, file, number, cpus);
+        args_of.extend(["--note".to_owned(), own.display().to_string()]);
         Self {
             number,
-            args: worker_args(args, file, number, cpus),
-            file: directory.join(number.to_string()),
+            args: args_of,
+            file: own,
             resumes: args.resume,
         }
     }
@@ -50,7 +53,8 @@ impl LocalWorker {
         if let Some(pid) = self.survivor() {
             tracing::info!(number, pid, "a worker of before is still there");
             match outlive(pid, &mut ending).await {
-                Ok(()) if *ending.borrow() => return self.forget(),
+                // It takes its file along when it ends in order.
+                Ok(()) if *ending.borrow() || !self.file.exists() => return self.forget(),
                 Ok(()) => {}
                 Err(error) => return tracing::error!(number, pid, %error, "cannot watch a worker of before"),
             }
