@@ -172,10 +172,16 @@ impl Pilot {
             address: *address,
             host: host.clone(),
         });
-        let before = match &store {
-            Some(store) => store.identity()?.as_deref().and_then(Identity::from_bytes),
+        let kept = match &store {
+            Some(store) => store.identity()?,
             None => None,
         };
+        let before = kept.as_deref().and_then(Identity::from_bytes);
+        if kept.is_some() && before.is_none() {
+            tracing::warn!(
+                "the journal's keys cannot be read: new ones are made, and copied connection files are of no use"
+            );
+        }
         let (sockets, doors, identity) = Sockets::open(sockets_directory.as_ref(), tcp.as_ref(), before)?;
         if let (Some(store), Some(identity)) = (&mut store, &identity) {
             store.keep_identity(&identity.to_bytes())?;
@@ -320,13 +326,12 @@ fn clear_away(base: &Path) {
     };
     for entry in entries.flatten() {
         let made = entry.metadata().and_then(|facts| facts.modified());
-        let old = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > YOUNG));
+        if !made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > YOUNG)) {
+            continue;
+        }
         let heard = std::os::unix::net::UnixStream::connect(entry.path().join("client.sock"));
         let left = heard.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        if old
-            && left
-            && let Err(error) = std::fs::remove_dir_all(entry.path())
-        {
+        if left && let Err(error) = std::fs::remove_dir_all(entry.path()) {
             tracing::debug!(%error, path = %entry.path().display(), "cannot remove what a dead agent left");
         }
     }

@@ -181,6 +181,12 @@ pub struct TaskError {
 }
 
 impl TaskError {
+    /// The bytes of text that it takes in a header.
+    pub fn text_bytes(&self) -> usize {
+        let more = [&self.class, &self.trace].into_iter().flatten();
+        self.message.len() + more.map(String::len).sum::<usize>()
+    }
+
     /// An error that another attempt would meet again.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {

@@ -304,14 +304,7 @@ impl Outbox {
 
 /// The bytes of text that an error takes in a header.
 pub fn error_bytes(error: Option<&scalems_protocol::TaskError>) -> usize {
-    error.map_or(0, |error| {
-        let more = [&error.class, &error.trace]
-            .into_iter()
-            .flatten()
-            .map(String::len)
-            .sum::<usize>();
-        error.message.len() + more
-    })
+    error.map_or(0, scalems_protocol::TaskError::text_bytes)
 }
 
 /// The numbers that an answer to a message has to bear: the request's, or the read's.

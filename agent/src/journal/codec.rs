@@ -293,6 +293,7 @@ fn data<'de, A: SeqAccess<'de>>(fields: &mut A, spot: &mut Option<Spot>) -> Resu
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Found {
-    Here(ByteBuf),
+    // First: bytes may also be read from a list of small numbers.
     Beside(Spot),
+    Here(ByteBuf),
 }

@@ -191,8 +191,8 @@ impl Store {
         Ok((store, Life::first(pilot, secret)))
     }
 
-    /// Reads a journal that no agent has open, with all values that somebody may still need, and changes nothing that
-    /// is in it. Every record is given to `each`.
+    /// Reads a journal that no agent has open, with all values that somebody may still need, and changes none of
+    /// its records; only files of values that nobody needs go. Every record is given to `each`.
     pub fn inspect(path: &Path, each: impl FnMut(Record)) -> Result<(), JournalError> {
         Self::open_kept(path, each).map(drop)
     }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use scalems_protocol::Origin;
 use scalems_protocol::client::{BringBack, ClientToAgent};
 use scalems_protocol::group::{Data, Gather, Place, ResultGroup};
 use scalems_protocol::limits;
+use scalems_protocol::{Origin, TaskError};
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -76,6 +76,7 @@ impl Provisional {
 /// The messages that bring results back; with `all` the last says that there are no more.
 fn messages<'a>(kept: impl Iterator<Item = &'a Kept>, all: bool) -> Vec<(ClientToAgent, Vec<Bytes>)> {
     let (mut said, mut gather, mut groups, mut values) = (Vec::new(), Gather::default(), Vec::new(), 0);
+    let mut words = 0;
     let say = |gather: &mut Gather, groups: &mut Vec<ResultGroup>, more| {
         let message = BringBack {
             groups: std::mem::take(groups),
@@ -84,13 +85,15 @@ fn messages<'a>(kept: impl Iterator<Item = &'a Kept>, all: bool) -> Vec<(ClientT
         (message.into(), std::mem::take(gather).finish())
     };
     for Kept { group, data, .. } in kept {
-        values += data.ends.len();
+        let text = group.error.as_ref().map_or(0, TaskError::text_bytes);
+        (values, words) = (values + data.ends.len(), words + text);
         let full = gather.bytes() + data.bytes.len() > limits::MESSAGE_BYTES
-            || groups.len() == limits::GROUPS / 4
-            || values > 4 * limits::BATCH_TASKS;
+            || groups.len() == limits::GROUPS
+            || values > 4 * limits::BATCH_TASKS
+            || words > limits::HEADER_BYTES / 4;
         if full && !groups.is_empty() {
             said.push(say(&mut gather, &mut groups, true));
-            values = data.ends.len();
+            (values, words) = (data.ends.len(), text);
         }
         let place: Place = gather.add(data);
         groups.push(ResultGroup {

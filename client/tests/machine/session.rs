@@ -425,3 +425,61 @@ fn goodbye_is_the_last_word() {
     assert_eq!(resolved(&out), [(1, 0, 1, None)]);
     assert_eq!(out.last(), Some(&Output::Over(SessionEnd::Closed)));
 }
+
+#[test]
+fn what_was_not_on_disk_is_brought_back_to_another_life_in_messages_that_fit() {
+    let mut script = Script::attached(config());
+    script.step(Input::Submit(bare(1, 40)));
+    // Each with as much text as a function's error may have.
+    let results = client::Results {
+        delivery: 1,
+        durable: client::Durable::Pending,
+        groups: (0..40)
+            .map(|lo| {
+                let mut group = group(1, lo, lo + 1, Ending::Failed);
+                group.error.as_mut().unwrap().trace = Some("x".repeat(60 << 10));
+                group
+            })
+            .collect(),
+        accepted: Vec::new(),
+    };
+    script.step(said(results));
+    script.step(Input::Disconnected);
+    let out = script.step(Input::Connected);
+    let [Output::Send(message, _)] = &out[..] else {
+        panic!("{out:?}")
+    };
+    let client::ClientToAgent::Named(client::NamedClientToAgent::ClientHello(hello)) = message else {
+        panic!("{message:?}")
+    };
+    assert!(hello.brings);
+    let next_life = || ClientWelcome {
+        incarnation: 2,
+        journal: true,
+        ..welcome(0, 1)
+    };
+    let brought = |out: &[Output]| -> (usize, usize) {
+        let (mut groups, mut last) = (0, 0);
+        for output in out {
+            if let Output::Send(client::ClientToAgent::Named(named), _) = output
+                && let client::NamedClientToAgent::BringBack(brought) = named
+            {
+                assert!(named.encode().len() < limits::HEADER_BYTES);
+                groups += brought.groups.len();
+                last += usize::from(!brought.more);
+            }
+        }
+        (groups, last)
+    };
+    let out = script.step(said(next_life()));
+    assert_eq!(sent(&out)[0], "submit");
+    assert_eq!(brought(&out), (40, 1));
+    // Again, until the agent has them; then never.
+    script.step(Input::Disconnected);
+    script.step(Input::Connected);
+    assert_eq!(brought(&script.step(said(next_life()))), (40, 1));
+    script.step(said(client::BroughtBack {}));
+    script.step(Input::Disconnected);
+    script.step(Input::Connected);
+    assert_eq!(brought(&script.step(said(next_life()))), (0, 0));
+}

@@ -125,7 +125,7 @@ impl World {
                 self.clients[at].lives(),
             ),
         };
-        if self.agent_is_down() {
+        if self.down {
             return self.reconnect_later(party);
         }
         if !lives || link.is_some_and(|link| self.network.link(link).open) {
@@ -187,7 +187,7 @@ impl World {
             Party::Worker(at) => self.workers[at].begin(self.now),
             Party::Client(at) => self.clients[at].begin(self.now),
         }
-        if self.agent_is_down() {
+        if self.down {
             self.tell(party, true);
             return self.reconnect_later(party);
         }

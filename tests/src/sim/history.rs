@@ -51,8 +51,6 @@ pub struct History {
     pub seats: BTreeMap<u32, u64>,
     /// The agent's life.
     pub life: u64,
-    /// When that began, and how many records were left by those before.
-    pub born: (u64, usize),
     /// The latest life and attempt that each task was leased in.
     leased: BTreeMap<Task, (u64, u32)>,
     /// Attempts whose failure was reported.
@@ -431,9 +429,8 @@ impl History {
     }
 
     /// Another life of the agent begins, which knows these records and no more.
-    pub fn reborn(&mut self, now: u64, records: &[Record]) {
+    pub fn reborn(&mut self, records: &[Record]) {
         self.life += 1;
-        self.born = (now, records.len());
         self.seats.clear();
         self.seen.clear();
         self.unacknowledged.clear();

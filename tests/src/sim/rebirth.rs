@@ -8,10 +8,6 @@ use super::network::Party;
 use super::world::{Actor, Event, World};
 
 impl World {
-    pub(super) fn agent_is_down(&self) -> bool {
-        self.down
-    }
-
     /// The agent's process ends without a word. What was not on disk for sure is there, or is not, from some record on.
     pub(super) fn kill_agent(&mut self) {
         if !self.plan.journal || self.down {
@@ -53,7 +49,7 @@ impl World {
         }
         self.records = self.journal.len() as u64;
         self.durable = self.journal.len();
-        self.history.reborn(self.now, &self.journal);
+        self.history.reborn(&self.journal);
         let (agent, mut first) = restore.finish();
         self.agent = agent;
         self.act(&mut first);

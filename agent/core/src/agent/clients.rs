@@ -415,10 +415,9 @@ impl Agent {
         if fresh || !hello.brings {
             self.settle_seat(seat, out);
         }
-        let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
-        attachment.outbox.begin_again();
         self.untold.insert(seat);
         let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
+        attachment.outbox.begin_again();
         attachment.welcomed = false;
         let token = Token::derive(&self.config.secret, Role::Client, holder);
         let welcome = ClientWelcome {
