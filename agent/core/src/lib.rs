@@ -4,6 +4,7 @@
 //! process knows of its leases.
 
 pub mod agent;
+pub mod compaction;
 pub mod interface;
 pub mod leaseholder;
 pub mod queue;
@@ -15,4 +16,5 @@ pub mod task;
 pub mod worker;
 
 pub use agent::{Agent, Restore};
+pub use compaction::{Compaction, Survey};
 pub use interface::{Action, Config, Input, Micros, Peer};

@@ -61,7 +61,7 @@ pub struct Attachment {
 }
 
 /// Answers that are restored, at most: whoever waits for older ones has asked for more than it may.
-const RESTORED_ANSWERS: usize = limits::OPEN_REQUESTS as usize / 2;
+pub(crate) const RESTORED_ANSWERS: usize = limits::OPEN_REQUESTS as usize / 2;
 
 /// The numbering of changing requests.
 #[derive(Debug, Default)]

@@ -87,6 +87,11 @@ impl Restore {
         agent.tasks.apply(record);
     }
 
+    /// The last record has this number: there were others before those that were taken in.
+    pub fn numbered(&mut self, record: u64) {
+        self.records = record;
+    }
+
     /// The agent, and what it does first.
     pub fn finish(mut self) -> (Agent, Vec<Action>) {
         let mut out = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use scalems_core::record::Record;
-use scalems_core::{Action, Agent, Config, Input, Micros, Peer, Restore};
+use scalems_core::{Action, Agent, Config, Input, Micros, Peer, Restore, Survey};
 use scalems_protocol::client::{AgentToClient, Ask, ClientHello, ClientToAgent, Question, Reply};
 use scalems_protocol::event::Topic;
 use scalems_protocol::worker::{AgentToWorker, Pong, WorkerToAgent};
@@ -91,9 +91,17 @@ impl World {
     pub(crate) fn reborn(mut self, config: Config, durable: usize) -> (Self, Said) {
         self.records.truncate(durable);
         self.now += 1_000_000;
-        let mut restore = Restore::new(config, self.now);
-        self.records.iter().for_each(|record| restore.take(record));
-        let (agent, out) = restore.finish();
+        let again = |records: &[Record]| {
+            let mut restore = Restore::new(config.clone(), self.now);
+            records.iter().for_each(|record| restore.take(record));
+            restore.numbered(durable as u64);
+            restore.finish()
+        };
+        let (agent, out) = again(&self.records);
+        // What is left after compaction leads to the same.
+        let (alike, the_same) = again(&compacted(&self.records));
+        assert_eq!(format!("{agent:#?}"), format!("{alike:#?}"));
+        assert_eq!(format!("{out:?}"), format!("{the_same:?}"));
         self.agent = agent;
         self.alive.clear();
         let said = self.flush(out);
@@ -297,4 +305,16 @@ pub(crate) fn from_worker(peer: u32, message: impl Into<WorkerToAgent>, blobs: &
         message: message.into(),
         blobs,
     }
+}
+
+fn compacted(records: &[Record]) -> Vec<Record> {
+    let mut survey = Survey::default();
+    records.iter().for_each(|record| survey.take(record));
+    let mut compaction = survey.finish();
+    let mut left = Vec::new();
+    for record in records {
+        compaction.take(record.clone(), &mut left);
+    }
+    compaction.finish(|record| left.push(record));
+    left
 }
