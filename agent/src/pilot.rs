@@ -208,6 +208,7 @@ impl Pilot {
                 for record in past {
                     restore.take(&record);
                 }
+                restore.numbered(store.last());
                 let (core, first) = restore.finish();
                 let mut bus = Bus::new(core, sockets)?;
                 bus.keep_journal(store, life.age, first)?;

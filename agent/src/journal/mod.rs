@@ -15,6 +15,6 @@ mod story;
 mod values;
 mod writer;
 
-pub use store::{JournalError, Life, Store};
+pub use store::{JournalError, Life, Pruned, Salvaged, Store};
 pub use story::{Story, SubmissionRow, TaskRow};
 pub use writer::Journal;

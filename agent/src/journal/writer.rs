@@ -19,6 +19,11 @@ const GATHER: Duration = Duration::from_millis(10);
 const MANY_BYTES: u64 = 1 << 20;
 /// Bytes that may wait to be written before the bus takes nothing new in.
 const WAITING_BYTES: u64 = 128 << 20;
+/// Bytes after its last snapshot at which the journal is compacted once nothing has come for a while, and at which it is in
+/// any case. Acknowledgements wait while it is compacted.
+const LONG_BYTES: u64 = 64 << 20;
+const TOO_LONG_BYTES: u64 = 1 << 30;
+const IDLE: Duration = Duration::from_secs(1);
 /// How long after the disk was full it is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -117,11 +122,23 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All records that wait, not before this time unless they are many; none when it is over.
-    fn take(&self, from: Instant) -> Vec<Record> {
+    /// All records that wait, not before this time unless they are many. When `idle` is given, nothing may come for
+    /// so long.
+    fn take(&self, from: Instant, idle: Option<Duration>) -> Taken {
         let mut queue = self.lock();
+        let since = Instant::now();
         while queue.records.is_empty() && !queue.closing {
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = match idle {
+                None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(idle) => {
+                    let left = idle.saturating_sub(since.elapsed());
+                    if left.is_zero() {
+                        return Taken::Nothing;
+                    }
+                    let waited = self.changed.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
         while !queue.closing && queue.bytes < MANY_BYTES {
             let left = from.saturating_duration_since(Instant::now());
@@ -133,18 +150,34 @@ impl Shared {
                 .wait_timeout(queue, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        std::mem::take(&mut queue.records)
+        let records = std::mem::take(&mut queue.records);
+        if records.is_empty() {
+            Taken::Over
+        } else {
+            Taken::Records(records)
+        }
     }
+}
+
+/// What the writer has to do.
+enum Taken {
+    Records(Vec<Record>),
+    Nothing,
+    Over,
 }
 
 fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
     let mut from = Instant::now();
+    // After a compaction that found no room it is not tried again before so much more was written.
+    let mut more = 0;
     loop {
-        let taken = shared.take(from);
+        let idle = store.is_long(more + LONG_BYTES).then_some(IDLE);
+        let taken = match shared.take(from, idle) {
+            Taken::Over => return,
+            Taken::Nothing => Vec::new(),
+            Taken::Records(records) => records,
+        };
         from = Instant::now() + GATHER;
-        if taken.is_empty() {
-            return;
-        }
         let mut records = taken.iter().peekable();
         while records.peek().is_some() {
             let mut bytes = 0;
@@ -163,6 +196,19 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
             shared.lock().bytes -= bytes;
             shared.durable.store(store.last(), Ordering::Release);
             wake();
+        }
+        if (idle.is_some() && taken.is_empty()) || store.is_long(more + TOO_LONG_BYTES) {
+            match store.compact() {
+                Ok(()) => more = 0,
+                Err(error @ JournalError::Full { .. }) => {
+                    tracing::warn!(%error, "the journal is not shortened now");
+                    more += LONG_BYTES;
+                }
+                Err(error) => {
+                    shared.lock().failed = Some(error);
+                    return wake();
+                }
+            }
         }
     }
 }
