@@ -1,5 +1,7 @@
 //! A pilot on this host: its directory, its name's lock, its sockets and connection files, and the bus.
 
+mod past;
+
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,14 +10,17 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use scalems_core::{Agent, Config, Restore};
+use scalems_core::{Config, Restore};
 use scalems_protocol::{PilotId, Role, limits};
 use scalems_transport::{
     ConnectionFile, ConnectionFileError, DirectoryError, PrivateDir, TransportError, connection_file,
 };
 
 use crate::bus::{Bus, BusError, BusHandle, Identity, Sockets, TcpOptions};
-use crate::journal::{JournalError, Life, Store};
+use crate::journal::{JournalError, Store};
+use past::Past;
+
+pub use past::{Removed, remove};
 
 /// How long the answer to a submission may wait for its results: longer than what needs no program takes.
 const PATIENCE_US: u64 = 1_000;
@@ -28,10 +33,12 @@ pub const JOURNAL: &str = "journal.sqlite";
 pub enum Journaling {
     /// No: the agent's death is the pilot's.
     None,
-    /// It is written to a new file.
-    New(PathBuf),
-    /// The pilot whose journal this is goes on.
+    /// It is written to this file. If there is one, and all in it has ended, its pilot goes on.
+    Keep(PathBuf),
+    /// The pilot whose journal this is goes on, also with what has not ended.
     Resume(PathBuf),
+    /// It is written to a new file. One that is there is moved aside.
+    Fresh(PathBuf),
 }
 
 /// What a pilot is started with.
@@ -57,6 +64,8 @@ pub struct PilotOptions {
     pub lost_ms: u64,
     /// Time that workers keep work without the agent, milliseconds.
     pub orphan_ms: u64,
+    /// Time after which what has ended is forgotten, milliseconds; 0: never.
+    pub retain_ms: u64,
 }
 
 impl PilotOptions {
@@ -73,6 +82,7 @@ impl PilotOptions {
             beat_ms: limits::BEAT_MS,
             lost_ms: limits::LOST_MS,
             orphan_ms: limits::ORPHAN_MS,
+            retain_ms: limits::RETAIN_MS,
         }
     }
 
@@ -98,6 +108,26 @@ pub enum PilotError {
         name: String,
         /// Its directory.
         directory: PathBuf,
+    },
+    /// There is nothing to remove.
+    #[error("there is no pilot in {}", directory.display())]
+    NoPilot {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// What an earlier agent left has not ended.
+    #[error(
+        "pilot {name:?} has {tasks} unfinished tasks from before, in {}: go on with them (--resume), or begin anew and \
+         keep that journal under another name (--fresh)",
+        journal.display()
+    )]
+    Unfinished {
+        /// The name.
+        name: String,
+        /// How many.
+        tasks: u64,
+        /// The journal.
+        journal: PathBuf,
     },
     /// The directory cannot be used.
     #[error(transparent)]
@@ -140,6 +170,7 @@ impl PilotError {
 /// A pilot whose sockets are open and whose connection files are written. Dropped, it takes them away.
 pub struct Pilot {
     bus: Option<Bus>,
+    before: Option<u64>,
     handle: BusHandle,
     directory: PrivateDir,
     sockets: Option<PathBuf>,
@@ -153,20 +184,41 @@ impl Pilot {
         check_name(&options.name)?;
         let directory = PrivateDir::ensure(&options.directory)?;
         let lock = lock(&directory, &options.name)?;
-        let mut past = Vec::new();
-        let (mut store, life) = match &options.journal {
-            // Without a journal each start is a pilot of its own, so this is its first life.
-            Journaling::None => (None, Life::first(PilotId(random()?), random()?)),
-            Journaling::New(path) => {
-                let (store, life) = Store::create(path, PilotId(random()?), random()?)?;
-                (Some(store), life)
-            }
-            Journaling::Resume(path) => {
-                let (store, life) = Store::resume(path, |record| past.push(record))?;
-                (Some(store), life)
-            }
-        };
+        let Past {
+            mut store,
+            life,
+            records,
+        } = past::open(&options.journal)?;
         let pilot = life.pilot;
+        let config = Config {
+            pilot_name: options.name.clone(),
+            pilot,
+            incarnation: life.incarnation,
+            secret: life.secret,
+            link_seed: u64::from_le_bytes(random()?),
+            software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
+            journal: store.is_some(),
+            expected_workers: options.expected_workers,
+            open_to_workers: options.open_to_workers,
+            beat_ms: options.beat_ms,
+            lost_ms: options.lost_ms,
+            orphan_ms: options.orphan_ms,
+            retain_us: options.retain_ms.saturating_mul(1_000),
+            patience_us: PATIENCE_US,
+        };
+        let mut restore = Restore::new(config, life.age.as_micros() as u64);
+        records.iter().for_each(|record| restore.take(record));
+        drop(records);
+        let (submissions, unfinished) = restore.known();
+        if let Journaling::Keep(journal) = &options.journal
+            && unfinished > 0
+        {
+            return Err(PilotError::Unfinished {
+                name: options.name.clone(),
+                tasks: unfinished,
+                journal: journal.clone(),
+            });
+        }
         let sockets_directory = options.ipc.then(|| sockets_directory(pilot)).transpose()?;
         let tcp = options.tcp.as_ref().map(|(address, host)| TcpOptions {
             address: *address,
@@ -186,35 +238,12 @@ impl Pilot {
         if let (Some(store), Some(identity)) = (&mut store, &identity) {
             store.keep_identity(&identity.to_bytes())?;
         }
-        let config = Config {
-            pilot_name: options.name.clone(),
-            pilot,
-            incarnation: life.incarnation,
-            secret: life.secret,
-            link_seed: u64::from_le_bytes(random()?),
-            software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
-            journal: store.is_some(),
-            expected_workers: options.expected_workers,
-            open_to_workers: options.open_to_workers,
-            beat_ms: options.beat_ms,
-            lost_ms: options.lost_ms,
-            orphan_ms: options.orphan_ms,
-            patience_us: PATIENCE_US,
-        };
-        let bus = match store {
-            None => Bus::new(Agent::new(config), sockets)?,
-            Some(store) => {
-                let mut restore = Restore::new(config, life.age.as_micros() as u64);
-                for record in past {
-                    restore.take(&record);
-                }
-                restore.numbered(store.last());
-                let (core, first) = restore.finish();
-                let mut bus = Bus::new(core, sockets)?;
-                bus.keep_journal(store, life.age, first)?;
-                bus
-            }
-        };
+        restore.numbered(store.as_ref().map_or(0, Store::last));
+        let (core, first) = restore.finish();
+        let mut bus = Bus::new(core, sockets)?;
+        if let Some(store) = store {
+            bus.keep_journal(store, life.age, first)?;
+        }
         let host = crate::host_name();
         let pid = std::process::id();
         for role in Role::ALL {
@@ -237,6 +266,7 @@ impl Pilot {
         let sockets = sockets_directory.map(|directory| directory.path().to_owned());
         Ok(Self {
             bus: Some(bus),
+            before: (life.incarnation > 1).then_some(submissions),
             handle,
             directory,
             sockets,
@@ -247,6 +277,11 @@ impl Pilot {
     /// What ends the pilot from another thread.
     pub fn handle(&self) -> BusHandle {
         self.handle.clone()
+    }
+
+    /// Submissions that are known from earlier agents; none if this is the pilot's first.
+    pub fn before(&self) -> Option<u64> {
+        self.before
     }
 
     /// The pilot's directory.

@@ -68,6 +68,8 @@ pub const CREDIT_BYTES: u64 = 64 << 20;
 
 /// Answers to changing requests that are kept above a session's low-water mark.
 pub const OPEN_REQUESTS: u64 = 4_096;
+/// Time after which what has ended is forgotten, also with results that nobody collected (R10): 30 days.
+pub const RETAIN_MS: u64 = 30 * 24 * 3_600_000;
 /// Tasks that ended and are still known one by one (R10).
 pub const ENDED_TASKS: u64 = 1_000_000;
 /// Bytes of results that are kept in memory after they were delivered or while nobody collects them.

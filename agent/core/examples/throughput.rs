@@ -43,6 +43,7 @@ fn run(batch: u32, tasks: u32) {
         beat_ms: 2_000,
         lost_ms: 10_000,
         orphan_ms: 600_000,
+        retain_us: 0,
         patience_us: 1_000,
     });
     let mut out = Vec::new();

@@ -71,7 +71,7 @@ impl Survey {
     /// Takes the next record in.
     pub fn take(&mut self, record: &Record) {
         match record {
-            Record::Numbers { submissions } => self.numbers = self.numbers.max(*submissions),
+            Record::Numbers { submissions } => self.numbers = *submissions,
             Record::Session { session, name, .. } => {
                 self.top = self.top.max(*session);
                 let known = Session {

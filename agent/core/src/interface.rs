@@ -43,6 +43,8 @@ pub struct Config {
     pub lost_ms: u64,
     /// Time that workers keep work without the agent, milliseconds.
     pub orphan_ms: u64,
+    /// Time after which what has ended is forgotten, microseconds; 0: never.
+    pub retain_us: Micros,
     /// How long the answer to a submission waits for results to go with, microseconds.
     pub patience_us: Micros,
 }

@@ -18,8 +18,8 @@ use crate::interface::Micros;
 /// One lasting change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// Submissions may be given numbers up to this one. A number that was given need not be on disk when its tasks
-    /// go out, so the next life begins above.
+    /// From here on submissions may be given numbers up to this one. A number that was given need not be on disk when
+    /// its tasks go out, so the next life begins above. An agent that ends in order takes back what it did not give.
     Numbers {
         /// The highest.
         submissions: u64,

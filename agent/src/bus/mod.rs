@@ -172,6 +172,9 @@ impl Bus {
             self.core.flush(now, &mut self.actions);
             self.act();
         }
+        if let Some(journal) = self.journal.take() {
+            journal.finish()?;
+        }
         Ok(())
     }
 

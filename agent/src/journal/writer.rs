@@ -106,14 +106,26 @@ impl Journal {
     }
 }
 
-impl Drop for Journal {
-    /// Writes what waits, unless the disk is full or broken.
-    fn drop(&mut self) {
+impl Journal {
+    /// Writes what waits, and says whether all of it is on disk.
+    pub fn finish(mut self) -> Result<(), JournalError> {
+        self.end();
+        self.shared.lock().failed.take().map_or(Ok(()), Err)
+    }
+
+    fn end(&mut self) {
         self.shared.lock().closing = true;
         self.shared.changed.notify_all();
         if let Some(writer) = self.writer.take() {
             writer.join().expect("invariant: the writer does not panic");
         }
+    }
+}
+
+impl Drop for Journal {
+    /// Writes what waits, unless the disk is full or broken.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -69,13 +69,36 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum JournalCommand {
     /// Read all of it, and say whether it is whole.
-    #[command(after_help = "Example:\n  scalems journal verify --pilot night")]
-    Verify(JournalPlace),
+    #[command(
+        after_help = "Examples:\n  scalems journal verify --pilot night\n  scalems journal verify --salvage whole.sqlite"
+    )]
+    Verify(JournalVerifyArgs),
     /// Write its tasks for other programs.
     #[command(
         after_help = "Examples:\n  scalems journal export --format csv > tasks.csv\n  scalems journal export --format sqlite --to tasks.db"
     )]
     Export(JournalExportArgs),
+    /// Forget what ended long ago, and make the file as small as it can be.
+    #[command(after_help = "Example:\n  scalems journal prune --older-than 7d --pilot night")]
+    Prune(JournalPruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JournalVerifyArgs {
+    #[command(flatten)]
+    pub(crate) place: JournalPlace,
+    /// Write what can be read of it, up to the first damage, to a new journal.
+    #[arg(long, value_name = "COPY")]
+    pub(crate) salvage: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JournalPruneArgs {
+    #[command(flatten)]
+    pub(crate) place: JournalPlace,
+    /// Submissions whose last task ended at least so long ago are forgotten, with results that nobody collected.
+    #[arg(long, value_parser = duration, default_value = "30d", value_name = "TIME")]
+    pub(crate) older_than: Duration,
 }
 
 /// Which journal. Its agent must have ended.
@@ -132,6 +155,21 @@ pub(crate) enum PilotCommand {
     Wait(PilotWaitArgs),
     /// Stop a pilot.
     Stop(PilotStopArgs),
+    /// Remove a pilot that does not run: its journal, logs, and the directories of its tasks.
+    Remove(PilotRemoveArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scalems pilot remove night")]
+pub(crate) struct PilotRemoveArgs {
+    /// Its name; `--pilot` says the same.
+    pub(crate) name: Option<String>,
+    /// Its directory, instead of the one that its name gives.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Also one with tasks that have not ended, or with a journal that cannot be read.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -172,16 +210,22 @@ pub(crate) struct PilotStartArgs {
     /// No worker joins later: refuse at once what those here could never run.
     #[arg(long)]
     pub(crate) closed: bool,
-    #[allow(clippy::option_option, reason = "left out, without a value, and with one")]
-    /// Keep a journal, so that the death of the agent loses nothing: in the pilot's directory, or in this file.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
-    pub(crate) journal: Option<Option<PathBuf>>,
-    /// Go on with the pilot whose journal this is.
+    /// Where the journal is kept, which lets nothing be lost when the agent dies: in this file instead of the pilot's
+    /// directory, or nowhere.
+    #[arg(long, value_name = "PATH|none")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Go on with the pilot whose journal this is, also with tasks that have not ended.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Start the agent again when it dies; this keeps a journal.
+    /// Begin anew: a journal that is there is kept under another name.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) fresh: bool,
+    /// Start the agent again when it dies.
     #[arg(long)]
     pub(crate) restart: bool,
+    /// What ended so long ago is forgotten, with results that nobody collected; 0: never.
+    #[arg(long, value_parser = duration, default_value = "30d", value_name = "TIME")]
+    pub(crate) retain: Duration,
     /// Time between beats of workers.
     #[arg(long, value_parser = duration, default_value = "2s", hide = true)]
     pub(crate) beat: Duration,

@@ -494,6 +494,7 @@ impl World {
             beat_ms: 2_000,
             lost_ms: 10_000,
             orphan_ms: 60_000,
+            retain_us: 0,
             patience_us: 1_000 * (plan.seed % 2),
         }
     }

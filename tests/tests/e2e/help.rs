@@ -86,10 +86,10 @@ fn run(line: &str) {
         home.until_empty();
         return;
     }
-    if line.starts_with("scalems journal") {
+    if line.starts_with("scalems journal") || line.starts_with("scalems pilot remove") {
         let home = Home::new();
         for name in ["default", "night"] {
-            home.sh(&format!("scalems pilot start --journal --name {name} --detach"))
+            home.sh(&format!("scalems pilot start --name {name} --detach"))
                 .well();
             home.sh("scalems submit --wait -- echo before").well();
             home.sh("scalems pilot stop").well();

@@ -1,16 +1,17 @@
 //! With a journal: the agent dies, comes back, and has lost nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use scalems_client::protocol::event::Topic;
 use scalems_client::{Session, Task};
-use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, process, until_tasks, until_workers};
+use scalems_tests::pilot::{Fifo, Home, PATIENCE, Pilot, process, until_tasks, until_workers};
 
 #[test]
 fn the_agent_dies_and_its_pilot_goes_on() {
     // Who is silent for long is lost soon, so what it had runs again soon.
     let often = "--beat 100ms --lost-after 1s --orphan-time 5s";
-    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    let mut pilot = Pilot::start(often);
     let options = Session::options().name("campaign");
     let session = options.connect(pilot.directory()).unwrap();
     // One that has ended and is held, one whose result is pushed, one that runs, one that waits for that.
@@ -67,7 +68,7 @@ fn the_agent_dies_and_its_pilot_goes_on() {
 #[test]
 fn what_ran_runs_again_when_its_worker_died_too() {
     let often = "--beat 100ms --lost-after 1s --orphan-time 5s";
-    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    let mut pilot = Pilot::start(often);
     let session = Session::options().connect(pilot.directory()).unwrap();
     let mut told = Fifo::new(&pilot.home.work(), "told");
     let mut gate = Fifo::new(&pilot.home.work(), "gate");
@@ -100,7 +101,7 @@ fn frontend(pilot: &Pilot) -> u16 {
 #[test]
 fn over_tcp_the_agent_comes_back_with_its_keys_and_is_found_at_another_port() {
     let often = "--tcp=127.0.0.1 --tcp-only --beat 100ms --lost-after 2s --orphan-time 20s";
-    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    let mut pilot = Pilot::start(often);
     let session = Session::options()
         .name("campaign")
         .connect(pilot.directory())
@@ -141,7 +142,7 @@ fn over_tcp_the_agent_comes_back_with_its_keys_and_is_found_at_another_port() {
 
 #[test]
 fn a_client_that_died_with_the_agent_collects_by_its_name() {
-    let mut pilot = Pilot::start("--journal --beat 100ms --lost-after 1s --orphan-time 5s");
+    let mut pilot = Pilot::start("--beat 100ms --lost-after 1s --orphan-time 5s");
     let options = Session::options().name("campaign");
     let session = options.connect(pilot.directory()).unwrap();
     let mut told = Fifo::new(&pilot.home.work(), "told");
@@ -204,7 +205,7 @@ fn an_agent_that_dies_is_started_again_by_its_parent() {
 #[test]
 fn a_worker_that_outlived_its_agent_and_ends_in_order_is_not_replaced() {
     let often = "--beat 100ms --lost-after 1s --orphan-time 20s";
-    let mut pilot = Pilot::start(&format!("--journal {often}"));
+    let mut pilot = Pilot::start(often);
     pilot.kill_agent();
     pilot.resume(often);
     pilot.sh("scalems pilot wait --workers 1 --timeout 60s").well();
@@ -228,27 +229,169 @@ fn an_agent_that_cannot_begin_is_not_started_again() {
 }
 
 #[test]
-fn a_journal_that_is_missing_there_already_or_none_is_refused() {
+fn a_journal_that_is_missing_or_none_is_refused() {
     let pilot = Pilot::start("--name one");
     pilot
         .sh("scalems pilot start --name two --resume")
         .fails(1, &["there is no journal at", "without --resume"]);
-    pilot
-        .sh("scalems pilot start --name two --journal --detach")
-        .well();
-    pilot.sh("scalems pilot stop --pilot two").well();
-    pilot
-        .sh("scalems pilot start --name two --journal")
-        .fails(1, &["there is a journal at", "--resume goes on with it"]);
     let file = pilot.home.work().join("text");
     std::fs::write(&file, "no journal").unwrap();
+    for how in ["", "--resume"] {
+        pilot.sh("chmod 644 text").well();
+        let start = format!("scalems pilot start --name three {how} --journal text");
+        pilot
+            .sh(&start)
+            .fails(1, &["is open to other users", "chmod 600"]);
+        pilot.sh("chmod 600 text").well();
+        pilot.sh(&start).fails(1, &["is not a journal of scalems"]);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"no journal");
     pilot
-        .sh("scalems pilot start --name three --resume --journal=text")
-        .fails(1, &["is open to other users", "chmod 600"]);
-    pilot.sh("chmod 600 text").well();
+        .sh("scalems pilot start --name three --restart --journal none")
+        .fails(1, &["without a journal there is nothing"]);
+    pilot.stop();
+}
+
+#[test]
+fn a_pilot_of_before_goes_on_or_begins_anew() {
+    let home = Home::new();
+    let start = "scalems pilot start --name night --orphan-time 200ms --detach";
+    let directory = home.of_pilot("night");
+    home.sh(start).well();
+    home.sh("scalems submit --wait -- echo first").well();
+    home.sh("scalems pilot stop").well();
+    home.until_empty();
+    // All has ended: it goes on, and knows what was.
+    home.sh(start).well();
+    assert_eq!(home.sh("scalems logs 1").well().out, "first\n");
+    let mut told = Fifo::new(&home.work(), "told");
+    let waits = home
+        .sh("scalems --output quiet submit -- sh -c 'echo up > told; exec sleep 600'")
+        .well();
+    assert_eq!(told.line(), "up");
+    home.sh("scalems pilot remove night").fails(1, &["runs already"]);
+    home.sh("scalems pilot stop --drain 0s").well();
+    home.until_empty();
+    // Something has not ended: it is not taken up, nor left behind, unasked.
+    for again in [start, "scalems pilot start --name night"] {
+        home.sh(again)
+            .fails(1, &["1 unfinished tasks", "--resume", "--fresh"]);
+    }
+    home.sh("scalems pilot remove night")
+        .fails(1, &["1 unfinished tasks", "--force"]);
+    home.sh(&format!("{start} --fresh")).well();
+    home.sh("scalems task list 1").fails(1, &["nothing_selected"]);
+    home.sh("scalems submit --wait -- echo anew").well();
+    home.sh("scalems pilot stop").well();
+    home.until_empty();
+    let before = directory.join("journal.1.sqlite");
+    let tasks = home
+        .sh(&format!("scalems journal export {}", before.display()))
+        .well()
+        .jsonl();
+    let states: Vec<_> = tasks.iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!((waits.text(), &states[..]), ("2", &["done", "unfinished"][..]));
+    // With what is not its own, its directory stays.
+    std::fs::write(directory.join("mine"), "").unwrap();
+    home.sh("scalems pilot remove night").well();
+    let left: Vec<_> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["mine"]);
+    std::fs::remove_file(directory.join("mine")).unwrap();
+    home.sh(start).well();
+    home.sh("scalems pilot stop").well();
+    home.until_empty();
+    home.sh("scalems --output quiet pilot remove --pilot night")
+        .well();
+    assert!(!directory.exists());
+    home.sh("scalems pilot remove night")
+        .fails(1, &["there is no pilot in"]);
+}
+
+#[test]
+fn a_journal_is_pruned_and_salvaged() {
+    let home = Home::new();
+    home.sh("scalems pilot start --name night --detach").well();
+    home.sh("scalems submit --wait --array 1-50 -- echo some").well();
+    home.sh("scalems submit --wait -- echo other").well();
+    home.sh("scalems journal prune --pilot night")
+        .fails(1, &["in use by another process"]);
+    home.sh("scalems pilot stop").well();
+    home.until_empty();
+    let journal = home.of_pilot("night").join("journal.sqlite");
+    let verified = || {
+        home.sh("scalems --output json journal verify --pilot night")
+            .well()
+            .json()
+    };
+    assert_eq!(verified()["submissions"], 2);
+    let copy = format!(
+        "scalems --output json journal verify {} --salvage copy.sqlite",
+        journal.display()
+    );
+    let salvaged = home.sh(&copy).well().json();
+    assert_eq!(
+        (&salvaged["damage"], &salvaged["records"]),
+        (&serde_json::Value::Null, &verified()["records"])
+    );
+    home.sh(&copy).fails(1, &["there is a journal at", "copy.sqlite"]);
+    let kept = home.work().join("kept.sqlite");
+    std::fs::copy(&journal, &kept).unwrap();
+    let pruned = home
+        .sh("scalems --output json journal prune --older-than 1d --pilot night")
+        .well()
+        .json();
+    assert_eq!(pruned["forgotten"], 0);
+    let pruned = home
+        .sh("scalems --output json journal prune --older-than 0s --pilot night")
+        .well()
+        .json();
+    assert_eq!(
+        (&pruned["forgotten"], verified()["submissions"].as_u64()),
+        (&2.into(), Some(0))
+    );
+    // Damaged, it is refused by all, and what can be read of the copy goes on.
+    home.sh(&format!("cp {} damaged.sqlite", kept.display())).well();
+    let flip = "import sqlite3; db = sqlite3.connect('damaged.sqlite'); \
+        db.execute('UPDATE batches SET crc = crc + 1 WHERE last = (SELECT max(last) FROM batches)'); db.commit()";
+    home.sh(&format!("python3 -c \"{flip}\"")).well();
+    for what in [
+        "journal verify",
+        "journal prune",
+        "journal export",
+        "pilot start --resume --journal",
+    ] {
+        home.sh(&format!("scalems {what} damaged.sqlite"))
+            .fails(1, &["is damaged at record"]);
+    }
+    home.sh("scalems journal verify damaged.sqlite --salvage second.sqlite")
+        .well();
+    home.sh("scalems pilot start --resume --journal second.sqlite --detach")
+        .well();
+    assert_eq!(home.sh("scalems logs 1.7").well().out, "some\n");
+    home.sh("scalems pilot stop").well();
+    home.until_empty();
+}
+
+#[test]
+fn what_ended_long_ago_is_forgotten() {
+    let pilot = Pilot::start("--retain 1s");
+    let first = pilot.submit("-- echo first");
+    pilot.sh(&format!("scalems wait {first}")).well();
+    let session = pilot.session();
+    let mut events = session.events(Topic::Summary);
+    let until = Instant::now() + PATIENCE;
+    while session.ask_status().unwrap().submissions > 0 {
+        let left = until.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "it is known for ever");
+        let _next = events.next_within(left.min(Duration::from_millis(200)));
+    }
+    drop(session);
     pilot
-        .sh("scalems pilot start --name three --resume --journal=text")
-        .fails(1, &["is not a journal of scalems"]);
+        .sh(&format!("scalems logs {first}"))
+        .fails(1, &["nothing_selected"]);
     pilot.stop();
 }
 
@@ -264,7 +407,7 @@ fn queries() -> Vec<String> {
 
 #[test]
 fn what_a_pilot_has_written_down_can_be_asked() {
-    let mut pilot = Pilot::start("--journal --cores 2");
+    let mut pilot = Pilot::start("--cores 2");
     let good = pilot.submit("--name dock --array 0-3 -- sleep 0.05");
     let bad = pilot.submit("-- sh -c 'exit 3'");
     pilot.sh(&format!("scalems wait {good}")).well();

@@ -66,7 +66,7 @@ fn template(uid: String) -> Template {
 #[test]
 fn a_client_that_dies_before_the_answer_submits_once() {
     let count = super::rounds(200, 5_000);
-    let pilot = Pilot::start("--journal --cores 2");
+    let pilot = Pilot::start("--cores 2");
     let mut random = Random::new(3, 78);
     let mut next = 1;
     let mut lives = 0;

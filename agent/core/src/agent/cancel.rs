@@ -7,6 +7,7 @@ use scalems_protocol::id::Origin;
 use scalems_protocol::state::{Ending, Strength, TaskState};
 
 use super::Agent;
+use super::timers::Timer;
 use crate::interface::{Action, Peer};
 use crate::record::Record;
 
@@ -172,6 +173,36 @@ impl Agent {
             self.count("forgotten_oldest", 1);
             self.drop_submission(number, out);
         }
+    }
+
+    /// What has ended is forgotten after a time: the first of it is looked at then.
+    pub(super) fn watch_ended(&mut self) {
+        let first = self.ended.front().and_then(|number| self.tasks.get(*number));
+        if let Some(first) = first.filter(|_| self.config.retain_us > 0 && !self.timers.retain) {
+            let at = first.ended_at.saturating_add(self.config.retain_us);
+            self.timers.retain = true;
+            self.timers.add(at, Timer::Retain);
+        }
+    }
+
+    /// Forgets what ended long ago.
+    pub(super) fn forget_old(&mut self, out: &mut Vec<Action>) {
+        while let Some(number) = self.ended.front().copied()
+            && let Some(ended) = self.tasks.get(number)
+            && ended.ended_at.saturating_add(self.config.retain_us) <= self.now
+        {
+            self.count("forgotten_old", 1);
+            self.drop_submission(number, out);
+        }
+        self.watch_ended();
+    }
+
+    /// What had ended before this life is looked at in the order in which it did.
+    pub(super) fn oldest_first(&mut self) {
+        let mut ended: Vec<u64> = self.ended.drain(..).collect();
+        ended.sort_by_key(|number| self.tasks.get(*number).map(|submission| submission.ended_at));
+        self.ended = ended.into();
+        self.watch_ended();
     }
 
     pub(super) fn nothing_selected() -> Refusal {

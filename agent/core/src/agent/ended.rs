@@ -233,6 +233,7 @@ impl Agent {
         if over {
             self.ended_tasks += u64::from(self.tasks.known(run.submission).count());
             self.ended.push_back(run.submission);
+            self.watch_ended();
         }
     }
 

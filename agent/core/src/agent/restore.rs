@@ -87,6 +87,12 @@ impl Restore {
         agent.tasks.apply(record);
     }
 
+    /// How many submissions were taken in, and how many of their tasks have not ended.
+    pub fn known(&self) -> (u64, u64) {
+        let tasks = &self.agent.tasks;
+        (tasks.len() as u64, tasks.counts.unfinished())
+    }
+
     /// The last record has this number: there were others before those that were taken in.
     pub fn numbered(&mut self, record: u64) {
         self.records = record;
@@ -114,6 +120,7 @@ impl Restore {
         for number in &numbers {
             agent.restore_soft(*number);
         }
+        agent.oldest_first();
         agent.coming = agent.workers.keys().copied().collect();
         agent.watch_workers();
         agent.await_clients();
@@ -276,6 +283,14 @@ impl Agent {
             let upto = self.numbers.durable.max(self.tasks.last) + BLOCK;
             self.commit(Record::Numbers { submissions: upto }, out);
             self.numbers.asked = Some((self.records, upto));
+        }
+    }
+
+    /// The agent ends in order: once all of its records are on disk, the next life can go on with the next number.
+    pub(super) fn return_numbers(&mut self, out: &mut Vec<Action>) {
+        if self.config.journal {
+            let submissions = self.tasks.last;
+            self.commit(Record::Numbers { submissions }, out);
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Abandoned(u64),
     /// Workers are looked at: pings, losses.
     Workers,
+    /// What ended first may be forgotten.
+    Retain,
     /// A task may have been passed over for too long.
     Reserve,
     /// The end of draining.
@@ -33,6 +35,7 @@ pub(super) struct Timers {
     by_time: BTreeMap<(Micros, u64), Timer>,
     added: u64,
     workers: bool,
+    pub(super) retain: bool,
 }
 
 impl Timers {
@@ -63,6 +66,10 @@ impl Agent {
                     self.timers.workers = false;
                     self.check_workers(out);
                     self.watch_workers();
+                }
+                Timer::Retain => {
+                    self.timers.retain = false;
+                    self.forget_old(out);
                 }
                 Timer::Reserve => self.schedule = true,
                 Timer::Stop => {}
@@ -142,6 +149,7 @@ impl Agent {
             return;
         }
         self.exited = true;
+        self.return_numbers(out);
         out.push(Action::Exit);
     }
 }

@@ -68,6 +68,8 @@ pub struct Submission {
     pub push: Option<u64>,
     /// When it was submitted.
     pub at: Micros,
+    /// When the last of its tasks ended.
+    pub ended_at: Micros,
     /// The state of each task.
     pub slots: RunMap<Slot>,
     /// Its tasks by state.
@@ -109,6 +111,7 @@ impl Submission {
             data: from.data.clone(),
             push: from.push,
             at: from.at,
+            ended_at: 0,
             slots: RunMap::new(from.count, waiting),
             counts,
             faults: BTreeMap::new(),

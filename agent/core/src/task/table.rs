@@ -23,6 +23,8 @@ pub struct Tasks {
     pub result_bytes: u64,
     /// The highest number given.
     pub last: u64,
+    /// In a replay, the highest that may have been given.
+    reserved: u64,
     replays: bool,
 }
 
@@ -87,8 +89,7 @@ impl Tasks {
             | Record::WorkerGone { .. }
             | Record::SessionGone { .. } => {}
             // The next life begins above, this one goes on below.
-            Record::Numbers { submissions } if self.replays => self.last = self.last.max(*submissions),
-            Record::Numbers { .. } => {}
+            Record::Numbers { submissions } => self.reserved = *submissions,
             Record::Collected { runs } => self.apply_collected(runs),
             Record::Submitted(from) => {
                 let submission = Submission::new(from);
@@ -162,6 +163,7 @@ impl Tasks {
                 },
             );
         }
+        submission.ended_at = submission.ended_at.max(ended.at);
         // Live, what is pushed lies in its seat's outbox instead.
         if submission.push.is_none() || self.replays {
             self.result_bytes += result_bytes(ended);
@@ -195,6 +197,7 @@ impl Tasks {
     /// The replay is over. Gives what was pushed and not collected, oldest submissions first.
     pub fn end_replay(&mut self) -> Vec<(u64, Ended)> {
         self.replays = false;
+        self.last = self.last.max(self.reserved);
         let mut pushed = Vec::new();
         for submission in self.submissions.values_mut() {
             if let Some(seat) = submission.push {

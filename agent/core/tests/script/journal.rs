@@ -2,6 +2,7 @@
 
 use scalems_core::{Config, Input};
 
+use crate::restored::life;
 use crate::say::{QUICK, RUN, With, cancel, done, failed, hello, joins, run, submit};
 use crate::world::{World, config, from_client, from_worker};
 
@@ -194,4 +195,41 @@ fn with_a_full_disk_nothing_new_is_taken_in() {
     world
         .client(1, submit(2, 1, RUN))
         .begins(&["record 5: submitted 1", "w1< lease 1"]);
+}
+
+#[test]
+fn what_ended_long_ago_is_forgotten_in_this_life_or_the_next() {
+    let retaining = |incarnation| Config {
+        retain_us: 10_000_000,
+        ..life(incarnation)
+    };
+    let mut world = World::with(retaining(1));
+    world
+        .worker(1, joins("w", 2))
+        .begins(&["record 1: worker 1 w", "w1< welcome"]);
+    world.lives(1, true);
+    world
+        .client(1, hello("s"))
+        .begins(&["record 2", "record 3", "record 4"]);
+    world.durable().begins(&["c1< welcome session 2"]);
+    for request in 1..=2 {
+        world
+            .client(1, submit(request, 1, RUN))
+            .begins(&["record", "w1< lease"]);
+        world
+            .worker(1, done(request, run(request, 0, 1, 1)))
+            .begins(&["record"]);
+        world.durable().begins(&["c1< accepted"]);
+        world.wait(4_000).is(&[&format!("w1< recorded {request}")]);
+    }
+    world.wait(1_999).is(&[]);
+    world.wait(1).is(&["record 9: forgotten 1"]);
+    assert_eq!(world.counter("forgotten_old"), 1);
+    // What had ended before counts from then.
+    let records = world.records.len();
+    let (mut world, said) = world.reborn(retaining(2), records);
+    said.is(&["record 10: numbers to 2097152"]);
+    world.durable().is(&[]);
+    world.wait(2_999).is(&[]);
+    world.wait(1).begins(&["record 11: forgotten 2"]);
 }

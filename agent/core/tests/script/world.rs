@@ -68,6 +68,7 @@ pub(crate) fn config() -> Config {
         beat_ms: 2_000,
         lost_ms: 10_000,
         orphan_ms: 60_000,
+        retain_us: 0,
         patience_us: 0,
     }
 }

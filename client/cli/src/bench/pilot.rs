@@ -63,8 +63,8 @@ impl BenchPilot {
         if way.transport == Transport::Tcp {
             args.extend(["--tcp".into(), "--tcp-only".into()]);
         }
-        if way.journal {
-            args.push("--journal".into());
+        if !way.journal {
+            args.extend(["--journal".into(), "none".into()]);
         }
         if !with_worker {
             args.push("--no-workers".into());

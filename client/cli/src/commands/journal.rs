@@ -1,7 +1,7 @@
 //! `scalems journal`: what a pilot has written down, once its agent has ended.
 
 use std::io::{BufWriter, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use scalems_agent::journal::{Store, Story, export};
@@ -10,12 +10,16 @@ use scalems_client::locate;
 
 use super::start::DEFAULT_NAME;
 use crate::Context;
-use crate::args::{JournalCommand, JournalFormat, JournalPlace, Output};
+use crate::args::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs, Output};
 use crate::exit::Exit;
 
 pub(crate) fn run(context: &Context, command: &JournalCommand) -> anyhow::Result<Exit> {
     match command {
-        JournalCommand::Verify(place) => verify(context, place),
+        JournalCommand::Verify(args) => match &args.salvage {
+            Some(copy) => salvage(context, &args.place, copy),
+            None => verify(context, &args.place),
+        },
+        JournalCommand::Prune(args) => prune(context, args),
         JournalCommand::Export(args) => {
             let (story, _) = read(context, &args.place)?;
             match (args.format, &args.to) {
@@ -47,17 +51,86 @@ fn lines(story: &Story, format: JournalFormat, to: impl std::io::Write) -> anyho
     Ok(out.flush()?)
 }
 
-/// The journal of the pilot or file that was named, all of it.
+/// The journal of the pilot or file that was named.
+fn path(context: &Context, place: &JournalPlace) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &place.path {
+        return Ok(path.clone());
+    }
+    let name = context.pilot.as_deref().unwrap_or(DEFAULT_NAME);
+    Ok(locate::pilot_directory(name)?.join(JOURNAL))
+}
+
+/// All of it.
 fn read(context: &Context, place: &JournalPlace) -> anyhow::Result<(Story, PathBuf)> {
-    let path = if let Some(path) = &place.path {
-        path.clone()
-    } else {
-        let name = context.pilot.as_deref().unwrap_or(DEFAULT_NAME);
-        locate::pilot_directory(name)?.join(JOURNAL)
-    };
+    let path = path(context, place)?;
     let mut story = Story::default();
     Store::inspect(&path, |record| story.take(record))?;
     Ok((story, path))
+}
+
+fn prune(context: &Context, args: &JournalPruneArgs) -> anyhow::Result<Exit> {
+    let path = path(context, &args.place)?;
+    let pruned = Store::prune(&path, args.older_than)?;
+    match context.output {
+        Output::Human => println!(
+            "{}: {} submissions forgotten, {:.1} MiB before, {:.1} MiB now",
+            path.display(),
+            pruned.submissions,
+            mib(pruned.before),
+            mib(pruned.after)
+        ),
+        Output::Quiet => {}
+        Output::Json | Output::Jsonl => println!(
+            "{}",
+            serde_json::json!({
+                "path": path, "forgotten": pruned.submissions, "bytes_before": pruned.before,
+                "bytes": pruned.after
+            })
+        ),
+    }
+    Ok(Exit::Well)
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn salvage(context: &Context, place: &JournalPlace, copy: &Path) -> anyhow::Result<Exit> {
+    let path = path(context, place)?;
+    let found = Store::salvage(&path, copy)?;
+    let damage = found.damage.as_ref().map(ToString::to_string);
+    match context.output {
+        Output::Human => {
+            println!(
+                "{} records of {} are in {}",
+                found.records,
+                path.display(),
+                copy.display()
+            );
+            if let Some(damage) = damage {
+                println!("not what came after: {damage}");
+            }
+            for submission in &found.lost {
+                println!("submission {submission} is missing: its data cannot be read");
+            }
+            for (submission, offset) in &found.again {
+                println!("task {offset} of submission {submission} runs again: its result cannot be read");
+            }
+            println!(
+                "go on with it: scalems pilot start --resume --journal {}",
+                copy.display()
+            );
+        }
+        Output::Quiet => {}
+        Output::Json | Output::Jsonl => println!(
+            "{}",
+            serde_json::json!({
+                "path": path, "copy": copy, "records": found.records, "damage": damage, "lost": found.lost,
+                "again": found.again
+            })
+        ),
+    }
+    Ok(Exit::Well)
 }
 
 fn verify(context: &Context, place: &JournalPlace) -> anyhow::Result<Exit> {

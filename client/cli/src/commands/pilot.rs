@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use scalems_agent::pilot::Removed;
 use scalems_client::locate;
 use scalems_client::protocol::client::Status;
 use scalems_client::protocol::event::Topic;
 
 use super::connect;
 use crate::Context;
-use crate::args::{PilotCommand, PilotWaitArgs};
+use crate::args::{PilotCommand, PilotRemoveArgs, PilotWaitArgs};
 use crate::exit::Exit;
 use crate::print;
 
@@ -23,6 +24,7 @@ pub(crate) fn run(context: &Context, command: PilotCommand) -> anyhow::Result<Ex
         PilotCommand::Info => info(context),
         PilotCommand::Wait(args) => wait(context, &args),
         PilotCommand::Stop(args) => stop(context, args.drain),
+        PilotCommand::Remove(args) => remove(context, &args),
     }
 }
 
@@ -171,6 +173,34 @@ fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
     }
     if context.output == crate::args::Output::Human {
         print::out(&format!("pilot {name} has ended\n"))?;
+    }
+    Ok(Exit::Well)
+}
+
+fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
+    let name = args.name.as_deref().or(context.pilot.as_deref());
+    let name = name.unwrap_or(super::start::DEFAULT_NAME);
+    let directory = match &args.dir {
+        Some(dir) => std::path::absolute(dir)?,
+        None => locate::pilot_directory(name)?,
+    };
+    let place = directory.display();
+    match scalems_agent::pilot::remove(name, &directory, args.force)? {
+        Removed::Unfinished(tasks) => {
+            anyhow::bail!(
+                "pilot {name} has {tasks} unfinished tasks, and nothing was removed: --force removes it all the same, \
+                 `scalems pilot start --resume --name {name}` goes on with them"
+            )
+        }
+        Removed::All if context.output == crate::args::Output::Human => {
+            print::out(&format!("pilot {name} is removed: {place}\n"))?;
+        }
+        Removed::AllButOthers if context.output == crate::args::Output::Human => {
+            print::out(&format!(
+                "pilot {name} is removed; files that are not its own stay in {place}\n"
+            ))?;
+        }
+        Removed::All | Removed::AllButOthers => {}
     }
     Ok(Exit::Well)
 }

@@ -45,17 +45,20 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         return behind(context, name, &directory);
     }
     if args.restart {
-        let own: Vec<_> = std::env::args_os()
-            .skip(1)
-            .filter(|arg| arg != "--restart")
-            .collect();
-        return parent::run(&own, args.resume || args.journal.is_some(), &directory);
+        anyhow::ensure!(
+            journaling(args, &directory) != Journaling::None,
+            "without a journal there is nothing that an agent could be started again from: leave out --restart or \
+             --journal none"
+        );
+        let own = std::env::args_os().skip(1).filter(|arg| arg != "--restart");
+        return parent::run(own.collect(), &directory);
     }
     let pilot = Pilot::open(&options(args, name, &directory))?;
     if nix::unistd::geteuid().is_root() {
         eprintln!("scalems: running as root: whoever gets the client's key is root here");
     }
     let handle = pilot.handle();
+    let before = pilot.before();
     let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
     let (done, ended) = tokio::sync::oneshot::channel();
     let bus = std::thread::Builder::new()
@@ -71,7 +74,7 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         .build()?;
     let count = if args.no_workers { 0 } else { args.workers };
     let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended, || {
-        announce(context, name, &directory);
+        announce(context, name, &directory, before);
     }));
     let ended = bus
         .join()
@@ -99,26 +102,35 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
         beat_ms: args.beat.min(args.lost_after / 5).as_millis().max(1) as u64,
         lost_ms: args.lost_after.as_millis() as u64,
         orphan_ms: args.orphan_time.as_millis() as u64,
+        retain_ms: args.retain.as_millis() as u64,
         ..PilotOptions::new(name, directory)
     }
 }
 
 fn journaling(args: &PilotStartArgs, directory: &Path) -> Journaling {
     let path = match &args.journal {
-        Some(Some(path)) => path.clone(),
-        _ => directory.join(JOURNAL),
+        Some(path) if path.as_os_str() == "none" => return Journaling::None,
+        Some(path) => path.clone(),
+        None => directory.join(JOURNAL),
     };
-    match (args.resume, &args.journal) {
-        (true, _) => Journaling::Resume(path),
-        (false, Some(_)) => Journaling::New(path),
-        (false, None) => Journaling::None,
+    if args.resume {
+        Journaling::Resume(path)
+    } else if args.fresh {
+        Journaling::Fresh(path)
+    } else {
+        Journaling::Keep(path)
     }
 }
 
-fn announce(context: &Context, name: &str, directory: &Path) {
+fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>) {
     match context.output {
         Output::Human => {
             println!("pilot {name} serves; its directory is {}", directory.display());
+            if let Some(before) = before {
+                println!(
+                    "it goes on from its journal, with {before} submissions of before (a new one: --fresh)"
+                );
+            }
             println!("submit with: scalems submit --wait -- echo hello");
             println!("end it with Ctrl-C, or: scalems pilot stop --pilot {name}");
         }
@@ -126,7 +138,9 @@ fn announce(context: &Context, name: &str, directory: &Path) {
         Output::Json | Output::Jsonl => {
             println!(
                 "{}",
-                serde_json::json!({"pilot": name, "directory": directory, "pid": std::process::id()})
+                serde_json::json!({
+                    "pilot": name, "directory": directory, "pid": std::process::id(), "submissions": before
+                })
             );
         }
     }

@@ -21,22 +21,18 @@ const LONG_LIFE: Duration = Duration::from_mins(5);
 const MOST_SHORT_LIVES: u32 = 10;
 
 /// Runs the agent with these arguments, and again with `--resume` after it has died, until it ends in order.
-pub(super) fn run(args: &[OsString], journaled: bool, directory: &Path) -> anyhow::Result<Exit> {
+pub(super) fn run(args: Vec<OsString>, directory: &Path) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(supervise(args, journaled, directory))
+    runtime.block_on(supervise(args, directory))
 }
 
-async fn supervise(args: &[OsString], journaled: bool, directory: &Path) -> anyhow::Result<Exit> {
+async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     // From a terminal these reach the agent as well.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut life = args.to_vec();
-    if !journaled {
-        life.push("--journal".into());
-    }
     let (mut wait, mut short) = (FIRST_WAIT, 0);
     loop {
         let begun = Instant::now();
@@ -80,6 +76,7 @@ async fn supervise(args: &[OsString], journaled: bool, directory: &Path) -> anyh
         eprintln!("scalems: the agent has died ({status}) and is started again in {wait:?}");
         tokio::time::sleep(wait).await;
         wait = (2 * wait).min(LONGEST_WAIT);
+        life.retain(|arg| arg != "--fresh");
         if !life.iter().any(|arg| arg == "--resume") {
             life.push("--resume".into());
         }

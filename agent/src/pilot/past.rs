@@ -1,0 +1,162 @@
+//! What earlier agents of a pilot have left in its directory: its journal, and files that a new one can do without.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use scalems_core::record::Record;
+use scalems_protocol::{PilotId, Role};
+use scalems_transport::{ConnectionFile, PrivateDir};
+
+use super::{JOURNAL, Journaling, PilotError, lock, random};
+use crate::journal::{Life, Store};
+
+/// Names that a file is moved to, at most.
+const ASIDE: u32 = 10_000;
+/// What a journal consists of, by what follows its name.
+const PARTS: [&str; 4] = ["", "-wal", "-shm", ".values"];
+
+/// What is known of a pilot when an agent of it begins.
+pub(super) struct Past {
+    pub(super) store: Option<Store>,
+    pub(super) life: Life,
+    pub(super) records: Vec<Record>,
+}
+
+/// Opens the journal, or makes one.
+pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
+    let path = match journaling {
+        // Each start is a pilot of its own, so this is its first life.
+        Journaling::None => {
+            return Ok(Past {
+                store: None,
+                life: Life::first(PilotId(random()?), random()?),
+                records: Vec::new(),
+            });
+        }
+        Journaling::Keep(path) if path.exists() => path,
+        Journaling::Resume(path) => path,
+        Journaling::Keep(path) | Journaling::Fresh(path) => {
+            move_aside(path).map_err(PilotError::system(format!("move {} aside", path.display())))?;
+            let (store, life) = Store::create(path, PilotId(random()?), random()?)?;
+            return Ok(Past {
+                store: Some(store),
+                life,
+                records: Vec::new(),
+            });
+        }
+    };
+    let mut records = Vec::new();
+    let (store, life) = Store::resume(path, |record| records.push(record))?;
+    Ok(Past {
+        store: Some(store),
+        life,
+        records,
+    })
+}
+
+fn part(path: &Path, part: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(part);
+    name.into()
+}
+
+/// Moves a journal to the first name that is free: `journal.1.sqlite` and so on. The database goes first: what lies
+/// beside one that is not there belongs to nobody.
+fn move_aside(path: &Path) -> io::Result<()> {
+    if !PARTS.iter().any(|name| part(path, name).exists()) {
+        return Ok(());
+    }
+    let free = (1..=ASIDE)
+        .map(|number| path.with_extension(format!("{number}.sqlite")))
+        .find(|other| !PARTS.iter().any(|name| part(other, name).exists()))
+        .ok_or_else(|| io::Error::other("there are too many of them"))?;
+    for name in PARTS {
+        match std::fs::rename(part(path, name), part(&free, name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+    }
+    Ok(())
+}
+
+/// What became of a pilot's directory.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// There is none any more.
+    All,
+    /// What is not ours stays.
+    AllButOthers,
+    /// Nothing was removed: so many tasks in its journal have not ended.
+    Unfinished(u64),
+}
+
+/// Removes a pilot that does not run: its journals, logs, tasks' directories. With `force` also one that has unfinished
+/// tasks, or a journal that cannot be read.
+pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, PilotError> {
+    let gone = |path: &Path| PilotError::system(format!("remove {}", path.display()));
+    if !directory.join("lock").exists() {
+        return Err(PilotError::NoPilot {
+            directory: directory.to_owned(),
+        });
+    }
+    let private = PrivateDir::ensure(directory)?;
+    let _lock = lock(&private, name)?;
+    let journal = directory.join(JOURNAL);
+    if !force && journal.exists() {
+        let mut unfinished = std::collections::BTreeMap::<u64, u64>::new();
+        Store::inspect(&journal, |record| match record {
+            Record::Submitted(submitted) => {
+                unfinished.insert(submitted.submission, submitted.count.into());
+            }
+            Record::Ended(ended) => {
+                if let Some(left) = unfinished.get_mut(&ended.run.submission) {
+                    *left -= u64::from(ended.run.count());
+                }
+            }
+            Record::Forgotten { submission } => {
+                unfinished.remove(&submission);
+            }
+            _ => {}
+        })?;
+        let unfinished: u64 = unfinished.values().sum();
+        if unfinished > 0 {
+            return Ok(Removed::Unfinished(unfinished));
+        }
+    }
+    let entries = std::fs::read_dir(directory).map_err(gone(directory))?;
+    for entry in entries {
+        let path = entry.map_err(gone(directory))?.path();
+        let ours = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(is_ours);
+        if ours {
+            let kind = std::fs::symlink_metadata(&path).map_err(gone(&path))?;
+            let removed = if kind.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
+            removed.map_err(gone(&path))?;
+        }
+    }
+    // The lock goes last, so that nobody begins here meanwhile.
+    let lock = directory.join("lock");
+    std::fs::remove_file(&lock).map_err(gone(&lock))?;
+    match std::fs::remove_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(Removed::AllButOthers),
+        removed => removed.map(|()| Removed::All).map_err(gone(directory)),
+    }
+}
+
+/// Whether it is one of the files that agents and workers make in a pilot's directory.
+fn is_ours(name: &str) -> bool {
+    let journal = name
+        .strip_prefix("journal.")
+        .is_some_and(|rest| rest.contains("sqlite"));
+    let connection = Role::ALL
+        .iter()
+        .any(|role| name == ConnectionFile::file_name(*role));
+    journal || connection || matches!(name, "agent.log" | "workers" | "tasks")
+}
