@@ -108,6 +108,7 @@ impl World {
         let until = self.now + long;
         let paused = self.paused.entry(actor).or_default();
         *paused = (*paused).max(until);
+        self.calm_from = self.calm_from.max(until);
     }
 
     /// Nothing goes in one direction for a time. Often one end gives the connection up before that is over; whether

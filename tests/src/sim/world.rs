@@ -127,6 +127,8 @@ pub(super) struct World {
     pub(super) history: History,
     pub(super) random: Random,
     pub(super) lossy_until: Micros,
+    /// From when on nothing goes wrong any more, and nobody stands still.
+    pub(super) calm_from: Micros,
     /// A part of the next lease is to vanish.
     pub(super) lose_lease: bool,
     /// Results, answers and leases that went by, for sabotage.
@@ -173,6 +175,7 @@ impl World {
             history: History::of_first_life(plan.silences()),
             random: Random::new(plan.seed, 3),
             lossy_until: 0,
+            calm_from: plan.trouble_ms * 1_000,
             lose_lease: false,
             gone_by: 0,
             incidents: 0,
@@ -393,7 +396,7 @@ impl World {
 
     /// After the trouble: everything has to end, and then nothing may be wrong.
     fn check(&mut self) {
-        let since = self.now - self.plan.trouble_ms * 1_000;
+        let since = self.now.saturating_sub(self.calm_from);
         let open: Vec<String> = self.clients.iter().filter_map(SimClient::open).collect();
         let unfinished = self.agent.counts().unfinished();
         // What has just restarted has a while to come back, and the state hashes to be compared.
