@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use scalems_core::record::Record;
 use scalems_protocol::PilotId;
 
+use super::age::{self, Mark};
 use super::codec;
 use super::values::{self, Spot, Values};
 
@@ -177,13 +178,14 @@ impl Store {
         })?;
         let mut store = Self::open_file(path)?;
         store.log_ahead()?;
-        let created = wall();
+        let mark = Mark::first();
         store.change("make", |db| {
             db.execute_batch(TABLES)?;
             let mut put = db.prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")?;
             put.execute(params!["pilot", pilot.0])?;
             put.execute(params!["secret", secret])?;
-            put.execute(params!["created_us", created.to_le_bytes()])?;
+            put.execute(params!["created_us", mark.wall.to_le_bytes()])?;
+            put.execute(params!["begun", mark.to_bytes()])?;
             put.execute(params!["incarnation", 1_u64.to_le_bytes()])?;
             db.pragma_update(None, "application_id", APPLICATION)?;
             db.pragma_update(None, "user_version", SCHEMA)
@@ -207,15 +209,18 @@ impl Store {
                 path: path.to_owned(),
             });
         }
+        let begun = store.begun()?;
         let life = Life {
             pilot: PilotId(store.meta("pilot")?),
             secret: store.meta("secret")?,
             incarnation,
-            age: Duration::from_micros(wall().saturating_sub(store.number("created_us")?)),
+            age: Duration::from_micros(begun.age),
         };
         store.change("begin a life in", |db| {
-            let put = "UPDATE meta SET value = ?1 WHERE key = 'incarnation'";
-            db.execute(put, params![incarnation.to_le_bytes()]).map(drop)
+            let mut put = db.prepare("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+            put.execute(params!["begun", begun.to_bytes()])?;
+            put.execute(params!["incarnation", incarnation.to_le_bytes()])
+                .map(drop)
         })?;
         Ok((store, life))
     }
@@ -245,13 +250,30 @@ impl Store {
 
     /// What was kept by [`Self::keep_identity`].
     pub fn identity(&self) -> Result<Option<Vec<u8>>, JournalError> {
+        self.optional("identity")
+    }
+
+    /// A value that need not be there.
+    fn optional(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
         let value = self
             .db
-            .query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| {
-                row.get(0)
-            })
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
             .optional();
         value.map_err(|error| failed("read", &self.path, error))
+    }
+
+    /// The clocks, and the age of the pilot, as a life begins now.
+    fn begun(&self) -> Result<Mark, JournalError> {
+        let before = self.optional("begun")?;
+        let before = before.and_then(|bytes| Some(Mark::from_bytes(bytes.try_into().ok()?)));
+        Ok(match before {
+            Some(before) => before.next(),
+            // A journal of before this was noted.
+            None => Mark {
+                age: age::wall().saturating_sub(self.number("created_us")?),
+                ..Mark::first()
+            },
+        })
     }
 
     /// Keeps what the agent is known by to other hosts.
@@ -490,12 +512,6 @@ impl Store {
 fn checksum(last: u64, count: u64, records: &[u8]) -> u32 {
     let head = [last.to_le_bytes(), count.to_le_bytes()].concat();
     crc32c::crc32c_append(crc32c::crc32c(&head), records)
-}
-
-/// Microseconds since 1970.
-fn wall() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_micros() as u64)
 }
 
 fn failed(doing: &'static str, path: &Path, source: rusqlite::Error) -> JournalError {
