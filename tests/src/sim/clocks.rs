@@ -92,22 +92,20 @@ impl World {
         self.happened(Fault::Suspend);
     }
 
-    /// How old its pilot is for a life of the agent that begins now: by the clock of its host since the life before
-    /// began, or by the wall clock, if the host was started in between.
+    /// How old its pilot is for a life of the agent that begins now: by the clock of its host, or by the wall clock
+    /// since the life before began, if the host was started in between.
     pub(super) fn age(&mut self) -> Micros {
         let (age, then, wall) = self.clocks.begun;
-        let passed = self.now - then;
-        let by_wall = passed.saturating_add_signed(self.clocks.wall - wall);
-        let age = if self.random.percent(30) {
-            self.clocks.excused += by_wall.saturating_sub(passed) as i64;
-            age + by_wall
-        } else {
-            age + passed
-        };
-        self.clocks.begun = (age, self.now, self.clocks.wall);
+        let mut now = self.clock(Actor::Agent);
+        if self.random.percent(30) {
+            let passed = (self.now - then).saturating_add_signed(self.clocks.wall - wall);
+            self.clocks.excused += (age + passed).saturating_sub(now) as i64;
+            now = age + passed;
+        }
+        self.clocks.begun = (now, self.now, self.clocks.wall);
         self.clocks
             .ahead
-            .insert(Actor::Agent, age as i64 - self.now as i64);
-        age
+            .insert(Actor::Agent, now as i64 - self.now as i64);
+        now
     }
 }
