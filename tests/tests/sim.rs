@@ -12,6 +12,9 @@ use scalems_tests::sim::{self, Fault, Outcome, Plan, Sabotage};
 /// How long the seeds of one test run may take when nobody says how many.
 const BUDGET: Duration = Duration::from_secs(40);
 
+/// So many seeds have to show faults of each kind.
+const ENOUGH: u64 = 64;
+
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
@@ -55,6 +58,7 @@ fn the_contract_holds_under_every_seed() {
     let (begin, next, stop) = (Instant::now(), AtomicU64::new(1), AtomicBool::new(false));
     let failed: Mutex<Option<(Plan, Outcome)>> = Mutex::new(None);
     let totals = Mutex::new([0_u64; 6]);
+    let happened = Mutex::new([0_u64; Fault::ALL.len()]);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -78,6 +82,9 @@ fn the_contract_holds_under_every_seed() {
                     for (total, more) in totals.iter_mut().zip(more) {
                         *total += more;
                     }
+                    for (total, more) in happened.lock().unwrap().iter_mut().zip(outcome.happened) {
+                        *total += more;
+                    }
                     if !outcome.violations.is_empty() {
                         stop.store(true, Ordering::Relaxed);
                         failed.lock().unwrap().get_or_insert((plan, outcome));
@@ -95,6 +102,19 @@ fn the_contract_holds_under_every_seed() {
     if let Some((plan, outcome)) = failed.into_inner().unwrap() {
         report(&plan, &outcome);
     }
+    let happened = *happened.lock().unwrap();
+    let kinds: Vec<String> = Fault::ALL
+        .iter()
+        .zip(happened)
+        .map(|(fault, times)| format!("{fault:?} {times}"))
+        .collect();
+    println!("{}", kinds.join(", "));
+    let never = Fault::ALL.iter().zip(happened).filter(|(_, times)| *times == 0);
+    let never: Vec<&Fault> = never.map(|(fault, _)| fault).collect();
+    assert!(
+        seeds < ENOUGH || never.is_empty(),
+        "in {seeds} seeds these never took place: {never:?}"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //!     ◄── durable up to, wake ───┘          └► files of large values
 //! ```
 
+mod age;
 mod codec;
 pub mod export;
 mod store;

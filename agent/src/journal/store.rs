@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 use scalems_core::record::Record;
@@ -19,6 +19,7 @@ use scalems_protocol::PilotId;
 
 use self::error::failed;
 use self::reading::Extent;
+use super::age::{self, Mark};
 use super::codec;
 use super::values::{self, Values};
 
@@ -36,7 +37,7 @@ const MOST_LIVES: u64 = 65_535;
 const CHECKPOINT_PAGES: i32 = 4_000;
 
 const TABLES: &str = "
-    CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE batches (
         last INTEGER PRIMARY KEY NOT NULL,
         count INTEGER NOT NULL,
@@ -89,18 +90,37 @@ pub struct Store {
 struct Facts {
     pilot: PilotId,
     secret: [u8; 32],
+    /// By the wall clock, microseconds since 1970.
     created: u64,
+    /// What the clocks showed when the last life began.
+    begun: Option<Mark>,
     incarnation: u64,
     identity: Option<Vec<u8>>,
+}
+
+impl Facts {
+    /// What the clocks show now, and how old the pilot is by them.
+    fn now(&self) -> Mark {
+        match self.begun {
+            Some(begun) => begun.next(),
+            // A journal of before that was noted.
+            None => Mark {
+                age: age::wall().saturating_sub(self.created),
+                ..Mark::first()
+            },
+        }
+    }
 }
 
 impl Store {
     /// Makes a new journal, for a pilot in its first life.
     pub fn create(path: &Path, pilot: PilotId, secret: [u8; 32]) -> Result<(Self, Life), JournalError> {
+        let mark = Mark::first();
         let facts = Facts {
             pilot,
             secret,
-            created: wall(),
+            created: mark.wall,
+            begun: Some(mark),
             incarnation: 1,
             identity: None,
         };
@@ -136,6 +156,9 @@ impl Store {
             meta::put(db, "secret", &facts.secret)?;
             meta::put(db, "created_us", &facts.created.to_le_bytes())?;
             meta::put(db, "incarnation", &facts.incarnation.to_le_bytes())?;
+            if let Some(begun) = facts.begun {
+                meta::put(db, "begun", &begun.to_bytes())?;
+            }
             if let Some(identity) = &facts.identity {
                 meta::put(db, "identity", identity)?;
             }
@@ -172,15 +195,16 @@ impl Store {
                 path: path.to_owned(),
             });
         }
+        let now = facts.now();
         let life = Life {
             pilot: facts.pilot,
             secret: facts.secret,
             incarnation,
-            // The clock on the wall may have been set back.
-            age: Duration::from_micros(wall().saturating_sub(facts.created).max(latest)),
+            age: Duration::from_micros(now.age.max(latest)),
         };
         store.bring_up()?;
         store.change("begin a life in", |db| {
+            meta::put(db, "begun", &now.to_bytes())?;
             meta::put(db, "incarnation", &incarnation.to_le_bytes())
         })?;
         Ok((store, life))
@@ -191,6 +215,10 @@ impl Store {
             pilot: PilotId(self.meta("pilot")?),
             secret: self.meta("secret")?,
             created: self.number("created_us")?,
+            begun: match self.maybe("begun")? {
+                None => None,
+                Some(_) => Some(Mark::from_bytes(self.meta("begun")?)),
+            },
             incarnation: self.number("incarnation")?,
             identity: self.identity()?,
         })
@@ -222,6 +250,7 @@ impl Store {
         }
         let mut store = Self::open_file(path)?;
         store.schema = store.check_kind()?;
+        store.check_meta()?;
         Ok(store)
     }
 
@@ -361,12 +390,6 @@ impl Store {
 fn checksum(last: u64, count: u64, records: &[u8]) -> u32 {
     let head = [last.to_le_bytes(), count.to_le_bytes()].concat();
     crc32c::crc32c_append(crc32c::crc32c(&head), records)
-}
-
-/// Microseconds since 1970.
-fn wall() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_micros() as u64)
 }
 
 #[cfg(test)]

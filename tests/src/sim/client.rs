@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use scalems_client::machine::{
     Answered, Call, CallFault, CallKey, Config, Done, Group, Input, Machine, Output, Pack, PackKey,
-    SessionEnd,
+    SessionEnd, TaskFault,
 };
 use scalems_core::Micros;
 use scalems_protocol::client::{ClientToAgent, SessionKind};
@@ -15,6 +15,7 @@ use scalems_protocol::group::Data;
 use scalems_protocol::{Code, Ending};
 
 use super::history::{History, Place};
+use super::plan::{Fault, Plan};
 use super::programs;
 use super::random::Random;
 
@@ -22,6 +23,8 @@ use super::random::Random;
 #[derive(Debug)]
 pub struct SimClient {
     pub(super) index: usize,
+    /// Whether what it asks for may be refused because the journal's disk is full.
+    disk_fills: bool,
     /// The session's name.
     pub session: String,
     machine: Option<Machine>,
@@ -75,9 +78,10 @@ pub enum Effect {
 
 impl SimClient {
     /// A client without a process.
-    pub fn new(seed: u64, index: usize) -> Self {
+    pub fn new(plan: &Plan, index: usize) -> Self {
         Self {
             index,
+            disk_fills: plan.journal && plan.faults.contains(&Fault::DiskFull),
             session: format!("session-{index}"),
             machine: None,
             process: 0,
@@ -89,7 +93,7 @@ impl SimClient {
             held: Vec::new(),
             delivered: BTreeMap::new(),
             last_key: 0,
-            random: Random::new(seed, 200 + index as u64),
+            random: Random::new(plan.seed, 200 + index as u64),
         }
     }
 
@@ -175,6 +179,7 @@ impl SimClient {
     }
 
     fn resolved(&mut self, key: PackKey, lo: u32, hi: u32, done: &Done, history: &mut History, over: bool) {
+        let disk_fills = self.disk_fills;
         let Some(pack) = self.packs.get_mut(&key) else {
             return history.violation(format!(
                 "client {}: {key:?} ended and was not submitted",
@@ -190,6 +195,7 @@ impl SimClient {
             }
         }
         match done {
+            Done::Failed(fault) if disk_fills && is_full(fault) => {}
             Done::Failed(fault) if !over => {
                 history.violation(format!(
                     "client {}: tasks {lo}..{hi} of {key:?}: {fault}",
@@ -256,6 +262,7 @@ impl SimClient {
             // These are true answers to what was asked.
             Err(CallFault::Refused(refusal))
                 if matches!(refusal.code, Code::NothingSelected | Code::TimedOut) => {}
+            Err(CallFault::Refused(refusal)) if self.disk_fills && refusal.code == Code::AgentFull => {}
             Err(fault) => history.violation(format!("client {}: {what}: {fault}", self.index)),
         }
     }
@@ -307,4 +314,9 @@ impl SimClient {
             self.calls
         ))
     }
+}
+
+/// Whether tasks were not taken because the disk was full.
+fn is_full(fault: &TaskFault) -> bool {
+    matches!(fault, TaskFault::Refused(refusal) if refusal.code == Code::AgentFull)
 }

@@ -11,60 +11,141 @@ use super::world::{Actor, Event, World};
 
 impl World {
     pub(super) fn incident(&mut self, fault: Fault) {
-        self.incidents += 1;
-        let worker = self.random.within(0, self.workers.len() as u64) as usize;
-        let client = self.random.within(0, self.clients.len() as u64) as usize;
+        let worker = Party::Worker(self.random.within(0, self.workers.len() as u64) as usize);
+        let client = Party::Client(self.random.within(0, self.clients.len() as u64) as usize);
         let long = self.random.within(100_000, 14_000_000);
+        let either = if self.random.percent(50) { worker } else { client };
         match fault {
-            Fault::Cut => {
+            Fault::Cut | Fault::Delay | Fault::WayInBlocked | Fault::WayOutBlocked => {
                 let open = self.network.open();
-                if !open.is_empty() {
-                    let link = self.random.pick(&open);
-                    self.cut(link);
+                if open.is_empty() {
+                    return;
+                }
+                let link = self.random.pick(&open);
+                match fault {
+                    Fault::Cut => self.cut(link),
+                    Fault::Delay => self.network.slow(link, self.now + long),
+                    _ => self.block(link, fault == Fault::WayInBlocked, long),
                 }
             }
-            Fault::KillWorker => self.kill(Party::Worker(worker)),
-            Fault::KillClient => self.kill(Party::Client(client)),
-            Fault::PauseWorker => self.pause(Actor::Party(Party::Worker(worker)), long),
-            Fault::PauseClient => self.pause(Actor::Party(Party::Client(client)), long),
-            Fault::PauseAgent => self.pause(Actor::Agent, long),
-            Fault::Delay => {
-                let open = self.network.open();
-                if !open.is_empty() {
-                    let link = self.random.pick(&open);
-                    self.network.slow(link, self.now + long);
-                }
-            }
+            Fault::KillWorker if self.is_alive(worker) => self.kill(worker),
+            Fault::KillClient if self.is_alive(client) => self.kill(client),
+            Fault::PauseWorker if self.is_alive(worker) => self.pause(Actor::Party(worker), long),
+            Fault::PauseClient if self.is_alive(client) => self.pause(Actor::Party(client), long),
+            Fault::PauseAgent if !self.down => self.pause(Actor::Agent, long),
             Fault::LossyBeats => self.lossy_until = self.now + 2 * long,
-            Fault::StopWorker => {
+            Fault::StopWorker if self.is_alive(worker) => {
+                let Party::Worker(at) = worker else { return };
                 let drain_ms = long / 4_000;
-                self.workers[worker].stop(drain_ms);
-                self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
+                self.workers[at].stop(drain_ms);
+                self.wake(Actor::Party(worker), self.now + 10);
             }
-            Fault::LostLease => self.lose_lease = true,
-            Fault::KillAgent => self.kill_agent(),
+            // It takes place with the next lease.
+            Fault::LostLease => {
+                self.lose_lease = true;
+                return;
+            }
+            Fault::KillAgent if self.may_die() => self.kill_agent(),
             Fault::KillAll => {
                 (0..self.workers.len()).for_each(|at| self.kill(Party::Worker(at)));
                 (0..self.clients.len()).for_each(|at| self.kill(Party::Client(at)));
                 self.kill_agent();
             }
+            Fault::DiskFull if self.may_die() => self.disk.full_until = self.now + long,
+            Fault::SlowDisk if self.may_die() => self.disk.slow_until = self.now + 2 * long,
+            // It takes place with the next commit.
+            Fault::DiskError => {
+                self.disk.breaks = self.may_die();
+                return;
+            }
+            // These count themselves.
+            Fault::WallLeap => return self.leap_wall(),
+            Fault::ClockLeap => {
+                let actor = if self.random.percent(40) && !self.down {
+                    Actor::Agent
+                } else {
+                    Actor::Party(either)
+                };
+                return self.leap(actor);
+            }
+            Fault::Suspend => {
+                let all = self.random.percent(50);
+                let others = all.then(|| self.everybody()).into_iter().flatten();
+                let mut actors: Vec<Actor> = others.collect();
+                if actors.is_empty() {
+                    actors.push(Actor::Party(either));
+                }
+                return self.suspend(&actors);
+            }
+            Fault::KillWorker
+            | Fault::KillClient
+            | Fault::PauseWorker
+            | Fault::PauseClient
+            | Fault::PauseAgent
+            | Fault::StopWorker
+            | Fault::KillAgent
+            | Fault::DiskFull
+            | Fault::SlowDisk => return,
+        }
+        self.happened(fault);
+    }
+
+    fn is_alive(&self, party: Party) -> bool {
+        match party {
+            Party::Worker(at) => self.workers[at].lives(),
+            Party::Client(at) => self.clients[at].lives(),
         }
     }
 
-    fn pause(&mut self, actor: Actor, long: u64) {
+    fn everybody(&self) -> Vec<Actor> {
+        let workers = (0..self.workers.len()).map(Party::Worker);
+        let parties = workers.chain((0..self.clients.len()).map(Party::Client));
+        let agent = (!self.down).then_some(Actor::Agent);
+        agent.into_iter().chain(parties.map(Actor::Party)).collect()
+    }
+
+    pub(super) fn pause(&mut self, actor: Actor, long: u64) {
         let until = self.now + long;
         let paused = self.paused.entry(actor).or_default();
         *paused = (*paused).max(until);
+        self.calm_from = self.calm_from.max(until);
+    }
+
+    /// Nothing goes in one direction for a time. Often one end gives the connection up before that is over; whether
+    /// the other hears of it goes the same way as everything else.
+    fn block(&mut self, link: u32, to_agent: bool, long: u64) {
+        let until = self.now + long;
+        self.network.block(link, to_agent, until);
+        if self.random.percent(40) {
+            return;
+        }
+        let by_agent = self.random.percent(50);
+        let given_up = self.now + self.random.within(0, long);
+        let heard = if by_agent == to_agent { given_up } else { until };
+        let event = Event::GiveUp {
+            link,
+            by_agent,
+            heard,
+        };
+        self.at(given_up, event);
+    }
+
+    /// One end gives a connection up.
+    pub(super) fn give_up(&mut self, link: u32, by_agent: bool, heard: u64) {
+        if !self.network.link(link).open {
+            return;
+        }
+        let (agent, other) = if by_agent {
+            (self.now, heard)
+        } else {
+            (heard, self.now)
+        };
+        let back = other + self.random.within(0, 1_000_000);
+        self.part(link, agent, other, back);
     }
 
     /// A connection breaks. Both ends notice in their own time, and the party comes back.
     fn cut(&mut self, link: u32) {
-        self.network.cut(link);
-        let party = self.network.link(link).party;
-        let process = match party {
-            Party::Worker(at) => self.workers[at].process,
-            Party::Client(at) => self.clients[at].process,
-        };
         let [agent, other, back] = [0; 3].map(|_: u32| self.random.within(0, 2_000_000));
         // Most often a new connection is there soon, sometimes before the party knows of it.
         let back = if self.random.percent(30) {
@@ -72,9 +153,17 @@ impl World {
         } else {
             back / 2
         };
-        self.at(self.now + agent, Event::AgentNotices(link));
-        self.at(self.now + other, Event::PartyNotices { party, process });
-        self.at(self.now + back, Event::Reconnect { party, process });
+        self.part(link, self.now + agent, self.now + other, self.now + back);
+    }
+
+    /// A connection is no more. The agent notices at a time, the party at another, and it is back at a third.
+    fn part(&mut self, link: u32, agent: u64, other: u64, back: u64) {
+        self.network.cut(link);
+        let party = self.network.link(link).party;
+        let (process, ..) = self.process(party);
+        self.at(agent, Event::AgentNotices(link));
+        self.at(other, Event::PartyNotices { party, process });
+        self.at(back, Event::Reconnect { party, process });
     }
 
     /// The party's transport says how it is with its connection.
@@ -183,9 +272,10 @@ impl World {
     }
 
     pub(super) fn restart(&mut self, party: Party) {
+        let clock = self.clock(Actor::Party(party));
         match party {
-            Party::Worker(at) => self.workers[at].begin(self.now),
-            Party::Client(at) => self.clients[at].begin(self.now),
+            Party::Worker(at) => self.workers[at].begin(clock),
+            Party::Client(at) => self.clients[at].begin(clock),
         }
         if self.down {
             self.tell(party, true);
@@ -214,7 +304,9 @@ impl World {
         let expected = match end {
             SessionEnd::Refused(refusal) => matches!(refusal.code, Code::SessionInUse | Code::TakenOver),
             SessionEnd::Detached(refusal) => refusal.code == Code::TakenOver,
-            SessionEnd::Lost { .. } | SessionEnd::Unreachable { .. } | SessionEnd::Replaced => true,
+            SessionEnd::Lost { .. } | SessionEnd::Unreachable { .. } | SessionEnd::Replaced => {
+                self.plan.silences()
+            }
             _ => false,
         };
         if !expected || self.plan.faults.is_empty() {
@@ -234,6 +326,7 @@ impl World {
             && !lease.groups.is_empty()
         {
             self.lose_lease = false;
+            self.happened(Fault::LostLease);
             let at = self.random.within(0, lease.groups.len() as u64) as usize;
             lease.groups.remove(at);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use scalems_core::record::Record;
-use scalems_core::{Action, Input};
+use scalems_core::{Action, Input, Micros};
 use scalems_protocol::client::{
     Accepted, AgentToClient, ClientToAgent, Durable, NamedClientToAgent as Named, Results, Submit,
 };
@@ -38,6 +38,8 @@ pub struct Known {
     pub data: Data,
     /// The number that it was given, once that is seen.
     pub number: Option<u64>,
+    /// When it was asked for.
+    pub at: Micros,
 }
 
 /// What has happened.
@@ -49,6 +51,10 @@ pub struct History {
     pub numbers: BTreeMap<u64, (u64, u64)>,
     /// The seats of connections.
     pub seats: BTreeMap<u32, u64>,
+    /// The time, as the agent may take it to be at most.
+    pub now: Micros,
+    /// Whether anything may have kept processes from hearing of each other.
+    pub silence: bool,
     /// The agent's life.
     pub life: u64,
     /// The latest life and attempt that each task was leased in.
@@ -79,8 +85,9 @@ pub struct History {
 
 impl History {
     /// Nothing has happened yet.
-    pub fn of_first_life() -> Self {
+    pub fn of_first_life(silence: bool) -> Self {
         Self {
+            silence,
             life: 1,
             ..Self::default()
         }
@@ -158,6 +165,7 @@ impl History {
             submit: submit.clone(),
             data,
             number: None,
+            at: self.now,
         };
         let before = self.known.insert((seat, submit.request), known);
         // The number of a request that was lost with its sender is given again.
@@ -363,6 +371,10 @@ impl History {
                     let failures = self.failed.get(&task).map_or(0, BTreeSet::len) as u64;
                     (failures <= u64::from(policy.retries))
                         .then(|| format!("failed after {failures} attempts with {} retries", policy.retries))
+                }
+                (Ending::Failed, Some(Code::Deadline)) => {
+                    let (passed, limit) = (self.now.saturating_sub(known.at) / 1_000, policy.deadline_ms);
+                    (passed < limit).then(|| format!("its deadline of {limit} ms passed after {passed} ms"))
                 }
                 (Ending::Failed, Some(Code::CrashLimit)) => {
                     let (attempts, limit) = (run.attempt, policy.crash_limit);

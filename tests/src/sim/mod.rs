@@ -5,6 +5,8 @@
 //! [`Outcome`], trace and all. [`minimise`] looks for the smallest plan that still fails.
 
 pub mod client;
+mod clocks;
+mod disk;
 mod faults;
 pub mod history;
 mod inspect;
@@ -33,6 +35,8 @@ pub struct Outcome {
     pub tasks: u64,
     /// Incidents that took place.
     pub incidents: u64,
+    /// How often each of [`Fault::ALL`] took place.
+    pub happened: [u64; Fault::ALL.len()],
     /// Lives of the agent.
     pub lives: u64,
     /// Results that clients brought back to another life of it.

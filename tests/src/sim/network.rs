@@ -26,6 +26,8 @@ pub struct Link {
     pub noticed: bool,
     /// Extra time that everything takes until then.
     slow_until: Micros,
+    /// What is sent to the agent, and to the party, waits until then.
+    blocked_until: [Micros; 2],
     last_to_agent: Micros,
     last_to_party: Micros,
 }
@@ -56,6 +58,7 @@ impl Network {
             open: true,
             noticed: false,
             slow_until: 0,
+            blocked_until: [0; 2],
             last_to_agent: 0,
             last_to_party: 0,
         };
@@ -98,6 +101,13 @@ impl Network {
         }
     }
 
+    /// Nothing goes in one direction until then.
+    pub fn block(&mut self, number: u32, to_agent: bool, until: Micros) {
+        if let Some(link) = self.links.get_mut(&number) {
+            link.blocked_until[usize::from(!to_agent)] = until;
+        }
+    }
+
     /// When something that is sent now arrives; never, if the connection is gone.
     pub fn arrival(&mut self, now: Micros, number: u32, to_agent: bool) -> Option<Micros> {
         let link = self.links.get_mut(&number).filter(|link| link.open)?;
@@ -112,7 +122,8 @@ impl Network {
         } else {
             &mut link.last_to_party
         };
-        *last = (now + takes).max(*last);
+        let blocked = link.blocked_until[usize::from(!to_agent)];
+        *last = (now.max(blocked) + takes).max(*last);
         Some(*last)
     }
 

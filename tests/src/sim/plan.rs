@@ -31,11 +31,28 @@ pub enum Fault {
     KillAgent,
     /// All processes end at once.
     KillAll,
+    /// Nothing reaches the agent over a connection for a time; what is said waits in order, or is lost when one end
+    /// gives the connection up.
+    WayInBlocked,
+    /// The same in the other direction.
+    WayOutBlocked,
+    /// There is no room for the journal for a time.
+    DiskFull,
+    /// Writing the journal fails: the agent's process ends at once, and is started again.
+    DiskError,
+    /// Commits of the journal take seconds for a time.
+    SlowDisk,
+    /// The wall clock of the agent's host leaps by an hour, in either direction.
+    WallLeap,
+    /// The clock that one process measures time with leaps ahead.
+    ClockLeap,
+    /// A host stands still with all that is on it: that of one worker or client, or the only one that there is.
+    Suspend,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::Cut,
         Self::KillWorker,
         Self::KillClient,
@@ -48,7 +65,18 @@ impl Fault {
         Self::LostLease,
         Self::KillAgent,
         Self::KillAll,
+        Self::WayInBlocked,
+        Self::WayOutBlocked,
+        Self::DiskFull,
+        Self::DiskError,
+        Self::SlowDisk,
+        Self::WallLeap,
+        Self::ClockLeap,
+        Self::Suspend,
     ];
+
+    /// Clocks that are wrong, and nothing else: nobody is silent for any of them.
+    pub const CLOCKS: [Self; 2] = [Self::WallLeap, Self::ClockLeap];
 }
 
 /// Something that is wrong on purpose, to see that the checker finds it.
@@ -108,6 +136,17 @@ impl Plan {
                 Fault::KillClient,
                 Fault::KillAll,
             ],
+            // Some about clocks, with nothing else that could be an excuse, or with deaths.
+            3 if seed % 16 == 3 => Fault::CLOCKS.to_vec(),
+            3 => [&Fault::CLOCKS[..], &[Fault::KillAgent, Fault::Suspend]].concat(),
+            // And some about the disk.
+            4 => vec![
+                Fault::DiskFull,
+                Fault::DiskError,
+                Fault::SlowDisk,
+                Fault::KillAgent,
+                Fault::KillClient,
+            ],
             _ => Fault::ALL.into_iter().filter(|_| random.percent(45)).collect(),
         };
         Self {
@@ -118,11 +157,16 @@ impl Plan {
             trouble_ms: random.within(10, 90) * 1_000,
             incidents: random.within(3, 40),
             faults,
-            journal: seed % 8 == 2 || random.percent(50),
+            journal: matches!(seed % 8, 2 | 4) || seed % 16 == 11 || random.percent(50),
             wire: seed % 4 == 1,
             sabotage: None,
             log: false,
         }
+    }
+
+    /// Whether anything may keep processes from hearing of each other.
+    pub fn silences(&self) -> bool {
+        self.faults.iter().any(|fault| !Fault::CLOCKS.contains(fault))
     }
 
     /// Plans that are a little smaller, the smallest steps last.

@@ -8,9 +8,14 @@ use super::network::Party;
 use super::world::{Actor, Event, World};
 
 impl World {
+    /// Whether the agent's process lives, and another one could follow it.
+    pub(super) fn may_die(&self) -> bool {
+        self.plan.journal && !self.down
+    }
+
     /// The agent's process ends without a word. What was not on disk for sure is there, or is not, from some record on.
     pub(super) fn kill_agent(&mut self) {
-        if !self.plan.journal || self.down {
+        if !self.may_die() {
             return;
         }
         self.check_rebirth();
@@ -19,9 +24,9 @@ impl World {
         self.inbox.clear();
         self.rounds.remove(&Actor::Agent);
         self.paused.remove(&Actor::Agent);
-        self.writing = false;
+        self.disk.abandon();
         self.looked = false;
-        let (durable, all) = (self.durable as u64, self.journal.len() as u64);
+        let (durable, all) = (self.disk.durable as u64, self.journal.len() as u64);
         let left = self.random.within(durable, all + 1) as usize;
         self.journal.truncate(left);
         for link in self.network.open() {
@@ -41,14 +46,19 @@ impl World {
 
     /// It is started again.
     pub(super) fn agent_begins(&mut self) {
+        // That another life begins has to be on disk.
+        if self.now < self.disk.full_until {
+            return self.at(self.disk.full_until, Event::AgentBegins);
+        }
         self.life += 1;
         self.down = false;
-        let mut restore = Restore::new(Self::config(&self.plan, self.life), self.now);
+        let age = self.age();
+        let mut restore = Restore::new(Self::config(&self.plan, self.life), age);
         for record in &self.journal {
             restore.take(record);
         }
         self.records = self.journal.len() as u64;
-        self.durable = self.journal.len();
+        self.disk.durable = self.journal.len();
         self.history.reborn(&self.journal);
         let (agent, mut first) = restore.finish();
         self.agent = agent;
@@ -61,11 +71,11 @@ impl World {
 
     /// Another life knows every submission, and every end; what had not ended has not, or is canceled as was asked.
     pub(super) fn check_rebirth(&mut self) {
-        if !self.plan.journal || self.down {
+        if !self.may_die() {
             return;
         }
         let living = self.tasks(&Selector::all());
-        let mut restore = Restore::new(Self::config(&self.plan, self.life + 1), self.now);
+        let mut restore = Restore::new(Self::config(&self.plan, self.life + 1), self.clock(Actor::Agent));
         for record in &self.journal {
             restore.take(record);
         }

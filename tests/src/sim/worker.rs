@@ -155,18 +155,18 @@ impl SimWorker {
         self.inbox.push_back(Input::Ended { key, outcome });
     }
 
-    /// Takes in what came, and says what follows.
-    pub fn round(&mut self, now: Micros, history: &mut History) -> Vec<Effect> {
+    /// Takes in what came when its clock shows `clock`, and says what follows.
+    pub fn round(&mut self, now: Micros, clock: Micros, history: &mut History) -> Vec<Effect> {
         let Some(machine) = &mut self.machine else {
             return Vec::new();
         };
         let mut out = Vec::new();
         for input in std::mem::take(&mut self.inbox) {
-            machine.handle(now, input, &mut out);
+            machine.handle(clock, input, &mut out);
         }
-        machine.flush(now, &mut out);
+        machine.flush(clock, &mut out);
         // What became due by the flush itself is due at once, and only once: time would stand still.
-        if machine.deadline().is_some_and(|at| at < now) {
+        if machine.deadline().is_some_and(|at| at < clock) {
             history.violation(format!("worker {} is late after a flush", self.index));
         }
         let mut effects = Vec::new();
@@ -188,7 +188,8 @@ impl SimWorker {
                 Output::Stop(order) => self.stop_program(now, &order, &mut effects),
                 Output::Note(note) => {
                     use scalems_core::leaseholder::Note;
-                    if matches!(note, Note::WrongLease(_) | Note::UnknownKey(_)) {
+                    let alone = matches!(note, Note::Orphaned) && !history.silence;
+                    if alone || matches!(note, Note::WrongLease(_) | Note::UnknownKey(_)) {
                         history.violation(format!("worker {}: {note}", self.index));
                     }
                 }

@@ -13,6 +13,8 @@ use scalems_protocol::{PilotId, Role};
 
 use super::Outcome;
 use super::client::{self, SimClient};
+use super::clocks::Clocks;
+use super::disk::Disk;
 use super::history::History;
 use super::inspect::INSPECTOR;
 use super::network::{Network, Party};
@@ -77,8 +79,15 @@ pub(super) enum Event {
         key: u64,
         stopped: bool,
     },
-    Durable {
+    /// A commit is over.
+    Written {
         life: u64,
+    },
+    /// One end of a connection gives it up, and the other hears of it then.
+    GiveUp {
+        link: u32,
+        by_agent: bool,
+        heard: Micros,
     },
     AgentBegins,
     Operation(usize),
@@ -100,18 +109,17 @@ pub(super) struct World {
     pub(super) workers: Vec<SimWorker>,
     pub(super) clients: Vec<SimClient>,
     pub(super) listeners: BTreeMap<Topic, BTreeSet<usize>>,
-    /// The last record that was made, and whether the journal is writing.
+    /// The last record that was made.
     pub(super) records: u64,
     /// All records so far.
     pub(super) journal: Vec<Record>,
     /// What is asked is another life than the one that goes on.
     pub(super) reborn: bool,
-    /// How many of them are on disk for sure.
-    pub(super) durable: usize,
+    pub(super) disk: Disk,
+    pub(super) clocks: Clocks,
     /// Whether the agent's process is gone, and which life it is, or will be next.
     pub(super) down: bool,
     pub(super) life: u64,
-    pub(super) writing: bool,
     /// What clients brought back to lives of the agent that are over.
     pub(super) brought_back: u64,
     /// Whether the agent was looked into after all had ended.
@@ -119,11 +127,15 @@ pub(super) struct World {
     pub(super) history: History,
     pub(super) random: Random,
     pub(super) lossy_until: Micros,
+    /// From when on nothing goes wrong any more, and nobody stands still.
+    pub(super) calm_from: Micros,
     /// A part of the next lease is to vanish.
     pub(super) lose_lease: bool,
     /// Results, answers and leases that went by, for sabotage.
     pub(super) gone_by: u64,
-    pub(super) incidents: u64,
+    incidents: u64,
+    /// How often each kind of fault took place.
+    happened: [u64; Fault::ALL.len()],
     messages: u64,
     /// Events at one and the same time.
     at_once: u64,
@@ -148,24 +160,26 @@ impl World {
                 .map(|index| SimWorker::new(plan.seed, index))
                 .collect(),
             clients: (0..plan.clients)
-                .map(|index| SimClient::new(plan.seed, index))
+                .map(|index| SimClient::new(plan, index))
                 .collect(),
             listeners: BTreeMap::new(),
             records: 0,
             journal: Vec::new(),
             reborn: false,
-            durable: 0,
+            disk: Disk::default(),
+            clocks: Clocks::new(plan.workers, plan.clients),
             down: false,
             life: 1,
-            writing: false,
             looked: false,
             brought_back: 0,
-            history: History::of_first_life(),
+            history: History::of_first_life(plan.silences()),
             random: Random::new(plan.seed, 3),
             lossy_until: 0,
+            calm_from: plan.trouble_ms * 1_000,
             lose_lease: false,
             gone_by: 0,
             incidents: 0,
+            happened: [0; Fault::ALL.len()],
             messages: 0,
             at_once: 0,
             trace: plan.seed,
@@ -254,6 +268,7 @@ impl World {
             messages: self.messages,
             tasks: self.agent.counts().finished(),
             incidents: self.incidents,
+            happened: self.happened,
             lives: self.life,
             brought_back: self.brought_back + self.agent_count("brought_back"),
             took_ms: self.now / 1_000,
@@ -271,7 +286,12 @@ impl World {
         });
     }
 
-    fn process(&self, party: Party) -> (u32, Option<u32>, bool) {
+    /// A fault took place.
+    pub(super) fn happened(&mut self, fault: Fault) {
+        self.happened[fault as usize] += 1;
+    }
+
+    pub(super) fn process(&self, party: Party) -> (u32, Option<u32>, bool) {
         match party {
             Party::Worker(at) => (
                 self.workers[at].process,
@@ -352,12 +372,13 @@ impl World {
                     self.wake(Actor::Party(Party::Worker(worker)), self.now + 10);
                 }
             }
-            Event::Durable { life } if life == self.life && !self.down => {
-                self.writing = false;
-                self.durable = self.journal.len();
-                self.to_agent(Input::Durable(self.records));
-            }
-            Event::Durable { .. } => {}
+            Event::Written { life } if life == self.life && !self.down => self.written(),
+            Event::Written { .. } => {}
+            Event::GiveUp {
+                link,
+                by_agent,
+                heard,
+            } => self.give_up(link, by_agent, heard),
             Event::AgentBegins => self.agent_begins(),
             Event::Operation(client) => {
                 self.mark("operation", client as u64);
@@ -366,6 +387,7 @@ impl World {
             }
             Event::Incident(fault) => {
                 self.mark("incident", fault as u64);
+                self.incidents += 1;
                 self.incident(fault);
             }
             Event::Check => self.check(),
@@ -374,7 +396,7 @@ impl World {
 
     /// After the trouble: everything has to end, and then nothing may be wrong.
     fn check(&mut self) {
-        let since = self.now - self.plan.trouble_ms * 1_000;
+        let since = self.now.saturating_sub(self.calm_from);
         let open: Vec<String> = self.clients.iter().filter_map(SimClient::open).collect();
         let unfinished = self.agent.counts().unfinished();
         // What has just restarted has a while to come back, and the state hashes to be compared.
@@ -454,14 +476,17 @@ impl World {
 
     fn agent_round(&mut self) {
         self.agent_rounds += 1;
+        let now = self.clock(Actor::Agent);
+        self.history.now = self.excused_time();
         let mut out = Vec::new();
         for input in std::mem::take(&mut self.inbox) {
             self.history.input(&input);
-            self.agent.handle(self.now, input, &mut out);
+            self.agent.handle(now, input, &mut out);
             self.act(&mut out);
         }
-        self.agent.flush(self.now, &mut out);
+        self.agent.flush(now, &mut out);
         self.act(&mut out);
+        self.write();
         self.check_dependents();
         if self.agent_rounds.is_multiple_of(200) {
             self.inspect();
@@ -470,11 +495,11 @@ impl World {
             }
         }
         if let Some(at) = self.agent.deadline() {
-            if at <= self.now {
+            if at <= now {
                 self.history
                     .violation("the agent has something due after a flush".into());
             }
-            self.wake(Actor::Agent, at);
+            self.wake(Actor::Agent, self.when(Actor::Agent, at));
         }
     }
 
@@ -556,11 +581,6 @@ impl World {
                         .violation(format!("record {number} comes after record {}", self.records));
                 }
                 self.records = number;
-                if !std::mem::replace(&mut self.writing, true) {
-                    let takes = self.random.within(100, 20_000);
-                    let life = self.life;
-                    self.at(self.now + takes, Event::Durable { life });
-                }
             }
             Action::Exit => self
                 .history
@@ -569,7 +589,9 @@ impl World {
     }
 
     fn worker_round(&mut self, at: usize) {
-        let effects = self.workers[at].round(self.now, &mut self.history);
+        let actor = Actor::Party(Party::Worker(at));
+        let clock = self.clock(actor);
+        let effects = self.workers[at].round(self.now, clock, &mut self.history);
         let process = self.workers[at].process;
         for effect in effects {
             match effect {
@@ -610,12 +632,14 @@ impl World {
             }
         }
         if let Some(due) = self.workers[at].deadline() {
-            self.wake(Actor::Party(Party::Worker(at)), due);
+            self.wake(actor, self.when(actor, due));
         }
     }
 
     fn client_round(&mut self, at: usize) {
-        for effect in self.clients[at].round(self.now, &mut self.history) {
+        let actor = Actor::Party(Party::Client(at));
+        let clock = self.clock(actor);
+        for effect in self.clients[at].round(clock, &mut self.history) {
             match effect {
                 client::Effect::Send(message, blobs) => {
                     if let Some(link) = self.clients[at].link {
@@ -631,10 +655,10 @@ impl World {
             }
         }
         if !self.clients[at].inbox.is_empty() {
-            self.wake(Actor::Party(Party::Client(at)), self.now + 10);
+            self.wake(actor, self.now + 10);
         }
-        if let Some(due) = self.clients[at].deadline(self.now) {
-            self.wake(Actor::Party(Party::Client(at)), due);
+        if let Some(due) = self.clients[at].deadline(clock) {
+            self.wake(actor, self.when(actor, due));
         }
     }
 

@@ -197,6 +197,8 @@ impl Agent {
             attachment.window.1 += bytes;
         }
         if template.policy.deadline_ms > 0 {
+            // A clock that went back makes no deadline later than it was in the beginning.
+            let at = at.min(self.now);
             let at = at.saturating_add(template.policy.deadline_ms.saturating_mul(1_000));
             self.timers.add(at.max(self.now), Timer::Deadline(number));
         }

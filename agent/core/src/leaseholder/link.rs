@@ -53,6 +53,10 @@ pub(super) struct Link {
     beat_every: Micros,
     orphan_after: Micros,
     heard_at: Micros,
+    /// From when on the agent's silence counts: when it was heard, or a pause of our own was over.
+    silent_from: Micros,
+    /// When the machine was last called.
+    awake_at: Micros,
     beat_at: Micros,
     ask_at: Micros,
 }
@@ -70,6 +74,8 @@ impl Link {
             beat_every: limits::BEAT_MS * MILLISECOND,
             orphan_after: join_ms.saturating_mul(MILLISECOND),
             heard_at: now,
+            silent_from: now,
+            awake_at: now,
             beat_at: now,
             ask_at: now,
         }
@@ -77,6 +83,7 @@ impl Link {
 
     pub(super) fn heard(&mut self, now: Micros) {
         self.heard_at = now;
+        self.silent_from = now;
         self.ask_at = now.saturating_add(self.quiet());
     }
 
@@ -161,7 +168,22 @@ impl Link {
 
     /// When the worker is on its own.
     pub(super) const fn orphaned_at(&self) -> Micros {
-        self.heard_at.saturating_add(self.orphan_after)
+        self.silent_from.saturating_add(self.orphan_after)
+    }
+
+    /// The machine is called. Whether it was not for so long that this may have been a pause of our own.
+    pub(super) fn wake(&mut self, now: Micros) -> bool {
+        let slept = now.saturating_sub(self.awake_at);
+        self.awake_at = now;
+        slept > self.quiet()
+    }
+
+    /// A pause of our own is over, in which something was due `due`: the agent gets a fresh period, since what it said
+    /// meanwhile is still in the socket.
+    pub(super) fn forgive(&mut self, now: Micros, due: Micros) {
+        if now.saturating_sub(due) > self.quiet() {
+            self.silent_from = now;
+        }
     }
 
     /// When the connection has something to do.

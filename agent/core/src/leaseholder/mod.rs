@@ -94,6 +94,7 @@ impl Leaseholder {
         if self.phase == Phase::Over {
             return;
         }
+        self.wake(now);
         match input {
             Input::Agent { message, blobs } => self.hear(now, message, &blobs, out),
             Input::Connected => {
@@ -113,6 +114,7 @@ impl Leaseholder {
         if self.phase == Phase::Over {
             return;
         }
+        self.wake(now);
         self.work(now, out);
         match self.link.stage {
             Stage::Greeted { again_at, lost, .. } if now >= again_at => {
@@ -129,6 +131,15 @@ impl Leaseholder {
         self.report(now, out);
         self.answer(now, out);
         self.advance(now, out);
+    }
+
+    /// Who was not called when it was due has stood still itself.
+    fn wake(&mut self, now: Micros) {
+        if self.link.wake(now)
+            && let Some(due) = self.deadline()
+        {
+            self.link.forgive(now, due);
+        }
     }
 
     /// When [`Leaseholder::flush`] has to be called if nothing happens before; none: the worker has ended.

@@ -102,6 +102,57 @@ fn what_had_ended_is_there_and_what_had_not_runs_again() {
 }
 
 #[test]
+fn of_several_attempts_that_a_worker_of_before_lists_the_last_counts() {
+    let (mut world, resume, welcome) = first_life();
+    let retries = Policy {
+        retries: 3,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 1, RUN).policy(retries))
+        .begins(&["record 5", "w1< lease 1 recorded 0: 1.0@1 run"]);
+    world.durable().begins(&["c1< accepted 1"]);
+    world
+        .worker(1, failed(1, run(1, 0, 1, 1)))
+        .begins(&["record 6: fault", "w1< lease 2 recorded 0: 1.0@2 run"]);
+    // That the first attempt failed was not on disk.
+    let (mut world, _) = world.reborn(life(2), 5);
+    world.durable().is(&[]);
+    world.client(1, resume).begins(&["c1< welcome"]);
+    let list = [held(run(1, 0, 1, 1), Done), held(run(1, 0, 1, 2), Done)];
+    world
+        .worker(1, back(&welcome, 2, &list))
+        .is(&["w1< welcome worker 1 w drop [1.0@1]"]);
+    let begun = world.worker_welcome();
+    world
+        .worker(1, done(1, run(1, 0, 1, 2)))
+        .is(&["record 7: ended 1.0@2 done"]);
+    // Both know that it holds nothing.
+    world.worker(1, beat(&begun, 0, 1, &[])).is(&[]);
+    let Reply::Workers(rows) = world.ask(1, Question::Workers(WorkersPage::default())) else {
+        panic!("workers are listed")
+    };
+    assert_eq!((rows.rows[0].beats, rows.rows[0].leases), ((1, 0), (0, 0)));
+}
+
+#[test]
+fn a_clock_that_went_back_puts_no_deadline_off() {
+    let mut world = World::with(life(1));
+    world.now = 3_600_000_000;
+    world.client(1, hello("s")).begins(&["record 1", "record 2", "record 3"]);
+    world.durable().begins(&["c1< welcome session 2"]);
+    let deadline = Policy {
+        deadline_ms: 1_500,
+        ..Policy::default()
+    };
+    world.client(1, submit(1, 1, RUN).policy(deadline)).begins(&["record 4"]);
+    world.now = 0;
+    let mut world = second_life(world);
+    world.wait(1_000).is(&[]);
+    world.wait(1_000).is(&["record 6: ended 1.0@0 failed"]);
+}
+
+#[test]
 fn a_worker_of_before_goes_on_with_what_it_has() {
     let (mut world, resume, welcome) = first_life();
     world

@@ -1,44 +1,52 @@
-//! What a journal says of its pilot, each thing with its checksum.
+//! What a journal says of its pilot, under one checksum.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{JournalError, SCHEMA, Store, failed};
 
-/// The table of the first schema, which had no checksums.
-const UPGRADE: &str = "ALTER TABLE meta ADD COLUMN crc INTEGER NOT NULL DEFAULT 0";
+/// The key of the checksum of all others.
+const SEAL: &str = "crc";
 
-fn checksum(key: &str, value: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(key.as_bytes()), value)
+/// Writes one thing, and the checksum of all.
+pub(super) fn put(db: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    let mut put = db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+    put.execute(params![key, value])?;
+    let crc = checksum(db)?.to_le_bytes();
+    put.execute(params![SEAL, crc]).map(drop)
 }
 
-/// Writes one thing.
-pub(super) fn put(db: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value, crc) VALUES (?1, ?2, ?3)")?
-        .execute(params![key, value, checksum(key, value)])
-        .map(drop)
+fn checksum(db: &Connection) -> rusqlite::Result<u32> {
+    let mut rows = db.prepare_cached("SELECT key, value FROM meta WHERE key <> ?1 ORDER BY key")?;
+    let mut rows = rows.query([SEAL])?;
+    let mut crc = 0;
+    while let Some(row) = rows.next()? {
+        let (key, value) = (row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?);
+        for part in [key, value] {
+            crc = crc32c::crc32c_append(crc, &(part.len() as u64).to_le_bytes());
+            crc = crc32c::crc32c_append(crc, part);
+        }
+    }
+    Ok(crc)
 }
 
 impl Store {
+    /// The first schema had no checksum at first.
+    pub(super) fn check_meta(&self) -> Result<(), JournalError> {
+        let found = checksum(&self.db).map_err(|error| failed("read", &self.path, error))?;
+        match self.maybe(SEAL)? {
+            Some(kept) if kept == found.to_le_bytes() => Ok(()),
+            None if self.schema == 1 => Ok(()),
+            _ => Err(self.damaged(0, "what it says of its pilot is not what was written".to_owned())),
+        }
+    }
+
     /// Reads one thing, if it is there.
     pub(super) fn maybe(&self, key: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        let columns = if self.schema == 1 {
-            "value, 0"
-        } else {
-            "value, crc"
-        };
-        let query = format!("SELECT {columns} FROM meta WHERE key = ?1");
-        let read = self.db.query_row(&query, [key], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u32>(1)?))
-        });
-        match read
-            .optional()
-            .map_err(|error| failed("read", &self.path, error))?
-        {
-            Some((value, crc)) if self.schema > 1 && crc != checksum(key, &value) => {
-                Err(self.damaged(0, format!("{key} is not what was written")))
-            }
-            found => Ok(found.map(|(value, _)| value)),
-        }
+        let value = self
+            .db
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .optional();
+        value.map_err(|error| failed("read", &self.path, error))
     }
 
     /// Reads one thing of this length.
@@ -60,18 +68,11 @@ impl Store {
         if self.schema == SCHEMA {
             return Ok(());
         }
+        let created = self.number("created_us")?;
         self.change("bring up", |db| {
-            db.execute_batch(UPGRADE)?;
             db.execute_batch(super::snapshot::TABLE)?;
-            let all = db
-                .prepare("SELECT key, value FROM meta")?
-                .query_map([], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
-                })?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            for (key, value) in all {
-                put(db, &key, &value)?;
-            }
+            // With the same value it was there: this is for the checksum.
+            put(db, "created_us", &created.to_le_bytes())?;
             db.pragma_update(None, "user_version", SCHEMA)
         })?;
         self.schema = SCHEMA;

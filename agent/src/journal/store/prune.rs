@@ -7,7 +7,7 @@ use std::time::Duration;
 use scalems_core::record::Record;
 use scalems_protocol::task::After;
 
-use super::{JournalError, Store, failed, wall};
+use super::{JournalError, Store, failed};
 
 /// What pruning did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Store {
             _ => {}
         })?;
         let before = store.size();
-        let now = wall().saturating_sub(store.facts()?.created);
+        let now = store.facts()?.now().age;
         let until = now.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let over = |known: &Known| known.ended >= known.count;
         let needed: BTreeSet<u64> = all

@@ -143,6 +143,36 @@ fn what_is_written_is_read_in_every_later_life() {
 }
 
 #[test]
+fn a_wall_clock_that_was_put_right_makes_no_pilot_older() {
+    const HOUR: u64 = 3_600_000_000;
+    let place = place();
+    drop(Store::create(&place.path, PILOT, [9; 32]).unwrap());
+    let change = |change: &str| {
+        Connection::open(&place.path)
+            .unwrap()
+            .execute_batch(change)
+            .unwrap()
+    };
+    // The second of three times in it is that of the wall clock: as if it had been far behind.
+    change(
+        "UPDATE meta SET value = CAST(substr(value, 1, 8) || zeroblob(8) || substr(value, 17) AS BLOB)
+         WHERE key = 'begun'",
+    );
+    let young = |path: &Path| read(path).unwrap().1.age < Duration::from_mins(1);
+    assert!(young(&place.path));
+    // Journals of before know the wall clock alone.
+    change("DELETE FROM meta WHERE key = 'begun'");
+    let created = super::age::wall() - HOUR;
+    let set = "UPDATE meta SET value = ?1 WHERE key = 'created_us'";
+    let db = Connection::open(&place.path).unwrap();
+    db.execute(set, params![created.to_le_bytes()]).unwrap();
+    drop(db);
+    assert!(!young(&place.path));
+    // From then on it is noted.
+    assert!(!young(&place.path));
+}
+
+#[test]
 fn a_journal_is_not_made_twice_nor_used_twice_nor_made_by_resuming() {
     let place = place();
     assert!(matches!(read(&place.path), Err(JournalError::Missing { .. })));

@@ -321,6 +321,9 @@ impl Agent {
             }
         }
         let (mut sum, mut drop, mut kept) = (0_u64, Vec::new(), Vec::new());
+        // Of several attempts at a task the last one is kept: those before it led to it.
+        let mut listed: Vec<&HeldRun> = listed.iter().collect();
+        listed.sort_by_key(|held| std::cmp::Reverse(held.run.attempt));
         for held in listed {
             let run = held.run;
             let known = self.tasks.get(run.submission).filter(|submission| {
@@ -393,7 +396,8 @@ impl Agent {
             let same = slot.attempt == run.attempt && u64::from(slot.incarnation) == incarnation;
             return if same { vec![run] } else { Vec::new() };
         }
-        if slot.state.is_final() || (elsewhere && state == TaskState::Leased) {
+        let later = elsewhere && slot.worker == number;
+        if slot.state.is_final() || later || (elsewhere && state == TaskState::Leased) {
             return Vec::new();
         }
         if incarnation < self.config.incarnation && self.is_of_before(number) {

@@ -144,7 +144,25 @@ fn an_orphan_kills_and_ends() {
 fn nobody_answers() {
     let mut rig = Rig::alone(1);
     rig.round([Input::Connected]);
+    for at in (5..60).step_by(5) {
+        assert_eq!(end(&rig.at(at * SECOND, [])), None);
+    }
     assert_eq!(end(&rig.at(60 * SECOND, [])), Some(&EndReason::NotWelcomed));
+}
+
+#[test]
+fn a_pause_of_its_own_is_not_the_agents_silence() {
+    let mut rig = busy();
+    // It beats every 2 s, so it has not been silence that lasted so long.
+    let out = rig.at(3_600 * SECOND, []);
+    assert!(stops(&out).is_empty() && end(&out).is_none(), "{out:?}");
+    rig.round([Input::Disconnected]);
+    let out = rig.at(7_200 * SECOND, []);
+    assert!(stops(&out).is_empty() && end(&out).is_none(), "{out:?}");
+    // From then on it has the whole time again.
+    assert_eq!(rig.machine.deadline(), Some((7_200 + 600) * SECOND));
+    let out = rig.at((7_200 + 600) * SECOND, []);
+    assert_eq!(stops(&out)[0].strength, Strength::Kill);
 }
 
 #[test]
