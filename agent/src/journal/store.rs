@@ -185,6 +185,7 @@ impl Store {
             put.execute(params!["secret", secret])?;
             put.execute(params!["created_us", created.to_le_bytes()])?;
             put.execute(params!["incarnation", 1_u64.to_le_bytes()])?;
+            seal(db)?;
             db.pragma_update(None, "application_id", APPLICATION)?;
             db.pragma_update(None, "user_version", SCHEMA)
         })?;
@@ -215,7 +216,8 @@ impl Store {
         };
         store.change("begin a life in", |db| {
             let put = "UPDATE meta SET value = ?1 WHERE key = 'incarnation'";
-            db.execute(put, params![incarnation.to_le_bytes()]).map(drop)
+            db.execute(put, params![incarnation.to_le_bytes()])?;
+            seal(db)
         })?;
         Ok((store, life))
     }
@@ -238,6 +240,7 @@ impl Store {
         }
         let mut store = Self::open_file(path)?;
         store.check_kind()?;
+        store.check_meta()?;
         store.log_ahead()?;
         store.replay(each)?;
         Ok(store)
@@ -261,7 +264,8 @@ impl Store {
         }
         self.change("write", |db| {
             let put = "INSERT OR REPLACE INTO meta (key, value) VALUES ('identity', ?1)";
-            db.execute(put, params![identity]).map(drop)
+            db.execute(put, params![identity])?;
+            seal(db)
         })
     }
 
@@ -363,6 +367,25 @@ impl Store {
             _ => Err(JournalError::NoJournal {
                 path: self.path.clone(),
             }),
+        }
+    }
+
+    /// A journal that was made before there was a checksum has none until its next life begins.
+    fn check_meta(&self) -> Result<(), JournalError> {
+        let kept = self
+            .db
+            .query_row("SELECT value FROM meta WHERE key = 'crc'", [], |row| {
+                row.get::<_, [u8; 4]>(0)
+            })
+            .optional();
+        match kept.and_then(|kept| Ok((kept, meta_checksum(&self.db)?))) {
+            Ok((Some(kept), found)) if kept != found.to_le_bytes() => Err(JournalError::Damaged {
+                path: self.path.clone(),
+                record: 0,
+                what: "what it says of its pilot is not what was written".to_owned(),
+            }),
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed("read", &self.path, error)),
         }
     }
 
@@ -490,6 +513,27 @@ impl Store {
 fn checksum(last: u64, count: u64, records: &[u8]) -> u32 {
     let head = [last.to_le_bytes(), count.to_le_bytes()].concat();
     crc32c::crc32c_append(crc32c::crc32c(&head), records)
+}
+
+/// Writes the checksum of what is in `meta` besides.
+fn seal(db: &Connection) -> rusqlite::Result<()> {
+    let crc = meta_checksum(db)?;
+    let put = "INSERT OR REPLACE INTO meta (key, value) VALUES ('crc', ?1)";
+    db.execute(put, params![crc.to_le_bytes()]).map(drop)
+}
+
+fn meta_checksum(db: &Connection) -> rusqlite::Result<u32> {
+    let mut rows = db.prepare("SELECT key, value FROM meta WHERE key <> 'crc' ORDER BY key")?;
+    let mut rows = rows.query([])?;
+    let mut crc = 0;
+    while let Some(row) = rows.next()? {
+        let (key, value) = (row.get_ref(0)?.as_bytes()?, row.get_ref(1)?.as_bytes()?);
+        for part in [key, value] {
+            crc = crc32c::crc32c_append(crc, &(part.len() as u64).to_le_bytes());
+            crc = crc32c::crc32c_append(crc, part);
+        }
+    }
+    Ok(crc)
 }
 
 /// Microseconds since 1970.

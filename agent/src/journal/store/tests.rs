@@ -214,6 +214,34 @@ fn damage_in_the_middle_is_found_and_named() {
 }
 
 #[test]
+fn what_is_said_of_the_pilot_is_what_was_written() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    store.keep_identity(b"keys").unwrap();
+    drop(store);
+    read(&place.path).unwrap();
+    let whole = std::fs::read(&place.path).unwrap();
+    for key in ["pilot", "secret", "created_us", "incarnation", "identity"] {
+        let spoil = Connection::open(&place.path).unwrap();
+        let change =
+            format!("UPDATE meta SET value = CAST(x'5a' || substr(value, 2) AS BLOB) WHERE key = '{key}'");
+        assert_eq!(spoil.execute(&change, []).unwrap(), 1);
+        drop(spoil);
+        assert!(
+            matches!(read(&place.path), Err(JournalError::Damaged { record: 0, .. })),
+            "{key}"
+        );
+        private(&place.path, &whole);
+    }
+    // One of before there was a checksum gets one.
+    let old = Connection::open(&place.path).unwrap();
+    old.execute("DELETE FROM meta WHERE key = 'crc'", []).unwrap();
+    drop(old);
+    let (store, _) = Store::resume(&place.path, drop).unwrap();
+    assert!(store.meta::<4>("crc").is_ok());
+}
+
+#[test]
 fn every_cut_of_the_log_leaves_a_prefix_or_nothing() {
     let whole = place();
     let (mut store, _) = Store::create(&whole.path, PILOT, [9; 32]).unwrap();
@@ -348,6 +376,7 @@ fn there_are_only_so_many_lives() {
         .db
         .execute(set, params![(MOST_LIVES - 1).to_le_bytes()])
         .unwrap();
+    seal(&store.db).unwrap();
     drop(store);
     assert_eq!(read(&place.path).unwrap().1.incarnation, MOST_LIVES);
     assert!(matches!(read(&place.path), Err(JournalError::WornOut { .. })));
