@@ -389,6 +389,22 @@ impl Store {
         }
     }
 
+    /// A damaged page may hide the last batches, or spoil others once it is written to, though all that is read is good.
+    fn check_pages(&self) -> Result<(), JournalError> {
+        let found = self
+            .db
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        let what = found.map_err(|error| failed("read", &self.path, error))?;
+        if what == "ok" {
+            return Ok(());
+        }
+        Err(JournalError::Damaged {
+            path: self.path.clone(),
+            record: self.last,
+            what: what.replace('\n', " "),
+        })
+    }
+
     /// Gives every record to `each`, in order, with the values that somebody may still need.
     fn replay(&mut self, mut each: impl FnMut(Record)) -> Result<(), JournalError> {
         let mut values = Values::beside(&self.path);
@@ -396,6 +412,7 @@ impl Store {
             values.note(&record, spot);
             Ok(())
         })?;
+        self.check_pages()?;
         values.settle().map_err(|error| self.beside(error))?;
         self.read(|last, mut record, spot| {
             let needed = spot.filter(|spot| values.is_needed(&record, *spot));

@@ -242,6 +242,28 @@ fn what_is_said_of_the_pilot_is_what_was_written() {
 }
 
 #[test]
+fn a_page_that_hides_the_last_batch_is_found() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    for record in records() {
+        write(&mut store, &[record]);
+    }
+    let query = "SELECT rootpage FROM sqlite_schema WHERE name = 'batches'";
+    let page: usize = store.db.query_row(query, [], |row| row.get(0)).unwrap();
+    drop(store);
+    // The count of rows in the head of the page.
+    let mut spoiled = std::fs::read(&place.path).unwrap();
+    let count = (page - 1) * 4_096 + 4;
+    assert_eq!(usize::from(spoiled[count]), records().len());
+    spoiled[count] -= 1;
+    private(&place.path, &spoiled);
+    assert!(matches!(
+        read(&place.path),
+        Err(JournalError::Damaged { record: 12, .. })
+    ));
+}
+
+#[test]
 fn every_cut_of_the_log_leaves_a_prefix_or_nothing() {
     let whole = place();
     let (mut store, _) = Store::create(&whole.path, PILOT, [9; 32]).unwrap();
