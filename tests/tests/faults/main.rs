@@ -6,7 +6,10 @@
 
 mod clients;
 mod disk;
+mod flips;
+mod left;
 mod storm;
+mod torn;
 
 use storm::{Drill, Fault};
 

@@ -26,6 +26,7 @@ impl Store {
             values.note(&record, spot);
             Ok(())
         })?;
+        self.check_pages()?;
         values.settle().map_err(|error| self.beside(error))?;
         self.read(|last, mut record, spot| {
             let needed = spot.filter(|spot| values.is_needed(&record, *spot));
@@ -45,6 +46,18 @@ impl Store {
         })?;
         self.values = values;
         Ok(())
+    }
+
+    /// A damaged page may hide the last batches, or spoil others once it is written to, though all that is read is good.
+    fn check_pages(&self) -> Result<(), JournalError> {
+        let found = self
+            .db
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        let what = found.map_err(|error| failed("read", &self.path, error))?;
+        if what == "ok" {
+            return Ok(());
+        }
+        Err(self.damaged(self.extent.last, what.replace('\n', " ")))
     }
 
     /// Reads all records. Each is given to `each` with the number of the last one before its batch that is known to

@@ -147,25 +147,21 @@ fn a_wall_clock_that_was_put_right_makes_no_pilot_older() {
     const HOUR: u64 = 3_600_000_000;
     let place = place();
     drop(Store::create(&place.path, PILOT, [9; 32]).unwrap());
-    let change = |change: &str| {
-        Connection::open(&place.path)
-            .unwrap()
-            .execute_batch(change)
-            .unwrap()
+    // As if the wall clock had been far behind.
+    let db = Connection::open(&place.path).unwrap();
+    let begun = Mark {
+        wall: 0,
+        ..Mark::first()
     };
-    // The second of three times in it is that of the wall clock: as if it had been far behind.
-    change(
-        "UPDATE meta SET value = CAST(substr(value, 1, 8) || zeroblob(8) || substr(value, 17) AS BLOB)
-         WHERE key = 'begun'",
-    );
+    meta::put(&db, "begun", &begun.to_bytes()).unwrap();
+    drop(db);
     let young = |path: &Path| read(path).unwrap().1.age < Duration::from_mins(1);
     assert!(young(&place.path));
     // Journals of before know the wall clock alone.
-    change("DELETE FROM meta WHERE key = 'begun'");
-    let created = super::age::wall() - HOUR;
-    let set = "UPDATE meta SET value = ?1 WHERE key = 'created_us'";
     let db = Connection::open(&place.path).unwrap();
-    db.execute(set, params![created.to_le_bytes()]).unwrap();
+    db.execute("DELETE FROM meta WHERE key = 'begun'", []).unwrap();
+    let created = super::age::wall() - HOUR;
+    meta::put(&db, "created_us", &created.to_le_bytes()).unwrap();
     drop(db);
     assert!(!young(&place.path));
     // From then on it is noted.
@@ -241,6 +237,65 @@ fn damage_in_the_middle_is_found_and_named() {
             other => panic!("{change}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn what_is_said_of_the_pilot_is_what_was_written() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    store.keep_identity(b"keys").unwrap();
+    drop(store);
+    read(&place.path).unwrap();
+    let whole = std::fs::read(&place.path).unwrap();
+    for key in ["pilot", "secret", "created_us", "incarnation", "identity"] {
+        let spoil = Connection::open(&place.path).unwrap();
+        let change =
+            format!("UPDATE meta SET value = CAST(x'5a' || substr(value, 2) AS BLOB) WHERE key = '{key}'");
+        assert_eq!(spoil.execute(&change, []).unwrap(), 1);
+        drop(spoil);
+        assert!(
+            matches!(read(&place.path), Err(JournalError::Damaged { record: 0, .. })),
+            "{key}"
+        );
+        private(&place.path, &whole);
+    }
+    // One of the first schema need not have one yet, and gets one.
+    let change = |change: &str| {
+        let db = Connection::open(&place.path).unwrap();
+        db.execute_batch(change).unwrap();
+    };
+    change("DELETE FROM meta WHERE key = 'crc'");
+    assert!(matches!(read(&place.path), Err(JournalError::Damaged { .. })));
+    change("DROP TABLE snapshot; PRAGMA user_version = 1");
+    Store::inspect(&place.path, drop).unwrap();
+    let (mut store, _) = Store::resume(&place.path, drop).unwrap();
+    assert!(store.meta::<4>("crc").is_ok());
+    write(&mut store, &records());
+    store.compact().unwrap();
+    drop(store);
+    assert_eq!(read(&place.path).unwrap().1.incarnation, 4);
+}
+
+#[test]
+fn a_page_that_hides_the_last_batch_is_found() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    for record in records() {
+        write(&mut store, &[record]);
+    }
+    let query = "SELECT rootpage FROM sqlite_schema WHERE name = 'batches'";
+    let page: usize = store.db.query_row(query, [], |row| row.get(0)).unwrap();
+    drop(store);
+    // The count of rows in the head of the page.
+    let mut spoiled = std::fs::read(&place.path).unwrap();
+    let count = (page - 1) * 4_096 + 4;
+    assert_eq!(usize::from(spoiled[count]), records().len());
+    spoiled[count] -= 1;
+    private(&place.path, &spoiled);
+    assert!(matches!(
+        read(&place.path),
+        Err(JournalError::Damaged { record: 12, .. })
+    ));
 }
 
 #[test]
@@ -604,13 +659,16 @@ fn a_snapshot_that_is_not_what_was_written_is_refused() {
         ),
         (
             "UPDATE meta SET value = zeroblob(24) WHERE key = 'snapshot'",
-            "snapshot is not what was written",
+            "what it says of its pilot is not what was written",
         ),
         (
             "UPDATE meta SET value = zeroblob(16) WHERE key = 'pilot'",
-            "pilot is not what was written",
+            "what it says of its pilot is not what was written",
         ),
-        ("DELETE FROM meta WHERE key = 'secret'", "secret is not in it"),
+        (
+            "DELETE FROM meta WHERE key = 'snapshot'",
+            "what it says of its pilot is not what was written",
+        ),
     ];
     for (change, why) in spoil {
         let place = place();
