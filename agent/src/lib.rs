@@ -6,6 +6,7 @@ pub mod bus;
 pub mod executor;
 pub mod journal;
 pub mod pilot;
+mod process;
 pub mod worker;
 
 /// The name of this host, as others know it.

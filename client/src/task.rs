@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use scalems_protocol::Bytes;
 use scalems_protocol::program::{EXECUTABLE, Program, SHELL};
-use scalems_protocol::task::{After, Needs, Policy, Template, When};
+use scalems_protocol::task::{After, Needs, OnSilence, Policy, Template, When};
 use serde::Serialize;
 
 use crate::array::ArrayCell;
@@ -197,6 +197,13 @@ impl Task {
     /// From being asked to end until being killed.
     pub fn grace(self, grace: Duration) -> Self {
         self.edit(|template| template.policy.grace_ms = millis(grace))
+    }
+
+    /// What becomes of an attempt whose worker is not heard of any more. Without it another attempt begins elsewhere
+    /// once the worker is lost, though the first may still run: say [`OnSilence::Continue`] or [`OnSilence::Stop`] where
+    /// two of them must not write to one directory.
+    pub fn on_silence(self, on_silence: OnSilence) -> Self {
+        self.edit(|template| template.policy.on_silence = on_silence)
     }
 
     /// All of retries, limits and priority at once.

@@ -129,6 +129,24 @@ pub struct Policy {
     pub deadline_ms: u64,
     /// From being asked to end until being killed, milliseconds.
     pub grace_ms: u64,
+    /// What becomes of an attempt whose worker is not heard of any more.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_silence: OnSilence,
+}
+
+/// What becomes of an attempt whose worker is not heard of any more, while its end is not known (R11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSilence {
+    /// Once the worker is lost, another attempt begins; the first may still run. For tasks whose attempts have
+    /// directories of their own.
+    #[default]
+    Rerun,
+    /// It may go on. Another attempt begins once this one is known to be over, or after the orphan time.
+    Continue,
+    /// Its worker ends it when it has not heard of the agent for as long as the agent takes to call a worker lost.
+    /// Another attempt begins after twice that time.
+    Stop,
 }
 
 impl Default for Policy {
@@ -141,6 +159,7 @@ impl Default for Policy {
             time_limit_ms: 0,
             deadline_ms: 0,
             grace_ms: 5_000,
+            on_silence: OnSilence::Rerun,
         }
     }
 }

@@ -44,6 +44,14 @@ pub struct WorkerHello {
     pub host: String,
     /// The process.
     pub pid: u32,
+    /// What the worker's process, and whatever ends its programs after it, are known by on their host (page 3); empty:
+    /// nobody can tell whether they are over.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "bounded::text"
+    )]
+    pub process: String,
     /// Software and version, for people.
     #[serde(deserialize_with = "bounded::text")]
     pub software: String,
@@ -169,6 +177,9 @@ pub struct WorkerWelcome {
     pub beat_ms: u64,
     /// Time without the agent after which work ends, milliseconds.
     pub orphan_ms: u64,
+    /// Silence after which the agent calls a worker lost, milliseconds; 0: it does not say.
+    #[serde(default)]
+    pub lost_ms: u64,
     /// Leases that the worker holds and has to drop: kill what runs, report nothing.
     #[serde(default)]
     pub drop: Vec<Run>,

@@ -54,6 +54,7 @@ fn run(batch: u32, tasks: u32) {
         name: "w".into(),
         host: "h".into(),
         pid: 1,
+        process: String::new(),
         software: String::new(),
         offer: vec![("cores".into(), 2)],
         modes: vec![ModeOffer {

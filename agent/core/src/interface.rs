@@ -89,6 +89,11 @@ pub enum Input {
     SomeClientGone,
     /// Some worker's connection is gone, and it is not known whose: all are asked for a sign of life.
     SomeWorkerGone,
+    /// The process of a worker has ended, and all that it ran.
+    ProcessGone {
+        /// The worker's number.
+        worker: u32,
+    },
     /// Somebody began to listen to a topic.
     Subscribed(Topic),
     /// Nobody listens to a topic any more.
@@ -124,6 +129,14 @@ pub enum Action {
         message: AgentToWorker,
         /// The data frames.
         blobs: Vec<Bytes>,
+    },
+    /// Look whether a worker's process still runs. If it is known to be over, the answer is [`Input::ProcessGone`];
+    /// else there is none.
+    Look {
+        /// The worker's number.
+        worker: u32,
+        /// What its process is known by.
+        process: String,
     },
     /// Publish an event.
     Publish {

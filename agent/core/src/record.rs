@@ -66,6 +66,8 @@ pub enum Record {
         host: String,
         /// Its process.
         pid: u32,
+        /// What its process and that which ends its programs are known by; empty: not known.
+        process: String,
     },
     /// A worker left or was lost: the next life does not wait for it.
     WorkerGone {

@@ -376,6 +376,11 @@ impl Bus {
                         }
                     }
                     Action::Record { record, .. } => self.records.push(record),
+                    Action::Look { worker, process } => {
+                        if crate::process::are_over(&process) {
+                            gone.push(Input::ProcessGone { worker });
+                        }
+                    }
                     Action::Exit => self.exit = true,
                 }
             }

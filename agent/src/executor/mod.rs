@@ -137,10 +137,15 @@ pub enum ExecutorError {
 /// Runs programs. Dropping it kills them.
 pub struct Executor {
     shared: Arc<Shared>,
-    _guard: Guard,
+    guard: Guard,
 }
 
 impl Executor {
+    /// The process that ends what is left when this one dies: after it nothing is.
+    pub fn guard(&self) -> u32 {
+        self.guard.pid().unsigned_abs()
+    }
+
     /// Starts the threads and the guard. Makes this process a subreaper, see [`become_subreaper`].
     ///
     /// `wake` is called when events wait where none did.
@@ -169,10 +174,7 @@ impl Executor {
         });
         let sweeper = Sweeper::new(Arc::clone(&shared)).map_err(setup("read /proc"))?;
         // From here on, dropping `executor` ends the threads that were started.
-        let executor = Self {
-            shared,
-            _guard: guard,
-        };
+        let executor = Self { shared, guard };
         let shared = &executor.shared;
         run_thread("scalems-sweep".to_owned(), shared, move || sweeper.run())
             .map_err(setup("start a thread"))?;

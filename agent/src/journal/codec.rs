@@ -157,7 +157,8 @@ impl Serialize for Written<'_> {
                 name,
                 host,
                 pid,
-            } => array!(WORKER, worker, name, host, pid),
+                process,
+            } => array!(WORKER, worker, name, host, pid, process),
             Record::WorkerGone { worker } => array!(WORKER_GONE, worker),
         }
     }
@@ -266,6 +267,8 @@ fn record<'de, A: SeqAccess<'de>>(
             name: next(fields)?,
             host: next(fields)?,
             pid: next(fields)?,
+            // The first schema has none.
+            process: fields.next_element()?.unwrap_or_default(),
         },
         WORKER_GONE => Record::WorkerGone {
             worker: next(fields)?,

@@ -161,7 +161,7 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
     let host = crate::host_name();
     let reach = Reach::open(&options.connection, &host)?;
     let cpus = Cpus::detect(options.cores);
-    let settings = settings(options, &host, &cpus)?;
+    let mut settings = settings(options, &host, &cpus)?;
     let directory = std::path::absolute(&options.directory).map_err(|source| WorkerError::Directory {
         directory: options.directory.clone(),
         source,
@@ -175,6 +175,7 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
     // Another worker of this host may run a task of the same number.
     config.marks.push(MARK.to_owned());
     let executor = Executor::start(config, Arc::new(move || waker.wake()))?;
+    settings.process = crate::process::name(&[settings.pid, executor.guard()]);
     let mut shared: Vec<(&'static str, OsString)> = vec![(MARK, mark.into())];
     shared.extend(
         reach
@@ -212,6 +213,7 @@ fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings
         name: options.name.clone().unwrap_or_else(|| host.to_owned()),
         host: host.to_owned(),
         pid: std::process::id(),
+        process: String::new(),
         software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
         cpus: cpus.numbers.clone(),
         gpus: (0..options.gpus).collect(),

@@ -187,6 +187,7 @@ impl FakeAgent {
             link: 99,
             beat_ms: self.beat_ms,
             orphan_ms: 600_000,
+            lost_ms: 10_000,
             drop: Vec::new(),
         });
         hello

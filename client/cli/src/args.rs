@@ -346,6 +346,10 @@ pub(crate) struct SubmitArgs {
     /// Give each attempt a directory of its own.
     #[arg(long)]
     pub(crate) own_dir: bool,
+    /// When the worker is not heard of any more: let the task begin elsewhere once the worker is lost (`rerun`), or only
+    /// after it cannot run any more (`continue`, without --own-dir), or have the worker end it first (`stop`).
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) on_silence: Option<Silence>,
     /// A file that each program reads; `-`: what comes in here.
     #[arg(long, value_name = "FILE")]
     pub(crate) stdin: Option<String>,
@@ -380,6 +384,14 @@ pub(crate) struct SubmitArgs {
     /// filled in.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+/// What becomes of an attempt whose worker is not heard of any more.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Silence {
+    Rerun,
+    Continue,
+    Stop,
 }
 
 #[derive(Debug, Subcommand)]

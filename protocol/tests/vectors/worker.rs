@@ -23,6 +23,7 @@ fn hello() -> WorkerHello {
         name: "node-17".into(),
         host: "node-17.cluster".into(),
         pid: 4_711,
+        process: String::new(),
         software: "scalems 0.1.0".into(),
         offer: vec![
             ("cores".into(), 32),
@@ -132,6 +133,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
                 link: 0xfeed_face_cafe_beef,
                 beat_ms: 2_000,
                 orphan_ms: 600_000,
+                lost_ms: 10_000,
                 drop: vec![run(5, 0, 2, 1)],
             },
         ),

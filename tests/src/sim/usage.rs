@@ -10,7 +10,7 @@ use scalems_protocol::group::Data;
 use scalems_protocol::program;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::Strength;
-use scalems_protocol::task::{Needs, Policy, Template, When};
+use scalems_protocol::task::{Needs, OnSilence, Policy, Template, When};
 
 use super::client::SimClient;
 use super::programs::{self, Behaviour};
@@ -79,6 +79,12 @@ impl SimClient {
             time_limit_ms: self.random.pick(&[0, 0, 0, 300]),
             deadline_ms: self.random.pick(&[0, 0, 0, 0, 0, 2_000, 20_000]),
             grace_ms: self.random.pick(&[0, 500]),
+            on_silence: self.random.pick(&[
+                OnSilence::Rerun,
+                OnSilence::Rerun,
+                OnSilence::Continue,
+                OnSilence::Stop,
+            ]),
         };
         Arc::new(Template {
             mode: mode.into(),

@@ -571,6 +571,13 @@ impl World {
                     }
                 }
             }
+            Action::Look { worker, process } => {
+                let at = process.split('.').next().and_then(|at| at.parse::<usize>().ok());
+                let of = at.and_then(|at| self.workers.get(at));
+                if of.is_some_and(|of| of.is_over(&process)) {
+                    self.to_agent(Input::ProcessGone { worker });
+                }
+            }
             Action::Record { .. } if self.reborn => {}
             Action::Record { number, record } => {
                 if !self.loses(&record) {

@@ -130,6 +130,7 @@ fn nobody_is_a_worker_without_its_token() {
         name: "false".into(),
         host: "elsewhere".into(),
         pid: 1,
+        process: String::new(),
         software: "none".into(),
         offer: scalems_client::protocol::worker::Offer::default(),
         modes: Vec::new(),

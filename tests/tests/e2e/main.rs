@@ -14,4 +14,5 @@ mod policies;
 mod programs;
 mod progress;
 mod select;
+mod silence;
 mod workers;

@@ -35,7 +35,7 @@ pub(crate) struct Found {
 impl Left {
     /// That of an agent that was killed after some work. All of it is in the log, and nothing in the database.
     pub(crate) fn behind(rounds: u8) -> Self {
-        let mut pilot = Pilot::start("--journal --tcp=127.0.0.1");
+        let mut pilot = Pilot::start("--tcp=127.0.0.1");
         let acknowledged = work(&pilot, rounds);
         pilot.kill_all();
         let left = Self::of(&pilot.directory().join(NAME));

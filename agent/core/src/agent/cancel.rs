@@ -10,6 +10,7 @@ use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Peer};
 use crate::record::Record;
+use crate::worker::Held;
 
 impl Agent {
     pub(super) fn cancel(&mut self, peer: Peer, seat: u64, cancel: &Cancel, out: &mut Vec<Action>) {
@@ -86,7 +87,9 @@ impl Agent {
                         hi,
                         attempt: stretch.value.attempt,
                     };
-                    self.revoke(stretch.value.worker, run, strength, false, reason, out);
+                    let holder = stretch.value.worker;
+                    self.revoke(holder, run, strength, false, reason, out);
+                    self.release_canceled(holder, Held::of(number, &stretch), out);
                 }
             }
         }

@@ -80,6 +80,10 @@ pub struct Agent {
     /// Workers of the life before that are neither back nor lost. As long as there are some, what that life had
     /// not ended waits: they may have it.
     coming: BTreeSet<u32>,
+    /// Those that did not come and may still run something, and when they were last heard of.
+    absent: BTreeMap<u32, Micros>,
+    /// Submissions of the life before that wait for those.
+    held_back: Vec<u64>,
     /// How many workers have joined in this life.
     joined: u32,
     links: u64,
@@ -158,6 +162,8 @@ impl Agent {
             // A worker's number is worth its token: none is given in two lives, of which there are 65,535 at most.
             next_worker: u32::from(life - 1) * WORKERS_A_LIFE,
             coming: BTreeSet::new(),
+            absent: BTreeMap::new(),
+            held_back: Vec::new(),
             joined: 0,
             timers: Timers::default(),
             events: Events::default(),
@@ -209,6 +215,7 @@ impl Agent {
             Input::Unsubscribed(topic) => self.events.unsubscribe(&topic),
             Input::Durable(number) => self.durable = self.durable.max(number),
             Input::DiskFull(full) => self.disk_full = full,
+            Input::ProcessGone { worker } => self.process_gone(worker, out),
             Input::Stop { drain_ms } => self.stop(drain_ms),
         }
     }

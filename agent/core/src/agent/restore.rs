@@ -71,10 +71,12 @@ impl Restore {
                 name,
                 host,
                 pid,
+                process,
             } => {
                 let mut back = Worker::new(*worker, name.clone(), agent.now);
                 back.host.clone_from(host);
                 back.pid = *pid;
+                back.process.clone_from(process);
                 agent.workers.insert(*worker, back);
             }
             Record::WorkerGone { worker } => {
@@ -123,6 +125,7 @@ impl Restore {
         agent.oldest_first();
         agent.coming = agent.workers.keys().copied().collect();
         agent.watch_workers();
+        agent.look_at_processes(&mut out);
         agent.await_clients();
         if agent.coming.is_empty() {
             agent.go_on(&mut out);
@@ -232,8 +235,28 @@ impl Agent {
             .iter()
             .filter(|submission| submission.counts.waiting > 0);
         let numbers: Vec<u64> = unfinished.map(|submission| submission.number).collect();
+        self.go_on_with(numbers, out);
+    }
+
+    /// Goes on with those that could still run with workers that did not come, as far as they cannot any more.
+    pub(super) fn go_on_again(&mut self, out: &mut Vec<Action>) {
+        if self.coming.is_empty() {
+            let numbers = std::mem::take(&mut self.held_back);
+            self.go_on_with(numbers, out);
+        }
+    }
+
+    fn go_on_with(&mut self, numbers: Vec<u64>, out: &mut Vec<Action>) {
         for number in numbers {
+            let Some(submission) = self.tasks.get(number) else {
+                continue;
+            };
+            let on_silence = submission.template.policy.on_silence;
             self.cancel_again(number, out);
+            if self.may_run_elsewhere(on_silence) {
+                self.held_back.push(number);
+                continue;
+            }
             let submission = self.tasks.known(number);
             let count = submission.count();
             // Those that have had an attempt wait for nothing else.

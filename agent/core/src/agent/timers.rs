@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Abandoned(u64),
     /// Workers are looked at: pings, losses.
     Workers,
+    /// Processes of workers that are away are looked at.
+    Processes,
     /// What ended first may be forgotten.
     Retain,
     /// A task may have been passed over for too long.
@@ -36,6 +38,7 @@ pub(super) struct Timers {
     added: u64,
     workers: bool,
     pub(super) retain: bool,
+    pub(super) processes: bool,
 }
 
 impl Timers {
@@ -67,6 +70,10 @@ impl Agent {
                     self.check_workers(out);
                     self.watch_workers();
                 }
+                Timer::Processes => {
+                    self.timers.processes = false;
+                    self.look_at_processes(out);
+                }
                 Timer::Retain => {
                     self.timers.retain = false;
                     self.forget_old(out);
@@ -79,7 +86,8 @@ impl Agent {
 
     /// Looks at the workers once a beat, as long as there are any.
     pub(super) fn watch_workers(&mut self) {
-        if !self.timers.workers && self.workers.values().any(crate::worker::Worker::lives) {
+        let busy = |worker: &crate::worker::Worker| worker.lives() || !worker.holds.is_empty();
+        if !self.timers.workers && (self.workers.values().any(busy) || !self.absent.is_empty()) {
             self.timers.workers = true;
             self.timers.add(self.now + self.beat_every(), Timer::Workers);
         }

@@ -1,12 +1,14 @@
 //! What workers say: joining, reports, beats, leaving; and what silence says.
 
 mod holdings;
+mod silence;
 
 use bytes::Bytes;
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{ResultGroup, Run};
 use scalems_protocol::limits;
 use scalems_protocol::state::{Strength, TaskState};
+use scalems_protocol::task::OnSilence;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, ListHoldings, Ping, Recorded, Report, Revoke, WorkerRefused, WorkerStop,
     WorkerToAgent,
@@ -400,6 +402,7 @@ impl Agent {
             worker.standing = Standing::Suspect;
         }
         self.worker_changed(number);
+        self.watch_processes();
     }
 
     pub(super) fn ping_all(&mut self, out: &mut Vec<Action>) {
@@ -430,11 +433,8 @@ impl Agent {
                 out,
             );
         }
-        let forgotten = self
-            .config
-            .orphan_ms
-            .saturating_mul(1_000)
-            .saturating_add(lost_after);
+        self.release_withheld(out);
+        let forgotten = self.silence(OnSilence::Continue);
         self.workers.retain(|_, worker| {
             worker.lives()
                 || (worker.standing == Standing::Lost && now.saturating_sub(worker.heard) < forgotten)
@@ -519,7 +519,7 @@ impl Agent {
         self.worker_changed(number);
     }
 
-    /// A worker ends or is lost; its leases come back.
+    /// A worker ends or is lost; its leases come back, but for those that it may still run where nobody else may.
     fn worker_ends(&mut self, number: u32, standing: Standing, why: &str, out: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
@@ -528,10 +528,17 @@ impl Agent {
         worker.beat = None;
         worker.ghosts.clear();
         let name = worker.name.clone();
-        let held = self.believed(number);
         let lost = standing == Standing::Lost;
+        let over = worker.over;
+        let mut held = self.believed(number);
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.empty();
+        }
+        if lost && !over {
+            held = self.withhold(number, held);
+            self.unaccounted(number);
+        }
+        if let Some(worker) = self.workers.get_mut(&number) {
             worker.taken.clone_from(&held);
         }
         self.commit(Record::WorkerGone { worker: number }, out);
@@ -541,7 +548,7 @@ impl Agent {
             self.alarm(
                 "worker_lost",
                 name.clone(),
-                format!("{why}; its {tasks} leases go to others"),
+                format!("{why}; {tasks} of its leases go to others"),
             );
         }
         for held in held {

@@ -93,6 +93,7 @@ fn worker(worker: u32) -> Record {
         name: format!("w{worker}"),
         host: "here".into(),
         pid: 1,
+        process: String::new(),
     }
 }
 

@@ -95,6 +95,22 @@ impl Leaseholder {
         }
     }
 
+    /// Ends tasks that are to end when the agent is silent for too long (R11).
+    pub(super) fn end_silent(&mut self, now: Micros, out: &mut Vec<Output>) {
+        if self.link.lost_at().is_some_and(|at| now >= at) {
+            let grace_ms = self.link.lost_grace_ms();
+            for key in self.table.keys_that_stop() {
+                self.stop_task(now, key, (Cause::Silence, Strength::Request), grace_ms, out);
+            }
+        }
+    }
+
+    /// When there is something that is to end then.
+    pub(super) fn silence_timer(&self) -> Option<Micros> {
+        let at = self.link.lost_at()?;
+        (!self.table.keys_that_stop().is_empty()).then_some(at)
+    }
+
     /// Moves from phase to phase, as far as it can.
     pub(super) fn advance(&mut self, now: Micros, out: &mut Vec<Output>) {
         if matches!(self.phase, Phase::Serving | Phase::Draining(_)) && now >= self.link.orphaned_at() {

@@ -19,6 +19,8 @@ pub struct Settings {
     pub host: String,
     /// The process.
     pub pid: u32,
+    /// What it, and whatever ends its programs after it, are known by on this host; empty: nothing is known.
+    pub process: String,
     /// Software and version, for people.
     pub software: String,
     /// The CPUs that may be given to tasks, by number.

@@ -52,6 +52,7 @@ pub(super) struct Link {
     beat: u64,
     beat_every: Micros,
     orphan_after: Micros,
+    lost_after: Micros,
     heard_at: Micros,
     /// From when on the agent's silence counts: when it was heard, or a pause of our own was over.
     silent_from: Micros,
@@ -73,6 +74,7 @@ impl Link {
             beat: 0,
             beat_every: limits::BEAT_MS * MILLISECOND,
             orphan_after: join_ms.saturating_mul(MILLISECOND),
+            lost_after: 0,
             heard_at: now,
             silent_from: now,
             awake_at: now,
@@ -149,6 +151,11 @@ impl Link {
         self.sent = 0;
         self.beat_every = welcome.beat_ms.clamp(10, 3_600_000) * MILLISECOND;
         self.orphan_after = welcome.orphan_ms.saturating_mul(MILLISECOND);
+        self.lost_after = match welcome.lost_ms {
+            0 => limits::LOST_MS,
+            lost => lost,
+        }
+        .saturating_mul(MILLISECOND);
         self.beat_at = now;
         self.heard(now);
     }
@@ -164,6 +171,17 @@ impl Link {
 
     const fn quiet(&self) -> Micros {
         QUIET_BEATS * self.beat_every
+    }
+
+    /// When the agent calls the worker lost, if it has heard no more of it than the worker of the agent; none before
+    /// the first welcome.
+    pub(super) fn lost_at(&self) -> Option<Micros> {
+        (self.lost_after > 0).then(|| self.heard_at.saturating_add(self.lost_after))
+    }
+
+    /// Time in which what is to be over by then has to end, milliseconds.
+    pub(super) const fn lost_grace_ms(&self) -> u64 {
+        self.lost_after / MILLISECOND / 2
     }
 
     /// When the worker is on its own.

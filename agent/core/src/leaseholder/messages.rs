@@ -82,6 +82,7 @@ impl Leaseholder {
             name: settings.name.clone(),
             host: settings.host.clone(),
             pid: settings.pid,
+            process: settings.process.clone(),
             software: settings.software.clone(),
             offer: if serving {
                 room::offer(settings)

@@ -116,6 +116,7 @@ impl Leaseholder {
         }
         self.wake(now);
         self.work(now, out);
+        self.end_silent(now, out);
         match self.link.stage {
             Stage::Greeted { again_at, lost, .. } if now >= again_at => {
                 if lost {
@@ -146,7 +147,8 @@ impl Leaseholder {
     pub fn deadline(&self) -> Option<Micros> {
         let phase = self.phase_timer()?;
         let news = self.report_by.filter(|_| self.link.is_welcomed());
-        [self.link.next_timer(), self.table.next_timer(), news]
+        let silence = self.silence_timer();
+        [self.link.next_timer(), self.table.next_timer(), news, silence]
             .into_iter()
             .flatten()
             .chain([phase])

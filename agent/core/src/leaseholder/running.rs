@@ -331,7 +331,7 @@ impl Leaseholder {
             None => (outcome.ending, outcome.error),
             Some(Cause::Canceled(reason)) => (Ending::Canceled, Some(canceled_because(reason))),
             Some(Cause::TimeLimit(limit)) => (Ending::Failed, Some(time_limit(*limit))),
-            Some(Cause::WorkerEnds) => return self.give_back(task.grant, task.told()),
+            Some(Cause::WorkerEnds | Cause::Silence) => return self.give_back(task.grant, task.told()),
             Some(Cause::Dropped) => unreachable!("it returned above"),
         };
         let error = error.map(mode::shortened_error);
@@ -353,6 +353,7 @@ fn reason(cause: &Cause) -> String {
         Cause::Canceled(reason) => reason.clone(),
         Cause::TimeLimit(_) => "its time limit passed".to_owned(),
         Cause::WorkerEnds => "the worker ends".to_owned(),
+        Cause::Silence => "the agent is silent, and the task may begin elsewhere".to_owned(),
         Cause::Dropped => "the agent gave the task up".to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use scalems_protocol::group::Run;
 use scalems_protocol::state::Strength;
+use scalems_protocol::task::OnSilence;
 use scalems_protocol::{Incarnation, TaskState};
 
 use super::grant::Grant;
@@ -36,6 +37,8 @@ pub(super) enum Cause {
     TimeLimit(u64),
     /// The worker ends.
     WorkerEnds,
+    /// The agent was silent for so long that it may lease the task again.
+    Silence,
     /// The agent does not want to hear of it.
     Dropped,
 }
@@ -242,6 +245,15 @@ impl Table {
         } = run;
         let range = (submission, attempt, lo, 0)..(submission, attempt, hi, 0);
         self.by_lease.range(range).map(|(_, key)| *key).collect()
+    }
+
+    /// Tasks that are to end when the agent is silent, and that nobody has asked to end.
+    pub(super) fn keys_that_stop(&self) -> Vec<u64> {
+        let stop = |task: &Task| {
+            task.stopping.is_none() && task.prepared.template.policy.on_silence == OnSilence::Stop
+        };
+        let all = self.tasks.iter();
+        all.filter(|(_, task)| stop(task)).map(|(key, _)| *key).collect()
     }
 
     /// The keys of all that is not over, dropped or not.

@@ -114,10 +114,14 @@ pub struct Worker {
     pub host: String,
     /// Its process.
     pub pid: u32,
+    /// What that is known by on its host; empty: not known.
+    pub process: String,
     /// Its connection, once its hello was answered.
     pub peer: Option<Peer>,
     /// Where it is in its life.
     pub standing: Standing,
+    /// Whether its process is known to be over.
+    pub over: bool,
     /// Its modes, and whether each is instant.
     pub modes: BTreeMap<String, bool>,
     /// What it offers.
@@ -178,8 +182,10 @@ impl Worker {
             name,
             host: String::new(),
             pid: 0,
+            process: String::new(),
             peer: None,
             standing: Standing::Suspect,
+            over: false,
             modes: BTreeMap::new(),
             capacity: Amounts::default(),
             used: Amounts::default(),
@@ -275,6 +281,11 @@ impl Worker {
         } else {
             &mut self.leases.0
         } -= tasks;
+    }
+
+    /// Whether its process is worth a look: it is away, and could be known to be over.
+    pub fn is_looked_at(&self) -> bool {
+        self.peer.is_none() && !self.over && !self.process.is_empty()
     }
 
     /// Forgets all leases: they are counted anew.

@@ -16,6 +16,7 @@ pub(crate) fn action(action: &Action) -> String {
         Action::Publish { topic, event } => {
             format!("event {} {}: {}", topic.name(), event.seq, body(&event.body))
         }
+        Action::Look { worker, process } => format!("look at worker {worker}: {process}"),
         Action::Record { number, record } => format!("record {number}: {}", self::record(record)),
         Action::Exit => "exit".into(),
     }

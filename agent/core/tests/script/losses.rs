@@ -2,7 +2,10 @@
 
 use scalems_core::{Input, Peer};
 use scalems_protocol::TaskState::{Leased, Running};
-use scalems_protocol::task::Policy;
+use scalems_protocol::client::{Question, Reply};
+use scalems_protocol::select::Selector;
+use scalems_protocol::state::Strength;
+use scalems_protocol::task::{OnSilence, Policy};
 use scalems_protocol::worker::WorkerGoodbye;
 
 use crate::say::{RUN, With, back, beat, done, failed, held, joins, run, started, submit};
@@ -247,4 +250,111 @@ fn when_somebodys_connection_is_gone_all_are_pinged() {
         .round(vec![Input::SomeWorkerGone])
         .is(&["w1< ping", "w2< ping"]);
     world.round(vec![Input::SomeClientGone]).is(&["c1< ping"]);
+}
+
+/// A worker with a process, which runs the first of two tasks of an array with this policy; then its connection is gone.
+fn silent(on_silence: OnSilence) -> (World, scalems_protocol::worker::WorkerWelcome) {
+    let mut world = World::new();
+    let hello = scalems_protocol::worker::WorkerHello {
+        process: "p".into(),
+        ..joins("w", 2)
+    };
+    world.worker(1, hello).begins(&["w1< welcome"]);
+    let welcome = world.worker_welcome();
+    world
+        .client(1, crate::say::hello("s"))
+        .begins(&["c1< welcome session 2"]);
+    let policy = Policy {
+        on_silence,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 2, RUN).streaming().policy(policy))
+        .begins(&["c1< accepted", "w1< lease 1 recorded 0: 1.0-2@1"]);
+    world.worker(1, started(1, run(1, 0, 1, 1))).is(&[]);
+    world.worker(2, joins("v", 2)).begins(&["w2< welcome worker 2 v"]);
+    world.lives(2, true);
+    world.round(vec![Input::WorkerGone(Peer(1))]).is(&[]);
+    (world, welcome)
+}
+
+/// What was said, without the looks at a process.
+fn besides_looks(said: crate::world::Said) -> Vec<String> {
+    let others = said
+        .0
+        .into_iter()
+        .filter(|line| !line.starts_with("look at worker"));
+    others.collect()
+}
+
+#[test]
+fn what_may_still_write_somewhere_is_not_leased_again_before_the_orphan_time() {
+    let (mut world, _) = silent(OnSilence::Continue);
+    // Looked at ten times in a second, as long as it is away.
+    assert_eq!(world.wait(1_000).0, vec!["look at worker 1: p"; 10]);
+    // 60 s of orphan time, and 10 s of silence.
+    assert_eq!(besides_looks(world.wait(68_999)), [""; 0]);
+    assert_eq!(world.counter("workers_lost"), 1);
+    assert_eq!(world.counter("withheld_leases"), 2);
+    assert_eq!(
+        besides_looks(world.wait(2_000)),
+        ["w2< lease 1 recorded 0: 1.0@2 run; 1.1@2 run"]
+    );
+}
+
+#[test]
+fn what_is_ended_by_its_worker_is_leased_again_after_twice_the_time() {
+    let (mut world, _) = silent(OnSilence::Stop);
+    assert_eq!(besides_looks(world.wait(19_999)), [""; 0]);
+    assert_eq!(
+        besides_looks(world.wait(2_000)),
+        ["w2< lease 1 recorded 0: 1.0@2 run; 1.1@2 run"]
+    );
+}
+
+#[test]
+fn once_a_process_is_known_to_be_over_nothing_is_waited_for() {
+    for on_silence in [OnSilence::Rerun, OnSilence::Stop, OnSilence::Continue] {
+        for silence in [100, 15_000] {
+            let (mut world, _) = silent(on_silence);
+            let before = besides_looks(world.wait(silence));
+            let gone = Input::ProcessGone { worker: 1 };
+            let said = [before, world.round(vec![gone]).0].concat();
+            assert_eq!(
+                said,
+                ["w2< lease 1 recorded 0: 1.0@2 run; 1.1@2 run"],
+                "{on_silence:?} {silence}"
+            );
+            assert_eq!(besides_looks(world.wait(5_000)), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn a_lost_worker_that_comes_back_goes_on_with_what_was_withheld() {
+    let (mut world, welcome) = silent(OnSilence::Continue);
+    assert_eq!(besides_looks(world.wait(30_000)), [""; 0]);
+    // The second had not started, and was lost on the way.
+    world
+        .worker(11, back(&welcome, 2, &[held(run(1, 0, 1, 1), Running)]))
+        .is(&[
+            "w11< welcome worker 1 w drop []",
+            "w2< lease 1 recorded 0: 1.1@2 run",
+        ]);
+    world
+        .worker(11, done(1, run(1, 0, 1, 1)))
+        .is(&["c1< results 1 None: 1.0@1 done"]);
+}
+
+#[test]
+fn what_is_canceled_of_a_lost_worker_ends_at_once() {
+    let (mut world, _) = silent(OnSilence::Continue);
+    assert_eq!(besides_looks(world.wait(30_000)), [""; 0]);
+    world
+        .client(1, crate::say::cancel(2, Selector::all(), Strength::Kill))
+        .begins(&["c1< cancel_done 2: withdrawn 0 told 2", "c1< results 1"]);
+    let Reply::Status(status) = world.ask(1, Question::Status) else {
+        panic!("a status")
+    };
+    assert_eq!((status.tasks.canceled, status.tasks.finished()), (2, 2));
 }

@@ -1,11 +1,11 @@
 //! Another life of the agent, from the records of the one before.
 
-use scalems_core::Config;
 use scalems_core::worker::Held;
+use scalems_core::{Config, Input};
 use scalems_protocol::client::{Acknowledge, ClientHello, Page, Question, Reply, WorkersPage};
 use scalems_protocol::state::Strength;
 use scalems_protocol::state::TaskState::{Done, Leased, Running};
-use scalems_protocol::task::{After, Policy};
+use scalems_protocol::task::{After, OnSilence, Policy};
 use scalems_protocol::worker::{Beat, WorkerWelcome};
 
 use crate::say::{RUN, With, back, beat, cancel, done, failed, held, hello, joins, run, started, submit};
@@ -372,4 +372,73 @@ fn numbers_that_left_no_record_may_be_missing_and_said_again() {
     world
         .client(1, submit(4, 1, RUN))
         .begins(&["c1< refused request 4: request_number"]);
+}
+
+/// A task of a first life that ran with this policy, at a worker with a process that does not come back.
+fn ran_elsewhere(on_silence: OnSilence) -> World {
+    let mut world = World::with(life(1));
+    let worker = scalems_protocol::worker::WorkerHello {
+        process: "p".into(),
+        ..joins("w", 2)
+    };
+    world
+        .worker(1, worker)
+        .begins(&["record 1: worker 1 w", "w1< welcome"]);
+    world
+        .client(1, hello("s"))
+        .begins(&["record 2", "record 3", "record 4"]);
+    world.durable().begins(&["c1< welcome session 2"]);
+    let policy = Policy {
+        on_silence,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 1, RUN).policy(policy))
+        .begins(&["record 5", "w1< lease"]);
+    world.durable().begins(&["c1< accepted 1"]);
+    let (mut world, said) = world.reborn(life(2), 5);
+    said.is(&["look at worker 1: p", "record 6: numbers to 2097152"]);
+    world.durable().is(&[]);
+    world
+        .worker(2, joins("v", 1))
+        .begins(&["record 7: worker 65537 v", "w2< welcome"]);
+    world.lives(2, true);
+    world
+}
+
+fn leases(said: crate::world::Said) -> Vec<String> {
+    let leases = said.0.into_iter().filter(|line| line.contains("lease"));
+    leases.collect()
+}
+
+#[test]
+fn what_a_worker_of_before_may_still_run_waits_for_as_long_as_it_may() {
+    let after = [
+        (OnSilence::Rerun, 10_000),
+        (OnSilence::Stop, 20_000),
+        (OnSilence::Continue, 70_000),
+    ];
+    for (on_silence, milliseconds) in after {
+        let mut world = ran_elsewhere(on_silence);
+        assert_eq!(leases(world.wait(milliseconds - 1)), [""; 0], "{on_silence:?}");
+        assert_eq!(
+            leases(world.wait(2_001)),
+            ["w2< lease 1 recorded 0: 1.0@1 run"],
+            "{on_silence:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_worker_of_before_ran_whose_process_is_over_runs_again_at_once() {
+    for silence in [0, 30_000] {
+        let mut world = ran_elsewhere(OnSilence::Continue);
+        assert_eq!(leases(world.wait(silence)), [""; 0]);
+        let gone = Input::ProcessGone { worker: 1 };
+        assert_eq!(
+            leases(world.round(vec![gone])),
+            ["w2< lease 1 recorded 0: 1.0@1 run"],
+            "{silence}"
+        );
+    }
 }

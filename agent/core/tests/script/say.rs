@@ -129,6 +129,7 @@ pub(crate) fn joins(name: &str, cores: u64) -> WorkerHello {
         name: name.into(),
         host: "h".into(),
         pid: 1,
+        process: String::new(),
         software: "test".into(),
         offer: vec![("cores".into(), cores)],
         modes: vec![mode(RUN, false), mode(QUICK, true)],

@@ -94,6 +94,7 @@ fn records() -> Vec<Record> {
             name: "node-17".into(),
             host: "node-17.cluster".into(),
             pid: 4_711,
+            process: "boot 1 2:3".into(),
         },
         Record::WorkerGone { worker: 65_537 },
         Record::Collected { runs: vec![run, run] },

@@ -8,12 +8,12 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
 use scalems_client::protocol::program::{EXECUTABLE, Program, RESERVED, SHELL, Stdin};
 use scalems_client::protocol::select::Selector;
-use scalems_client::protocol::task::{Needs, Policy, Template};
+use scalems_client::protocol::task::{Needs, OnSilence, Policy, Template};
 use scalems_client::{Indices, Task};
 
 use super::{connect, wait};
 use crate::Context;
-use crate::args::{Output, SubmitArgs};
+use crate::args::{Output, Silence, SubmitArgs};
 use crate::exit::{Exit, Misuse};
 use crate::interrupt;
 use crate::print;
@@ -111,6 +111,14 @@ fn task(args: &SubmitArgs) -> anyhow::Result<Task> {
             backoff_ms: ms(args.backoff),
             time_limit_ms: args.time_limit.map_or(0, ms),
             deadline_ms: args.deadline.map_or(0, ms),
+            on_silence: match args.on_silence {
+                Some(Silence::Rerun) => OnSilence::Rerun,
+                Some(Silence::Continue) => OnSilence::Continue,
+                Some(Silence::Stop) => OnSilence::Stop,
+                // Two attempts are not to write to a directory that is the user's.
+                None if args.own_dir => OnSilence::Rerun,
+                None => OnSilence::Continue,
+            },
             ..Policy::default()
         },
         after: args.after.clone(),

@@ -56,6 +56,7 @@ impl Agent {
         let long = [&hello.name, &hello.host, &hello.software]
             .iter()
             .any(|text| text.len() > limits::NAME_BYTES)
+            || hello.process.len() > limits::NAME_BYTES
             || hello
                 .modes
                 .iter()
@@ -133,6 +134,7 @@ impl Agent {
         worker.durable = 0;
         worker.unrecorded_bytes = 0;
         worker.beat = None;
+        worker.over = false;
         worker.asked = false;
         worker.uncompared = 0;
         worker.ghosts.clear();
@@ -141,11 +143,13 @@ impl Agent {
         }
         worker.host.clone_from(&hello.host);
         worker.pid = hello.pid;
+        worker.process.clone_from(&hello.process);
         worker.capacity = offer;
         // Reports of the connection before are not recorded by their old numbers any more.
         self.reported.retain(|reported| reported.worker != number);
         let (sum, drop) = self.put_right(number, &hello.held, Some(&hello.modes), out);
         self.came(number, out);
+        self.accounted(number, out);
         let worker = &self.workers[&number];
         let could = (worker.modes.clone(), worker.capacity.clone());
         if !self.seen.contains(&could) && self.seen.len() < SEEN {
@@ -163,6 +167,7 @@ impl Agent {
             link,
             beat_ms: self.config.beat_ms,
             orphan_ms: self.config.orphan_ms,
+            lost_ms: self.config.lost_ms,
             drop: drop.into_iter().map(|held| held.run).collect(),
         };
         worker.taken = Vec::new();
@@ -240,6 +245,7 @@ impl Agent {
                 name: self.workers[&number].name.clone(),
                 host: hello.host.clone(),
                 pid: hello.pid,
+                process: hello.process.clone(),
             };
             self.commit(worker, out);
         }
@@ -482,6 +488,12 @@ impl Agent {
             incarnation: incarnation as u16,
         };
         self.tasks.set(run.submission, run.lo, run.hi, slot);
+        self.occupy(number, lease);
+        self.events.submission_changed(run.submission);
+    }
+
+    /// Counts leases among those of a worker.
+    pub(super) fn occupy(&mut self, number: u32, Held { run, state, .. }: Held) {
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);
         let (class, mode) = (submission.class, &submission.template.mode);
@@ -489,7 +501,6 @@ impl Agent {
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.occupy(run.submission, mode, needs, bytes, u64::from(run.count()), state);
         }
-        self.events.submission_changed(run.submission);
     }
 }
 

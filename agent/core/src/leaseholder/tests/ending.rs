@@ -1,5 +1,6 @@
 //! How a worker ends.
 
+use scalems_protocol::task::OnSilence;
 use scalems_protocol::worker::{WorkerRefused, WorkerStop};
 use scalems_protocol::{Code, Refusal};
 
@@ -179,4 +180,42 @@ fn a_refusal_kills_and_ends_even_what_does_not_die() {
     );
     assert_eq!(rig.machine.deadline(), Some(5 * SECOND));
     assert_eq!(end(&rig.at(5 * SECOND, [])), Some(&EndReason::Refused(refusal)));
+}
+
+#[test]
+fn what_is_to_stop_in_silence_is_ended_and_handed_back() {
+    let mut rig = Rig::joined(2);
+    let mut stopping = program(1);
+    stopping.policy.on_silence = OnSilence::Stop;
+    let out = rig.say(lease(stopping, run(1, 0, 1)));
+    let key = starts(&out)[0].key;
+    rig.say(lease(program(1), run(2, 0, 1)));
+    rig.round([Input::Started { key }]);
+    rig.round([Input::Disconnected]);
+    assert_eq!(rig.machine.deadline(), Some(10 * SECOND));
+    assert!(stops(&rig.at(10 * SECOND - 1, [])).is_empty());
+    let out = rig.at(10 * SECOND, []);
+    let [order] = stops(&out)[..] else {
+        panic!("one of the two: {out:?}")
+    };
+    // It is over before the agent leases it again, 10 s later.
+    assert_eq!(
+        (order.key, order.strength, order.grace_ms),
+        (key, Strength::Request, 5_000)
+    );
+    assert_eq!(stops(&rig.at(15 * SECOND, []))[0].strength, Strength::Kill);
+    let ended = Input::Ended {
+        key,
+        outcome: stopped(),
+    };
+    rig.at(16 * SECOND, [ended]);
+    assert_eq!(rig.machine.deadline(), Some(600 * SECOND));
+    let out = rig.round([Input::Connected]);
+    assert_eq!(hello(&out).held, [held(run(2, 0, 1), TaskState::Leased)]);
+    let out = rig.say(welcome(1, Vec::new()));
+    assert!(
+        out.iter()
+            .any(|output| matches!(output, Output::Send(WorkerToAgent::Report(report), _) if report.returned == [run(1, 0, 1)])),
+        "{out:?}"
+    );
 }

@@ -28,6 +28,7 @@ fn settings(cores: u32) -> Settings {
         name: "w".into(),
         host: "node".into(),
         pid: 7,
+        process: String::new(),
         software: "test".into(),
         cpus: (0..cores).collect(),
         gpus: vec![0, 1],
@@ -145,6 +146,7 @@ fn welcome(incarnation: u64, drop: Vec<Run>) -> WorkerWelcome {
         link: 99,
         beat_ms: 2_000,
         orphan_ms: 600_000,
+        lost_ms: 10_000,
         drop,
     }
 }

@@ -1,0 +1,193 @@
+//! Workers that are not heard of: whether their processes are over, and when what they may still run can run elsewhere
+//! (R11).
+
+use scalems_protocol::task::OnSilence;
+
+use super::super::Agent;
+use super::super::timers::Timer;
+use crate::interface::{Action, Micros};
+use crate::worker::{Held, Standing};
+
+/// Time between looks at the process of a worker whose connection is gone.
+const LOOK_EVERY: Micros = 100_000;
+
+impl Agent {
+    /// After so long without a word of its worker an attempt no longer keeps others from running.
+    pub(super) fn silence(&self, on: OnSilence) -> Micros {
+        let lost = self.lost_after();
+        match on {
+            OnSilence::Rerun => lost,
+            OnSilence::Stop => lost.saturating_mul(2),
+            // The worker may have heard of us for a little longer than we of it.
+            OnSilence::Continue => self.config.orphan_ms.saturating_mul(1_000).saturating_add(lost),
+        }
+    }
+
+    /// Leases of a lost worker that nobody else may have yet stay its own. Gives the others.
+    pub(super) fn withhold(&mut self, number: u32, held: Vec<Held>) -> Vec<Held> {
+        let (mut withheld, mut free) = (Vec::new(), Vec::new());
+        for held in held {
+            let submission = self.tasks.known(held.run.submission);
+            if submission.template.policy.on_silence == OnSilence::Rerun {
+                free.push(held);
+                continue;
+            }
+            // What is to end gets no other attempt.
+            for offset in held.run.lo..held.run.hi {
+                let list = if submission.canceling(offset).is_some() {
+                    &mut free
+                } else {
+                    &mut withheld
+                };
+                match list.last_mut() {
+                    Some(Held { run, state, .. })
+                        if run.submission == held.run.submission
+                            && run.attempt == held.run.attempt
+                            && *state == held.state
+                            && run.hi == offset =>
+                    {
+                        run.hi += 1;
+                    }
+                    _ => list.push(held.part(offset, offset + 1)),
+                }
+            }
+        }
+        let tasks: u32 = withheld.iter().map(|held: &Held| held.run.count()).sum();
+        self.count("withheld_leases", tasks.into());
+        for held in withheld {
+            self.occupy(number, held);
+        }
+        free
+    }
+
+    /// Leases of lost workers are given to others once their time is over.
+    pub(super) fn release_withheld(&mut self, out: &mut Vec<Action>) {
+        let silent = self
+            .workers
+            .values()
+            .filter(|worker| worker.standing == Standing::Lost && !worker.holds.is_empty());
+        let silent: Vec<(u32, Micros)> = silent
+            .map(|worker| (worker.number, self.now.saturating_sub(worker.heard)))
+            .collect();
+        for (number, silent) in silent {
+            let why = format!("nothing was heard of it for {} s", silent / 1_000_000);
+            self.release(number, |agent, on| silent >= agent.silence(on), &why, out);
+        }
+        self.account(out);
+    }
+
+    /// Leases of a lost worker go to others, those of which `over` says so.
+    fn release(
+        &mut self,
+        number: u32,
+        over: impl Fn(&Self, OnSilence) -> bool,
+        why: &str,
+        out: &mut Vec<Action>,
+    ) {
+        let name = self
+            .workers
+            .get(&number)
+            .map_or_else(String::new, |worker| worker.name.clone());
+        for held in self.believed(number) {
+            let on = self.tasks.known(held.run.submission).template.policy.on_silence;
+            if over(self, on) {
+                self.vacate(number, held.run, held.state);
+                if let Some(worker) = self.workers.get_mut(&number) {
+                    worker.taken.push(held);
+                }
+                let charged = held.state == scalems_protocol::TaskState::Running;
+                self.lease_over(held.run, charged, &format!("worker {name}: {why}"), out);
+                self.schedule = true;
+            }
+        }
+    }
+
+    /// Some of what a lost worker holds was canceled: no other attempt follows, so nothing is waited for.
+    pub(in super::super) fn release_canceled(&mut self, number: u32, held: Held, out: &mut Vec<Action>) {
+        if self
+            .workers
+            .get(&number)
+            .is_some_and(|worker| worker.standing == Standing::Lost)
+        {
+            self.vacate(number, held.run, held.state);
+            self.lease_over(held.run, false, "its worker is lost", out);
+        }
+    }
+
+    /// The process of a worker is over, and all that it ran.
+    pub(in super::super) fn process_gone(&mut self, number: u32, out: &mut Vec<Action>) {
+        const WHY: &str = "its process has ended";
+        let Some(worker) = self
+            .workers
+            .get_mut(&number)
+            .filter(|worker| worker.peer.is_none())
+        else {
+            return;
+        };
+        worker.over = true;
+        if worker.lives() {
+            self.worker_ends(number, Standing::Lost, WHY, out);
+        } else {
+            self.release(number, |_, _| true, WHY, out);
+            self.accounted(number, out);
+        }
+    }
+
+    /// Looks at the processes of workers whose connections are gone, again and again until they are back or settled.
+    pub(in super::super) fn look_at_processes(&mut self, out: &mut Vec<Action>) {
+        for worker in self.workers.values().filter(|worker| worker.is_looked_at()) {
+            out.push(Action::Look {
+                worker: worker.number,
+                process: worker.process.clone(),
+            });
+        }
+        self.watch_processes();
+    }
+
+    pub(in super::super) fn watch_processes(&mut self) {
+        let any = || {
+            self.workers
+                .values()
+                .any(|worker| worker.is_looked_at() && (worker.lives() || !worker.holds.is_empty()))
+                || self.absent.keys().any(|number| self.workers.contains_key(number))
+        };
+        if !self.timers.processes && any() {
+            self.timers.processes = true;
+            self.timers.add(self.now + LOOK_EVERY, Timer::Processes);
+        }
+    }
+
+    /// A worker of the life before did not come, and what it runs is not known.
+    pub(super) fn unaccounted(&mut self, number: u32) {
+        if self.coming.contains(&number)
+            && let Some(worker) = self.workers.get(&number)
+        {
+            self.absent.insert(number, worker.heard);
+        }
+    }
+
+    /// A worker of the life before is back, or over.
+    pub(super) fn accounted(&mut self, number: u32, out: &mut Vec<Action>) {
+        if self.absent.remove(&number).is_some() {
+            self.go_on_again(out);
+        }
+    }
+
+    /// Workers of the life before that did not come run nothing any more after some time.
+    fn account(&mut self, out: &mut Vec<Action>) {
+        if self.absent.is_empty() {
+            return;
+        }
+        let (now, long) = (self.now, self.silence(OnSilence::Continue));
+        self.absent.retain(|_, heard| now.saturating_sub(*heard) < long);
+        self.go_on_again(out);
+    }
+
+    /// Whether a task that an earlier life may have leased could still run somewhere.
+    pub(in super::super) fn may_run_elsewhere(&self, on: OnSilence) -> bool {
+        let silence = self.silence(on);
+        self.absent
+            .values()
+            .any(|heard| self.now.saturating_sub(*heard) < silence)
+    }
+}

@@ -1,0 +1,68 @@
+//! What processes are known by on their host, so that another process there can tell whether they are over.
+
+use scalems_transport::connection_file::start_time;
+
+/// The start of the host and the space of process numbers that this process sees.
+fn space() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let numbers = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), numbers.to_str()?))
+}
+
+/// What these processes are known by together; empty if the system does not tell.
+pub(crate) fn name(pids: &[u32]) -> String {
+    let started = |pid: &u32| Some(format!(" {pid}:{}", start_time(*pid)?));
+    let all: Option<String> = pids.iter().map(started).collect();
+    space()
+        .zip(all)
+        .map_or_else(String::new, |(space, all)| space + &all)
+}
+
+/// Whether all processes that are known by `name` are over. What cannot be told from here may still run.
+pub(crate) fn are_over(name: &str) -> bool {
+    let Some(all) = space().and_then(|space| name.strip_prefix(&space)) else {
+        return false;
+    };
+    let over = |process: &str| {
+        let (pid, start) = process.split_once(':')?;
+        let (pid, start) = (pid.parse().ok()?, start.parse().ok()?);
+        Some(start_time(pid) != Some(start))
+    };
+    let mut all = all.split_ascii_whitespace().peekable();
+    all.peek().is_some() && all.all(|process| over(process) == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_over_once_all_of_them_are() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let own = std::process::id();
+        let both = name(&[own, child.id()]);
+        let one = name(&[child.id()]);
+        assert!(!are_over(&one));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(are_over(&one));
+        assert!(!are_over(&both), "{both}");
+        assert_eq!(
+            name(&[child.id()]),
+            "",
+            "one that is over is not known by anything"
+        );
+        // What is not known, known elsewhere, or no name may still run.
+        let elsewhere = one.replacen(|c: char| c.is_ascii_hexdigit(), "x", 1);
+        let space = space().unwrap();
+        for other in [
+            "",
+            &elsewhere,
+            &space,
+            &format!("{space} 1"),
+            &format!("{space} x:y"),
+        ] {
+            assert!(!are_over(other), "{other}");
+        }
+    }
+}
