@@ -134,23 +134,29 @@ unsafe fn leave_open(post: &Post<'_>) {
     }
 }
 
-/// One round. Returns whether anything was there to be killed.
+/// One round. Returns whether anything that lives was there to be killed: what has ended may wait long for whoever reaps
+/// it, and does nothing any more.
 fn kill_all(post: &Post<'_>) -> bool {
     let mut found = false;
+    let mut killed = false;
     for cell in post.cells {
         let pid = cell.load(Ordering::Relaxed);
-        if pid > 1 && killpg(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
+        killed |= pid > 1 && killpg(Pid::from_raw(pid), Signal::SIGKILL).is_ok();
+    }
+    let listed = post.proc.each(&mut |pid| {
+        let Some(stat) = post.proc.stat(pid).filter(|stat| !stat.zombie) else {
+            return;
+        };
+        let of_program = stat.group > 1
+            && post
+                .cells
+                .iter()
+                .any(|cell| cell.load(Ordering::Relaxed) == stat.group);
+        // The copy's own environment is the worker's, which does not bear the mark: only its programs do.
+        let marked = || post.mark.is_some_and(|mark| post.proc.environment_has(pid, mark));
+        if (of_program || marked()) && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
             found = true;
         }
-    }
-    if let Some(mark) = post.mark {
-        // The copy's own environment is the worker's, which does not bear the mark: only its programs do.
-        let unlisted = post.proc.each(&mut |pid| {
-            if post.proc.environment_has(pid, mark) && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
-                found = true;
-            }
-        });
-        found |= unlisted.is_err();
-    }
-    found
+    });
+    found || (listed.is_err() && killed)
 }
