@@ -75,7 +75,7 @@ def welcome_is_whole(pilot):
         welcome = worker.welcome
         same(welcome["pilot"], worker.file.pilot, "pilot id, as the connection file has it")
         same(len(welcome["token"]), 32, "length of a token")
-        expect(welcome["link"] and welcome["beat_ms"] and welcome["orphan_ms"], "a welcome without times or link")
+        expect(welcome["link"] and welcome["beat_ms"] and welcome["orphan_ms"] and welcome["lost_ms"], "a welcome without times or link")
         mine = row(client, worker)
         same((mine["name"], mine["state"], mine["pid"]), (worker.name, "active", os.getpid()), "row")
         same([kind[:2] for kind in mine["resources"]], [["cores", 2], ["memory", 1024]], "resources")

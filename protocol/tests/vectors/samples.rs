@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use scalems_protocol::group::{HeldRun, Place, ResultGroup, Run};
-use scalems_protocol::task::{After, Needs, Policy, Template, When};
+use scalems_protocol::task::{After, Needs, OnSilence, Policy, Template, When};
 use scalems_protocol::token::Token;
 use scalems_protocol::{Code, Ending, Origin, PilotId, Role, TaskError, TaskState};
 
@@ -60,6 +60,7 @@ pub(crate) fn full_template() -> Template {
             time_limit_ms: 3_600_000,
             deadline_ms: 86_400_000,
             grace_ms: 10_000,
+            on_silence: OnSilence::Continue,
         },
         after: vec![
             After {

@@ -23,7 +23,7 @@ fn hello() -> WorkerHello {
         name: "node-17".into(),
         host: "node-17.cluster".into(),
         pid: 4_711,
-        process: String::new(),
+        process: "0f1e2d3c-4b5a-4697-8879-6a5b4c3d2e1f pid:[4026531836] 4711:880 4719:881".into(),
         software: "scalems 0.1.0".into(),
         offer: vec![
             ("cores".into(), 32),
