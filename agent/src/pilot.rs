@@ -207,8 +207,9 @@ impl Pilot {
             patience_us: PATIENCE_US,
         };
         let mut restore = Restore::new(config, life.age.as_micros() as u64);
-        records.iter().for_each(|record| restore.take(record));
-        drop(records);
+        for record in records {
+            restore.take(&record);
+        }
         let (submissions, unfinished) = restore.known();
         if let Journaling::Keep(journal) = &options.journal
             && unfinished > 0

@@ -331,6 +331,21 @@ impl Compaction {
     }
 }
 
+/// What stays of records that are all in memory.
+pub fn compacted(records: &[Record]) -> Vec<Record> {
+    let mut survey = Survey::default();
+    for record in records {
+        survey.take(record);
+    }
+    let mut compaction = survey.finish();
+    let mut left = Vec::new();
+    for record in records {
+        compaction.take(record.clone(), &mut left);
+    }
+    compaction.finish(|record| left.push(record));
+    left
+}
+
 /// Offsets, as spans that do not touch: the first offset, with one past the last.
 #[derive(Debug, Default)]
 struct Spans(BTreeMap<u32, u32>);

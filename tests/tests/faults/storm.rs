@@ -49,7 +49,7 @@ impl Drill {
             ""
         };
         let options = format!("--no-workers {SCALED} {tcp}");
-        let pilot = Pilot::start_alone(&format!("{options}"));
+        let pilot = Pilot::start_alone(&options);
         let mut storm = Storm {
             workers: (0..WORKERS).map(|at| worker(&pilot, at)).collect(),
             pilot,

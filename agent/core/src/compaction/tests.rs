@@ -8,18 +8,6 @@ use scalems_protocol::task::Template;
 use super::*;
 use crate::record::Ended;
 
-fn compacted(records: &[Record]) -> Vec<Record> {
-    let mut survey = Survey::default();
-    records.iter().for_each(|record| survey.take(record));
-    let mut compaction = survey.finish();
-    let mut left = Vec::new();
-    for record in records {
-        compaction.take(record.clone(), &mut left);
-    }
-    compaction.finish(|record| left.push(record));
-    left
-}
-
 fn session(session: u64, name: &str) -> Record {
     Record::Session {
         session,

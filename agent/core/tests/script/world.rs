@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use scalems_core::compaction::compacted;
 use scalems_core::record::Record;
-use scalems_core::{Action, Agent, Config, Input, Micros, Peer, Restore, Survey};
+use scalems_core::{Action, Agent, Config, Input, Micros, Peer, Restore};
 use scalems_protocol::client::{AgentToClient, Ask, ClientHello, ClientToAgent, Question, Reply};
 use scalems_protocol::event::Topic;
 use scalems_protocol::worker::{AgentToWorker, Pong, WorkerToAgent};
@@ -92,15 +93,17 @@ impl World {
     pub(crate) fn reborn(mut self, config: Config, durable: usize) -> (Self, Said) {
         self.records.truncate(durable);
         self.now += 1_000_000;
-        let again = |records: &[Record]| {
-            let mut restore = Restore::new(config.clone(), self.now);
-            records.iter().for_each(|record| restore.take(record));
+        let again = |records: &[Record], config: Config| {
+            let mut restore = Restore::new(config, self.now);
+            for record in records {
+                restore.take(record);
+            }
             restore.numbered(durable as u64);
             restore.finish()
         };
-        let (agent, out) = again(&self.records);
         // What is left after compaction leads to the same.
-        let (alike, the_same) = again(&compacted(&self.records));
+        let (alike, the_same) = again(&compacted(&self.records), config.clone());
+        let (agent, out) = again(&self.records, config);
         assert_eq!(format!("{agent:#?}"), format!("{alike:#?}"));
         assert_eq!(format!("{out:?}"), format!("{the_same:?}"));
         self.agent = agent;
@@ -306,16 +309,4 @@ pub(crate) fn from_worker(peer: u32, message: impl Into<WorkerToAgent>, blobs: &
         message: message.into(),
         blobs,
     }
-}
-
-fn compacted(records: &[Record]) -> Vec<Record> {
-    let mut survey = Survey::default();
-    records.iter().for_each(|record| survey.take(record));
-    let mut compaction = survey.finish();
-    let mut left = Vec::new();
-    for record in records {
-        compaction.take(record.clone(), &mut left);
-    }
-    compaction.finish(|record| left.push(record));
-    left
 }

@@ -96,7 +96,7 @@ impl Salvaged {
         }
         copy.add(&record)?;
         self.records += 1;
-        if self.records % TOGETHER == 0 {
+        if self.records.is_multiple_of(TOGETHER) {
             copy.commit()?;
         }
         Ok(())
