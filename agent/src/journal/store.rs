@@ -175,6 +175,18 @@ impl Store {
                 source: error,
             },
         })?;
+        let made = Self::fill(path, pilot, secret);
+        if made.is_err() {
+            // Nothing is in it that anybody was told of, and it would be in the way of the next start.
+            for part in ["", "-wal", "-journal"] {
+                let _gone = std::fs::remove_file(with(path, part));
+            }
+        }
+        made.map(|store| (store, Life::first(pilot, secret)))
+    }
+
+    /// Makes an empty file a journal.
+    fn fill(path: &Path, pilot: PilotId, secret: [u8; 32]) -> Result<Self, JournalError> {
         let mut store = Self::open_file(path)?;
         store.log_ahead()?;
         let created = wall();
@@ -189,7 +201,8 @@ impl Store {
             db.pragma_update(None, "application_id", APPLICATION)?;
             db.pragma_update(None, "user_version", SCHEMA)
         })?;
-        Ok((store, Life::first(pilot, secret)))
+        store.sync_names()?;
+        Ok(store)
     }
 
     /// Reads a journal that no agent has open, with all values that somebody may still need, and changes none of
@@ -219,6 +232,7 @@ impl Store {
             db.execute(put, params![incarnation.to_le_bytes()])?;
             seal(db)
         })?;
+        store.sync_names()?;
         Ok((store, life))
     }
 
@@ -343,16 +357,35 @@ impl Store {
 
     /// What changes the file: so it is known to be ours before.
     fn log_ahead(&self) -> Result<(), JournalError> {
-        let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
-        let set = self
-            .db
-            .pragma_update_and_check(None, "journal_mode", "WAL", mode)
-            .and_then(|_| self.db.pragma_update(None, "synchronous", "FULL"))
-            .and_then(|()| {
-                self.db
-                    .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
-            });
-        set.map_err(|error| failed("open", &self.path, error))
+        let set = || -> rusqlite::Result<String> {
+            let mut mode = String::new();
+            let mut set = self.db.prepare("PRAGMA journal_mode = WAL")?;
+            let mut rows = set.query([])?;
+            // To the end: it says the mode before it writes it, and only then whether that failed.
+            while let Some(row) = rows.next()? {
+                mode = row.get(0)?;
+            }
+            self.db.pragma_update(None, "synchronous", "FULL")?;
+            self.db
+                .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+            Ok(mode)
+        };
+        match set().map_err(|error| failed("open", &self.path, error))?.as_str() {
+            "wal" => Ok(()),
+            mode => Err(JournalError::Unusable {
+                path: self.path.clone(),
+                source: io::Error::other(format!("it stays in mode {mode}")),
+            }),
+        }
+    }
+
+    /// The names of the database and of its log are on disk when this returns. SQLite tries that too, and does not say
+    /// when it fails.
+    fn sync_names(&self) -> Result<(), JournalError> {
+        values::sync_name(&self.path).map_err(|source| JournalError::Unusable {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn check_kind(&self) -> Result<(), JournalError> {
@@ -551,6 +584,13 @@ fn meta_checksum(db: &Connection) -> rusqlite::Result<u32> {
         }
     }
     Ok(crc)
+}
+
+/// `path` with more at its end: what belongs to it and lies beside.
+fn with(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
 }
 
 /// Microseconds since 1970.
