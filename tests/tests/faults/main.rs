@@ -4,6 +4,7 @@
 //! prints, or `SCALEMS_FAULT_SEED`.
 #![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
 
+mod calls;
 mod clients;
 mod disk;
 mod flips;
