@@ -9,6 +9,7 @@ mod clients;
 mod disk;
 mod flips;
 mod left;
+mod owners;
 mod storm;
 mod torn;
 
