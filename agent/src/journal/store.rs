@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use scalems_core::record::Record;
 use scalems_protocol::PilotId;
@@ -257,6 +258,7 @@ impl Store {
         store.check_meta()?;
         store.log_ahead()?;
         store.replay(each)?;
+        store.keep_log(false)?;
         Ok(store)
     }
 
@@ -346,13 +348,26 @@ impl Store {
         // Exclusive before the log: so it needs no memory shared between processes, and works on any file system.
         let locked = db.pragma_update(None, "locking_mode", "EXCLUSIVE");
         locked.map_err(|error| failed("open", path, error))?;
-        Ok(Self {
+        let store = Self {
             path: path.to_owned(),
             db,
             values: Values::beside(path),
             group: (Vec::new(), 0),
             last: 0,
-        })
+        };
+        // One that is refused stays as it is; without this its log would go into the database.
+        if with(path, "-wal").exists() {
+            store.keep_log(true)?;
+        }
+        Ok(store)
+    }
+
+    /// Whether the log stays beside the database when that is closed.
+    fn keep_log(&self, keep: bool) -> Result<(), JournalError> {
+        let set = self
+            .db
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
+        set.map(drop).map_err(|error| failed("open", &self.path, error))
     }
 
     /// What changes the file: so it is known to be ours before.
