@@ -10,6 +10,7 @@ mod disk;
 mod flips;
 mod left;
 mod owners;
+mod schemas;
 mod storm;
 mod torn;
 

@@ -1,7 +1,5 @@
 //! A journal has one owner: whoever else wants it is told so, changes nothing, and has it once the owner is dead.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,17 +9,7 @@ use scalems_client::protocol::select::Selector;
 use scalems_client::{Session, Task};
 use scalems_tests::pilot::{Home, Pilot, quoted};
 
-use super::left::{NAME, beside, files};
-
-/// All files of a journal, with what is in them.
-fn facts(journal: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let parts = ["", "-wal", "-journal", "-shm"].map(|part| beside(journal, part));
-    let values = files(&beside(journal, ".values"));
-    let there = parts.into_iter().chain(values).filter(|path| path.exists());
-    there
-        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-        .collect()
-}
+use super::left::{NAME, facts};
 
 fn submit(session: &Session) -> u64 {
     let task = Task::new("scalems.noop");
