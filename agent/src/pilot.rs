@@ -129,6 +129,12 @@ pub enum PilotError {
         /// The journal.
         journal: PathBuf,
     },
+    /// Its pilot lives.
+    #[error("the pilot of this journal runs already on this host, with its sockets in {}: a copy of a journal is of use once that pilot has ended", sockets.display())]
+    Alive {
+        /// Where its socket files are.
+        sockets: PathBuf,
+    },
     /// The directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -174,7 +180,9 @@ pub struct Pilot {
     handle: BusHandle,
     directory: PrivateDir,
     sockets: Option<PathBuf>,
-    // Held as long as the pilot lives: the name is taken.
+    // Held as long as the pilot lives: nobody else is this pilot on this host.
+    _sockets_lock: Option<Flock<File>>,
+    // The same for its name.
     _lock: Flock<File>,
 }
 
@@ -183,7 +191,7 @@ impl Pilot {
     pub fn open(options: &PilotOptions) -> Result<Self, PilotError> {
         check_name(&options.name)?;
         let directory = PrivateDir::ensure(&options.directory)?;
-        let lock = lock(&directory, &options.name)?;
+        let name_lock = lock(&directory, &options.name)?;
         let Past {
             mut store,
             life,
@@ -221,6 +229,14 @@ impl Pilot {
             });
         }
         let sockets_directory = options.ipc.then(|| sockets_directory(pilot)).transpose()?;
+        // Sockets of the same names would take the living pilot's clients away.
+        let sockets_lock = sockets_directory
+            .as_ref()
+            .map(|directory| lock(directory, &options.name));
+        let sockets_lock = sockets_lock.transpose().map_err(|error| match error {
+            PilotError::Taken { directory, .. } => PilotError::Alive { sockets: directory },
+            other => other,
+        })?;
         let tcp = options.tcp.as_ref().map(|(address, host)| TcpOptions {
             address: *address,
             host: host.clone(),
@@ -271,7 +287,8 @@ impl Pilot {
             handle,
             directory,
             sockets,
-            _lock: lock,
+            _sockets_lock: sockets_lock,
+            _lock: name_lock,
         })
     }
 
@@ -317,7 +334,7 @@ fn check_name(name: &str) -> Result<(), PilotError> {
     Ok(())
 }
 
-/// Takes the name: the lock goes with the process, however that ends.
+/// Takes a name or a pilot, as its directory: the lock goes with the process, however that ends.
 fn lock(directory: &PrivateDir, name: &str) -> Result<Flock<File>, PilotError> {
     let path = directory.path().join("lock");
     let file = File::options()

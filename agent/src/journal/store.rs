@@ -13,6 +13,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 use scalems_core::record::Record;
 use scalems_protocol::PilotId;
@@ -144,6 +145,18 @@ impl Store {
                 source: error,
             },
         })?;
+        let made = Self::fill(path, facts);
+        if made.is_err() {
+            // Nothing is in it that anybody was told of, and it would be in the way of the next start.
+            for part in ["", "-wal", "-journal"] {
+                let _gone = std::fs::remove_file(with(path, part));
+            }
+        }
+        made
+    }
+
+    /// Makes an empty file a journal.
+    fn fill(path: &Path, facts: &Facts) -> Result<Self, JournalError> {
         let mut store = Self::open_file(path)?;
         // Before there is any page, so that room can go back to the disk.
         let set = store.db.pragma_update(None, "auto_vacuum", "INCREMENTAL");
@@ -165,6 +178,7 @@ impl Store {
             db.pragma_update(None, "application_id", APPLICATION)?;
             db.pragma_update(None, "user_version", SCHEMA)
         })?;
+        store.sync_names()?;
         Ok(store)
     }
 
@@ -207,6 +221,7 @@ impl Store {
             meta::put(db, "begun", &now.to_bytes())?;
             meta::put(db, "incarnation", &incarnation.to_le_bytes())
         })?;
+        store.sync_names()?;
         Ok((store, life))
     }
 
@@ -229,6 +244,7 @@ impl Store {
         let mut store = Self::open_known(path)?;
         store.log_ahead()?;
         store.replay(each)?;
+        store.keep_log(false)?;
         Ok(store)
     }
 
@@ -332,28 +348,60 @@ impl Store {
         // Exclusive before the log: so it needs no memory shared between processes, and works on any file system.
         let locked = db.pragma_update(None, "locking_mode", "EXCLUSIVE");
         locked.map_err(|error| failed("open", path, error))?;
-        Ok(Self {
+        let store = Self {
             path: path.to_owned(),
             db,
             values: Values::beside(path),
             group: (Vec::new(), 0),
             schema: SCHEMA,
             extent: Extent::default(),
-        })
+        };
+        // One that is refused stays as it is; without this its log would go into the database.
+        if with(path, "-wal").exists() {
+            store.keep_log(true)?;
+        }
+        Ok(store)
+    }
+
+    /// Whether the log stays beside the database when that is closed.
+    fn keep_log(&self, keep: bool) -> Result<(), JournalError> {
+        let set = self
+            .db
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
+        set.map(drop).map_err(|error| failed("open", &self.path, error))
     }
 
     /// What changes the file: so it is known to be ours before.
     fn log_ahead(&self) -> Result<(), JournalError> {
-        let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
-        let set = self
-            .db
-            .pragma_update_and_check(None, "journal_mode", "WAL", mode)
-            .and_then(|_| self.db.pragma_update(None, "synchronous", "FULL"))
-            .and_then(|()| {
-                self.db
-                    .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
-            });
-        set.map_err(|error| failed("open", &self.path, error))
+        let set = || -> rusqlite::Result<String> {
+            let mut mode = String::new();
+            let mut set = self.db.prepare("PRAGMA journal_mode = WAL")?;
+            let mut rows = set.query([])?;
+            // To the end: it says the mode before it writes it, and only then whether that failed.
+            while let Some(row) = rows.next()? {
+                mode = row.get(0)?;
+            }
+            self.db.pragma_update(None, "synchronous", "FULL")?;
+            self.db
+                .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+            Ok(mode)
+        };
+        match set().map_err(|error| failed("open", &self.path, error))?.as_str() {
+            "wal" => Ok(()),
+            mode => Err(JournalError::Unusable {
+                path: self.path.clone(),
+                source: io::Error::other(format!("it stays in mode {mode}")),
+            }),
+        }
+    }
+
+    /// The names of the database and of its log are on disk when this returns. SQLite tries that too, and does not say
+    /// when it fails.
+    fn sync_names(&self) -> Result<(), JournalError> {
+        values::sync_name(&self.path).map_err(|source| JournalError::Unusable {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Gives its schema.
@@ -390,6 +438,13 @@ impl Store {
 fn checksum(last: u64, count: u64, records: &[u8]) -> u32 {
     let head = [last.to_le_bytes(), count.to_le_bytes()].concat();
     crc32c::crc32c_append(crc32c::crc32c(&head), records)
+}
+
+/// `path` with more at its end: what belongs to it and lies beside.
+fn with(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
 }
 
 #[cfg(test)]

@@ -87,6 +87,12 @@ pub(super) fn drop_value(record: &mut Record) {
     }
 }
 
+/// The name of this file or directory is on disk when this returns.
+pub(super) fn sync_name(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| *parent != Path::new(""));
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 impl Values {
     /// Those of the journal at `path`.
     pub(super) fn beside(path: &Path) -> Self {
@@ -146,10 +152,8 @@ impl Values {
             .mode(0o600)
             .open(self.path(number))?;
         // The file's name has to last as well, and the directory's.
-        File::open(&self.directory)?.sync_all()?;
-        if let Some(parent) = self.directory.parent() {
-            File::open(parent)?.sync_all()?;
-        }
+        sync_name(&self.path(number))?;
+        sync_name(&self.directory)?;
         self.next += 1;
         if let Some(before) = self.current.take() {
             self.release_file(before.number);

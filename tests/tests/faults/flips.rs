@@ -160,12 +160,12 @@ fn a_flipped_bit_is_found_or_harmless() {
     for (file, (path, bytes)) in files.iter().enumerate() {
         let all = 0..bytes.len() as u64 * 8;
         if path.is_some() {
-            pick(file, all.collect(), 100, 10_000);
+            pick(file, all.collect(), 150, 10_000);
         } else {
             // What says where all the rest is, and the rest.
             let (heads, rest) = all.partition(|bit| is_head(bit / 8));
-            pick(file, heads, 500, u32::MAX);
-            pick(file, rest, 700, 100_000);
+            pick(file, heads, 800, u32::MAX);
+            pick(file, rest, 1_200, 100_000);
         }
     }
     let all: usize = files.iter().map(|(_, bytes)| bytes.len() * 8).sum();

@@ -1,5 +1,6 @@
 //! What a killed agent leaves behind: a journal with records of most kinds, to be spoiled and read again.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -51,18 +52,11 @@ impl Left {
         } else {
             TempDir::new()
         };
-        let directory = directory.unwrap();
-        for part in ["", "-wal"] {
-            let from = beside(journal, part);
-            if from.exists() {
-                std::fs::copy(&from, beside(&directory.path().join(NAME), part)).unwrap();
-            }
-        }
         let left = Self {
-            directory,
+            directory: directory.unwrap(),
             acknowledged: Vec::new(),
         };
-        left.take_values(journal);
+        copy(journal, &left.path());
         left
     }
 
@@ -108,10 +102,7 @@ impl Left {
         for from in files(&beside(journal, ".values")) {
             std::fs::create_dir_all(&to).unwrap();
             let to = to.join(from.file_name().unwrap());
-            // From another file system.
-            std::fs::hard_link(&from, &to)
-                .or_else(|_| std::fs::copy(&from, &to).map(drop))
-                .unwrap();
+            std::fs::hard_link(&from, &to).unwrap();
         }
     }
 
@@ -167,6 +158,31 @@ pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
+}
+
+/// All files of a journal, with what is in them.
+pub(crate) fn facts(journal: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let parts = ["", "-wal", "-journal", "-shm"].map(|part| beside(journal, part));
+    let values = files(&beside(journal, ".values"));
+    let there = parts.into_iter().chain(values).filter(|path| path.exists());
+    there
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+/// Copies a journal, with all that belongs to it.
+pub(crate) fn copy(journal: &Path, to: &Path) {
+    for (from, bytes) in facts(journal) {
+        let name = from
+            .strip_prefix(journal.parent().unwrap())
+            .unwrap()
+            .to_str()
+            .unwrap();
+        let rest = name.strip_prefix(journal.file_name().unwrap().to_str().unwrap());
+        let to = beside(to, rest.unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        private(&to, &bytes);
+    }
 }
 
 /// Whether these are the same records. A value that somebody needed then, and nobody does now, is not read.

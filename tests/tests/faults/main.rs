@@ -4,10 +4,13 @@
 //! prints, or `SCALEMS_FAULT_SEED`.
 #![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
 
+mod calls;
 mod clients;
 mod disk;
 mod flips;
 mod left;
+mod owners;
+mod schemas;
 mod storm;
 mod torn;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use scalems_core::record::Record;
 use scalems_protocol::task::After;
 
-use super::{JournalError, Store, failed};
+use super::{JournalError, Store, failed, with};
 
 /// What pruning did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +93,7 @@ impl Store {
 
     /// Bytes of the file and its log.
     fn size(&self) -> u64 {
-        let mut log = self.path.as_os_str().to_owned();
-        log.push("-wal");
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |facts| facts.len());
-        size(&self.path) + size(Path::new(&log))
+        size(&self.path) + size(&with(&self.path, "-wal"))
     }
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::config::DbConfig;
 use scalems_core::record::Record;
 
-use super::{JournalError, Store, failed, values};
+use super::{JournalError, Store, values};
 
 /// Records that are written together.
 const TOGETHER: u64 = 10_000;
@@ -29,10 +28,7 @@ impl Store {
     /// stays as it is.
     pub fn salvage(path: &Path, to: &Path) -> Result<Salvaged, JournalError> {
         let mut from = Self::open_known(path)?;
-        let kept = from
-            .db
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        kept.map_err(|error| failed("open", path, error))?;
+        from.keep_log(true)?;
         let facts = from.facts()?;
         let mut records = 0_u64;
         let mut needs = values::Values::beside(path);

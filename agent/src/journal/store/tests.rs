@@ -241,6 +241,14 @@ fn damage_in_the_middle_is_found_and_named() {
 }
 
 #[test]
+fn a_journal_may_be_named_without_a_directory() {
+    values::sync_name(Path::new("journal.sqlite")).unwrap();
+    let place = place();
+    values::sync_name(&place.path).unwrap();
+    assert!(values::sync_name(&place.path.join("below a file")).is_err());
+}
+
+#[test]
 fn what_is_said_of_the_pilot_is_what_was_written() {
     let place = place();
     let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
