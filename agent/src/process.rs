@@ -18,6 +18,14 @@ pub(crate) fn name(pids: &[u32]) -> String {
         .map_or_else(String::new, |(space, all)| space + &all)
 }
 
+/// Whether processes of this name, if they run, could be seen from here.
+pub(crate) fn is_of_here(name: &str) -> bool {
+    space().is_some_and(|space| {
+        name.strip_prefix(&space)
+            .is_some_and(|rest| rest.starts_with(' '))
+    })
+}
+
 /// Whether all processes that are known by `name` are over. What cannot be told from here may still run.
 pub(crate) fn are_over(name: &str) -> bool {
     let Some(all) = space().and_then(|space| name.strip_prefix(&space)) else {

@@ -11,6 +11,7 @@
 mod age;
 mod codec;
 pub mod export;
+mod owner;
 mod store;
 mod story;
 mod values;

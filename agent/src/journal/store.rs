@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
@@ -22,6 +22,7 @@ use self::error::failed;
 use self::reading::Extent;
 use super::age::{self, Mark};
 use super::codec;
+use super::owner::Owner;
 use super::values::{self, Values};
 
 pub use error::JournalError;
@@ -77,6 +78,8 @@ impl Life {
 pub struct Store {
     path: PathBuf,
     db: Connection,
+    /// That it is ours; none while it is only read.
+    owner: Option<Owner>,
     /// Large values, beside it.
     values: Values,
     /// Records that are not written yet, and how many they are.
@@ -145,7 +148,11 @@ impl Store {
                 source: error,
             },
         })?;
-        let made = Self::fill(path, facts);
+        let made = Owner::claim(path).and_then(|owner| {
+            let mut store = Self::fill(path, facts)?;
+            store.owner = Some(owner);
+            Ok(store)
+        });
         if made.is_err() {
             // Nothing is in it that anybody was told of, and it would be in the way of the next start.
             for part in ["", "-wal", "-journal"] {
@@ -185,6 +192,7 @@ impl Store {
     /// Reads a journal that no agent has open, with all values that somebody may still need, and changes none of
     /// its records; only files of values that nobody needs go. Every record is given to `each`.
     pub fn inspect(path: &Path, each: impl FnMut(Record)) -> Result<(), JournalError> {
+        Self::refuse_owned(path)?;
         let store = Self::open_kept(path, each)?;
         // Also what says which pilot it is has to be whole.
         store.facts().map(drop)
@@ -194,7 +202,7 @@ impl Store {
     /// is given to `each`.
     pub fn resume(path: &Path, mut each: impl FnMut(Record)) -> Result<(Self, Life), JournalError> {
         let mut latest = 0;
-        let mut store = Self::open_kept(path, |record| {
+        let mut store = Self::open_own(path, |record| {
             latest = latest.max(match &record {
                 Record::Submitted(submitted) => submitted.at,
                 Record::Ended(ended) => ended.at,
@@ -225,6 +233,11 @@ impl Store {
         Ok((store, life))
     }
 
+    /// Refuses a journal that an agent on another host has, which may live.
+    pub fn refuse_owned(path: &Path) -> Result<(), JournalError> {
+        Owner::refuse(path)
+    }
+
     fn facts(&self) -> Result<Facts, JournalError> {
         Ok(Facts {
             pilot: PilotId(self.meta("pilot")?),
@@ -237,6 +250,16 @@ impl Store {
             incarnation: self.number("incarnation")?,
             identity: self.identity()?,
         })
+    }
+
+    /// Opens a journal that is there for writing, and reads it.
+    fn open_own(path: &Path, each: impl FnMut(Record)) -> Result<Self, JournalError> {
+        // What is not there or no journal has no owner.
+        drop(Self::open_known(path)?);
+        let owner = Owner::claim(path)?;
+        let mut store = Self::open_kept(path, each)?;
+        store.owner = Some(owner);
+        Ok(store)
     }
 
     /// Opens a journal that is there, and reads it.
@@ -306,10 +329,11 @@ impl Store {
 
     /// Writes what was added, for good. It may be called again after it failed.
     pub(super) fn commit(&mut self) -> Result<(), JournalError> {
-        let (records, count) = std::mem::take(&mut self.group);
-        if count == 0 {
+        if self.group.1 == 0 {
             return Ok(());
         }
+        self.claim_again()?;
+        let (records, count) = std::mem::take(&mut self.group);
         let last = self.extent.last + count;
         let crc = checksum(last, count, &records);
         let length = records.len() as u64;
@@ -332,6 +356,16 @@ impl Store {
         Ok(())
     }
 
+    /// When the journal has to be said to be ours again.
+    pub(super) fn claim_at(&self) -> Option<Instant> {
+        self.owner.as_ref().map(Owner::renew_at)
+    }
+
+    /// Looks whether the journal is still ours, and says so in time.
+    pub(super) fn claim_again(&mut self) -> Result<(), JournalError> {
+        self.owner.as_mut().map_or(Ok(()), Owner::check)
+    }
+
     /// The files of values failed.
     fn beside(&self, error: io::Error) -> JournalError {
         let path = self.values.directory().to_owned();
@@ -351,6 +385,7 @@ impl Store {
         let store = Self {
             path: path.to_owned(),
             db,
+            owner: None,
             values: Values::beside(path),
             group: (Vec::new(), 0),
             schema: SCHEMA,

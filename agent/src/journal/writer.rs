@@ -134,16 +134,14 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All records that wait, not before this time unless they are many. When `idle` is given, nothing may come for
-    /// so long.
-    fn take(&self, from: Instant, idle: Option<Duration>) -> Taken {
+    /// All records that wait, not before `from` unless they are many; nothing, if none has come at `until`.
+    fn take(&self, from: Instant, until: Option<Instant>) -> Taken {
         let mut queue = self.lock();
-        let since = Instant::now();
         while queue.records.is_empty() && !queue.closing {
-            queue = match idle {
+            queue = match until {
                 None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(idle) => {
-                    let left = idle.saturating_sub(since.elapsed());
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return Taken::Nothing;
                     }
@@ -183,12 +181,17 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
     // After a compaction that found no room it is not tried again before so much more was written.
     let mut more = 0;
     loop {
-        let idle = store.is_long(more + LONG_BYTES).then_some(IDLE);
-        let taken = match shared.take(from, idle) {
+        let idle = store.is_long(more + LONG_BYTES).then(|| Instant::now() + IDLE);
+        let until = [idle, store.claim_at()].into_iter().flatten().min();
+        let taken = match shared.take(from, until) {
             Taken::Over => return,
             Taken::Nothing => Vec::new(),
             Taken::Records(records) => records,
         };
+        if let Err(error) = store.claim_again() {
+            shared.lock().failed = Some(error);
+            return wake();
+        }
         from = Instant::now() + GATHER;
         let mut records = taken.iter().peekable();
         while records.peek().is_some() {
@@ -209,7 +212,8 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
             shared.durable.store(store.last(), Ordering::Release);
             wake();
         }
-        if (idle.is_some() && taken.is_empty()) || store.is_long(more + TOO_LONG_BYTES) {
+        let idle = idle.is_some_and(|at| Instant::now() >= at);
+        if (idle && taken.is_empty()) || store.is_long(more + TOO_LONG_BYTES) {
             match store.compact() {
                 Ok(()) => more = 0,
                 Err(error @ JournalError::Full { .. }) => {

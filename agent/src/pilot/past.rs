@@ -14,7 +14,7 @@ use crate::journal::{Life, Store};
 /// Names that a file is moved to, at most.
 const ASIDE: u32 = 10_000;
 /// What a journal consists of, by what follows its name.
-const PARTS: [&str; 4] = ["", "-wal", "-shm", ".values"];
+const PARTS: [&str; 5] = ["", "-wal", "-shm", ".values", ".owner"];
 
 /// What is known of a pilot when an agent of it begins.
 pub(super) struct Past {
@@ -37,6 +37,7 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
         Journaling::Keep(path) if path.exists() => path,
         Journaling::Resume(path) => path,
         Journaling::Keep(path) | Journaling::Fresh(path) => {
+            Store::refuse_owned(path)?;
             move_aside(path).map_err(PilotError::system(format!("move {} aside", path.display())))?;
             let (store, life) = Store::create(path, PilotId(random()?), random()?)?;
             return Ok(Past {

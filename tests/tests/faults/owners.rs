@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use scalems_client::protocol::client::Page;
 use scalems_client::protocol::select::Selector;
 use scalems_client::{Session, Task};
-use scalems_tests::pilot::{Home, Pilot, quoted};
+use scalems_tests::pilot::{Home, PATIENCE, Pilot, quoted};
 
 use super::left::{NAME, facts};
 
@@ -159,8 +159,12 @@ fn a_copy_does_not_go_on_beside_the_pilot_that_it_was_made_of() {
         .args([pilot.directory(), copy.clone()])
         .status();
     assert!(run.unwrap().success());
+    let start = "scalems pilot start --name two --resume --no-workers";
+    pilot.sh(start).fails(1, &["is in use by another process"]);
+    // Without the file that says so as well.
+    std::fs::remove_file(copy.join("journal.sqlite.owner")).unwrap();
     pilot
-        .sh("scalems pilot start --name two --resume --no-workers")
+        .sh(start)
         .fails(1, &["the pilot of this journal runs already on this host"]);
     // The first one is still reached by those that come new.
     let second = submit(&pilot.session());
@@ -182,4 +186,47 @@ fn a_copy_does_not_go_on_beside_the_pilot_that_it_was_made_of() {
     assert!(knows(&session, &[first, second]));
     drop(session);
     pilot.stop();
+}
+
+#[test]
+fn an_agent_whose_journal_was_taken_over_ends_before_it_writes() {
+    let home = Home::new();
+    let start = "scalems --output jsonl pilot start --name one --no-workers";
+    let mut agent = home.spawn(start);
+    agent.until_written("}\n");
+    let directory = home.of_pilot("one");
+    let first = submit(&Session::connect(directory.clone()).unwrap());
+    let owner = directory.join("journal.sqlite.owner");
+    let ours = std::fs::read(&owner).unwrap();
+    // As an agent on another host does it, to which this one seemed dead.
+    let theirs = r#"{"host":"node-17","process":"boot pid:[1] 4711:1","nonce":1}"#;
+    let draft = directory.join("draft");
+    std::fs::write(&draft, theirs).unwrap();
+    std::fs::rename(&draft, &owner).unwrap();
+    // It looks once a second, if there is something to be written.
+    let until = Instant::now() + PATIENCE;
+    while !agent.has_ended() {
+        assert!(Instant::now() < until, "it goes on");
+        let options = Session::options()
+            .answer_timeout(Duration::from_millis(200))
+            .give_up_after(Duration::from_millis(200));
+        if let Ok(session) = options.connect(directory.clone()) {
+            let _lost = session.submit_held(&Task::new("scalems.noop"), 0..1);
+        }
+    }
+    agent
+        .output()
+        .fails(1, &["was taken over by an agent on node-17"]);
+    home.note_killed();
+    // The file is still the other's, which may live.
+    assert_eq!(std::fs::read(&owner).unwrap(), theirs.as_bytes());
+    let verify = format!("scalems journal verify {}", quoted(&directory.join(NAME)));
+    home.sh(&verify).fails(1, &["belongs to an agent on node-17"]);
+    std::fs::write(&owner, ours).unwrap();
+    home.sh(&verify).well();
+    let again = home.spawn(&format!("{start} --resume"));
+    again.until_written("}\n");
+    assert!(knows(&Session::connect(directory).unwrap(), &[first]));
+    again.signal(Signal::SIGTERM);
+    again.output().well();
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
@@ -71,6 +72,24 @@ pub enum JournalError {
     InUse {
         /// Where.
         path: PathBuf,
+    },
+    /// An agent on another host has it.
+    #[error("the journal {} belongs to an agent on {host}, which renewed its claim {} s ago: stop that agent; if it is dead, try again in a minute", path.display(), ago.as_secs())]
+    Owned {
+        /// Where.
+        path: PathBuf,
+        /// The other host.
+        host: String,
+        /// How long ago it said so.
+        ago: Duration,
+    },
+    /// Another agent has taken it over.
+    #[error("the journal was taken over by an agent on {host}, as {} says: this one ends", path.display())]
+    TakenOver {
+        /// The file that says so.
+        path: PathBuf,
+        /// The other host.
+        host: String,
     },
     /// There is no room on the disk.
     #[error("there is no room for the journal {}: nothing is acknowledged until there is", path.display())]

@@ -34,7 +34,7 @@ impl Store {
     pub fn prune(path: &Path, age: Duration) -> Result<Pruned, JournalError> {
         let mut all: BTreeMap<u64, Known> = BTreeMap::new();
         let mut requests: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-        let mut store = Self::open_kept(path, |record| match record {
+        let mut store = Self::open_own(path, |record| match record {
             Record::Submitted(submitted) => {
                 let seat = submitted.origin.session;
                 requests.insert((seat, submitted.origin.request), submitted.submission);

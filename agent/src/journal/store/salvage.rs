@@ -27,6 +27,7 @@ impl Store {
     /// Writes all up to the first damage into a new journal at `to`, which a pilot can go on with. The damaged one
     /// stays as it is.
     pub fn salvage(path: &Path, to: &Path) -> Result<Salvaged, JournalError> {
+        Self::refuse_owned(path)?;
         let mut from = Self::open_known(path)?;
         from.keep_log(true)?;
         let facts = from.facts()?;
