@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use scalems_tests::sim::explorer::{Bounds, explore};
 use scalems_tests::sim::{self, Fault, Outcome, Plan, Sabotage};
 
 /// How long the seeds of one test run may take when nobody says how many.
@@ -165,4 +166,30 @@ fn the_smallest_plan_that_fails_is_found() {
         (Vec::<Fault>::new(), 1, 1)
     );
     assert!(smallest.operations < 20);
+}
+
+/// Every way that a small world can go is one that the contract allows.
+#[test]
+fn every_way_of_a_small_world_ends_as_promised() {
+    let long = std::env::var("SCALEMS_TEST_LEVEL").is_ok_and(|level| level == "long");
+    let bound = |name: &str, other: u64| setting(name).unwrap_or(other);
+    let bounds = Bounds {
+        network: bound("SCALEMS_NETWORK", if long { 2 } else { 1 }) as u8,
+        crashes: bound("SCALEMS_CRASHES", 1) as u8,
+        commits: bound("SCALEMS_COMMITS", if long { 2 } else { 1 }) as u8,
+        any_record: long,
+        states: bound("SCALEMS_STATES", 1_000_000) as usize,
+    };
+    let begin = Instant::now();
+    let seen = explore(bounds);
+    println!(
+        "{} states, {} steps between them, {} ends, {} steps deep, in {:?}",
+        seen.states,
+        seen.steps,
+        seen.ends,
+        seen.deepest,
+        begin.elapsed()
+    );
+    assert!(seen.wrong.is_none(), "{:#?}", seen.wrong);
+    println!("{}", seen.cut_short);
 }

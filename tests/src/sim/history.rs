@@ -30,7 +30,7 @@ struct Told {
 }
 
 /// A submission as the agent was asked for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Known {
     /// The request.
     pub submit: Submit,
@@ -38,12 +38,12 @@ pub struct Known {
     pub data: Data,
     /// The number that it was given, once that is seen.
     pub number: Option<u64>,
-    /// When it was asked for.
+    /// When it was first asked for.
     pub at: Micros,
 }
 
 /// What has happened.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Submissions by where they came from.
     pub known: BTreeMap<(u64, u64), Known>,
@@ -161,11 +161,12 @@ impl History {
             bytes: blobs.first().cloned().unwrap_or_default(),
             ends: submit.ends.clone(),
         };
+        let first = self.known.get(&(seat, submit.request));
         let known = Known {
             submit: submit.clone(),
             data,
             number: None,
-            at: self.now,
+            at: first.map_or(self.now, |first| first.at),
         };
         let before = self.known.insert((seat, submit.request), known);
         // The number of a request that was lost with its sender is given again.

@@ -14,7 +14,7 @@ use super::programs::{self, Behaviour};
 use super::random::Random;
 
 /// A worker, over all of its processes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimWorker {
     index: usize,
     cores: u32,
@@ -73,6 +73,21 @@ impl SimWorker {
             taken_back: BTreeSet::new(),
             random,
         }
+    }
+
+    /// A worker with a single core, and without dice.
+    pub(super) fn with_one_core(index: usize) -> Self {
+        let mut worker = Self {
+            cores: 1,
+            ..Self::new(0, index)
+        };
+        worker.forget_dice();
+        worker
+    }
+
+    /// From here on it takes the same turns as from any other such moment.
+    pub(super) fn forget_dice(&mut self) {
+        self.random = Random::new(0, 0);
     }
 
     /// A new process.

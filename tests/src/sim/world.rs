@@ -33,7 +33,7 @@ pub(super) enum Actor {
 }
 
 /// A message on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Message {
     FromClient(ClientToAgent),
     ToClient(AgentToClient),

@@ -41,7 +41,7 @@ pub struct Settings {
 }
 
 /// What happens to a worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// The agent said something.
     Agent {
