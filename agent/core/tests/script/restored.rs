@@ -139,13 +139,17 @@ fn of_several_attempts_that_a_worker_of_before_lists_the_last_counts() {
 fn a_clock_that_went_back_puts_no_deadline_off() {
     let mut world = World::with(life(1));
     world.now = 3_600_000_000;
-    world.client(1, hello("s")).begins(&["record 1", "record 2", "record 3"]);
+    world
+        .client(1, hello("s"))
+        .begins(&["record 1", "record 2", "record 3"]);
     world.durable().begins(&["c1< welcome session 2"]);
     let deadline = Policy {
         deadline_ms: 1_500,
         ..Policy::default()
     };
-    world.client(1, submit(1, 1, RUN).policy(deadline)).begins(&["record 4"]);
+    world
+        .client(1, submit(1, 1, RUN).policy(deadline))
+        .begins(&["record 4"]);
     world.now = 0;
     let mut world = second_life(world);
     world.wait(1_000).is(&[]);
