@@ -5,6 +5,7 @@ use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 
 use super::network::Party;
+use super::plan::Sabotage;
 use super::world::{Actor, Event, World};
 
 impl World {
@@ -53,8 +54,13 @@ impl World {
         self.life += 1;
         self.down = false;
         let age = self.age();
-        let mut restore = Restore::new(Self::config(&self.plan, self.life), age);
-        for record in &self.journal {
+        let incarnation = if self.plan.sabotage == Some(Sabotage::SameLife) {
+            1
+        } else {
+            self.life
+        };
+        let mut restore = Restore::new(Self::config(&self.plan, incarnation), age);
+        for record in &self.read_back() {
             restore.take(record);
         }
         self.records = self.journal.len() as u64;

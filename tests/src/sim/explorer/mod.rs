@@ -6,16 +6,21 @@
 //! - What the agent sends arrives at once. Nothing is lost by that: a worker or client that does something before
 //!   such a message arrives might as well have done it before the agent sent it, as long as the agent has not heard
 //!   of it, and what it says waits in a queue until the agent is given it.
-//! - A network fault ends a connection in two steps, with anything else between and after them: first nothing
-//!   reaches the party any more, then nothing reaches the agent either, and what was on its way there is lost. Both
-//!   ends notice in steps of their own, and the party connects again in another. Or the network stands still for
-//!   longer than it takes until a worker is lost: that is a network fault too.
+//! - A network fault ends a connection in two steps. First nothing reaches the party any more; then nothing reaches
+//!   the agent either, and what was on its way there is lost. In between the agent takes in only what comes from
+//!   that party, and commits may come. That the agent notices is a step of its own, before the party speaks over
+//!   its new connection or not at all. The party notices and connects again at once, unless a program of it is
+//!   about to end, which may come before; what it says first then waits like everything else.
+//! - With [`Bounds::stand_still`] a network fault may also be that nothing arrives for longer than it takes until a
+//!   worker is lost, and then all of it does.
 //! - A crash is that of the agent, with the records after the last durable one lost or not, all or none, or with
-//!   [`Bounds::any_record`] from any one on; the next life begins at once. Or it is that of a worker, whose next
-//!   process begins in another step. The client does not die.
+//!   [`Bounds::any_record`] from any one on; the next life begins at once. Or it is that of a worker; its next
+//!   process begins at once. The client does not die. Once all has ended only the agent still may.
+//! - A commit comes when there is nothing else to do, and [`Bounds::commits`] times sooner.
 //! - Time passes only when nobody has anything else to do, and then up to the next timer of anybody.
-//! - The agent takes one message in a round. Beats arrive at once, unless the network stands still.
-//! - The world begins after everybody has joined; a program that takes no time ends in the round in which it
+//! - The agent takes one message in a round. Nothing comes twice but what is said again, since the connections
+//!   repeat nothing. Beats arrive at once, and not while the network stands still.
+//! - The world begins after everybody has joined. A program that takes no time ends in the round in which it
 //!   starts, the other one says that it has started and ends in a step of its own.
 //! - States are told apart by a hash of 64 bits of all that they are made of, the checker's memory included.
 
@@ -36,6 +41,10 @@ pub struct Bounds {
     pub network: u8,
     /// Crashes of the agent or of a worker.
     pub crashes: u8,
+    /// Whether a network fault may be that nothing arrives for long.
+    pub stand_still: bool,
+    /// Whether both programs take no time; else one of them does, and fails first.
+    pub quick: bool,
     /// Commits that come while there is something else to do.
     pub commits: u8,
     /// Whether a crash of the agent may leave any of the records that were not durable, and not only all or none.

@@ -75,7 +75,7 @@ struct Line {
 #[derive(Clone, Debug)]
 pub(super) struct Small {
     plan: Arc<Plan>,
-    any_record: bool,
+    bounds: Bounds,
     now: Micros,
     agent: Part<Agent>,
     workers: [Part<SimWorker>; 2],
@@ -111,7 +111,7 @@ impl Small {
         };
         let mut world = Self {
             now: 0,
-            any_record: bounds.any_record,
+            bounds,
             agent: Part::new(Agent::new(World::config(&plan, 1))),
             workers: [0, 1].map(|index| Part::new(SimWorker::with_one_core(index))),
             client: Part::new(SimClient::new(&plan, 0)),
@@ -147,14 +147,14 @@ impl Small {
                 world.take(Step::Commit);
             }
         }
-        world.submit();
+        world.submit(bounds.quick);
         world.settle();
         world.commits = bounds.commits;
         world
     }
 
-    /// Two tasks: one that takes no time, and one that takes some, and fails first.
-    fn submit(&mut self) {
+    /// Two tasks: one that takes no time, and another such, or one that takes some and fails first.
+    fn submit(&mut self, quick: bool) {
         let template = Template {
             mode: programs::MODE.into(),
             needs: Needs::cores(1),
@@ -166,7 +166,11 @@ impl Small {
         };
         let mut bytes = programs::data(Behaviour::Well, 0, 1);
         let first = bytes.len() as u32;
-        bytes.extend(programs::data(Behaviour::FailsFirst, 30, 2));
+        bytes.extend(if quick {
+            programs::data(Behaviour::Well, 0, 2)
+        } else {
+            programs::data(Behaviour::FailsFirst, 30, 2)
+        });
         let ends = vec![first, bytes.len() as u32];
         let pack = Pack {
             key: PackKey(1),
@@ -220,7 +224,11 @@ impl Small {
                 });
             }
         }
-        steps.extend(self.programs.iter().map(|(worker, key)| Step::ProgramEnds(*worker, *key)));
+        steps.extend(
+            self.programs
+                .iter()
+                .map(|(worker, key)| Step::ProgramEnds(*worker, *key)),
+        );
         steps.extend(self.unnoticed.iter().map(|peer| Step::AgentNotices(*peer)));
         if self.durable < self.journal.part.len() && (self.commits > 0 || steps.is_empty()) {
             steps.push(Step::Commit);
@@ -248,7 +256,7 @@ impl Small {
         let mut steps = self.pending();
         let done = self.has_ended() && steps.is_empty();
         if self.network > 0 && !done {
-            if !steps.is_empty() {
+            if self.bounds.stand_still && !steps.is_empty() {
                 steps.push(Step::StandStill);
             }
             let whole = self.lines.iter().filter(|(_, line)| !line.broken);
@@ -256,7 +264,7 @@ impl Small {
         }
         if self.crashes > 0 {
             let (durable, all) = (self.durable, self.journal.part.len());
-            let left: Vec<usize> = if self.any_record {
+            let left: Vec<usize> = if self.bounds.any_record {
                 (durable..=all).collect()
             } else {
                 BTreeSet::from([durable, all]).into_iter().collect()
@@ -305,7 +313,6 @@ impl Small {
                 }
             }
             Step::Commit => {
-                // The last one that is left is for when there is nothing else to do.
                 let early = self.pending().iter().any(|step| *step != Step::Commit);
                 self.commits -= u8::from(early);
                 self.durable = self.journal.part.len();
@@ -324,7 +331,7 @@ impl Small {
             Step::AgentNotices(peer) => {
                 self.unnoticed.remove(&peer);
                 self.noticed.insert(peer);
-                let client = self.client_peer(peer);
+                let client = is_client(peer);
                 self.inputs.push_back(if client {
                     Input::SomeClientGone
                 } else {
@@ -365,6 +372,24 @@ impl Small {
             }
         }
         self.settle();
+        self.come_back();
+    }
+
+    /// Who lost its connection, or its process, comes back, unless something else may happen to it before. What it
+    /// says then waits until the agent is given it, so this loses nothing.
+    fn come_back(&mut self) {
+        for party in PARTIES {
+            let alone = match party {
+                Party::Worker(at) => self.programs.iter().all(|(worker, _)| *worker != at),
+                Party::Client(_) => true,
+            };
+            if alone && self.lines.get(&party).is_some_and(|line| line.broken) {
+                self.take(match party {
+                    Party::Worker(at) if !self.lives(party) => Step::Begin(at),
+                    _ => Step::Reconnect(party),
+                });
+            }
+        }
     }
 
     fn line(&mut self, party: Party) -> &mut Line {
@@ -388,15 +413,16 @@ impl Small {
             Party::Client(_) => 1,
             Party::Worker(at) => 2 + at as u32,
         };
-        let line = Line {
-            peer: before.map_or(first, |peer| peer + 4),
+        let peer = before.map_or(first, |peer| peer + 4);
+        let new = Line {
+            peer,
             severed: false,
             broken: false,
             coming: VecDeque::new(),
             held: VecDeque::new(),
         };
-        let link = Some(line.peer);
-        self.lines.insert(party, line);
+        let link = Some(peer);
+        self.lines.insert(party, new);
         match party {
             Party::Worker(at) => {
                 let worker = self.workers[at].get();
@@ -410,10 +436,6 @@ impl Small {
             }
         }
         self.rounds.insert(party);
-    }
-
-    const fn client_peer(&self, peer: u32) -> bool {
-        peer % 4 == 1
     }
 
     fn kill_agent(&mut self, left: usize) {
@@ -527,7 +549,9 @@ impl Small {
                 Action::Record { number, record } => {
                     self.journal.get().push(record);
                     if number != self.journal.part.len() as u64 {
-                        self.history.get().violation(format!("record {number} is out of order"));
+                        self.history
+                            .get()
+                            .violation(format!("record {number} is out of order"));
                     }
                 }
                 Action::Publish { .. } => {}
@@ -539,7 +563,7 @@ impl Small {
     /// The agent sends.
     fn send(&mut self, peer: Peer, message: (Message, Vec<Bytes>)) {
         if self.noticed.contains(&peer.0) {
-            let gone = if self.client_peer(peer.0) {
+            let gone = if is_client(peer.0) {
                 Input::ClientGone(peer)
             } else {
                 Input::WorkerGone(peer)
@@ -655,7 +679,10 @@ impl Small {
             history.violation(format!("it has {has:?}, and another life {keeps:?}"));
         }
         if counts != self.agent.part.counts() || counts.done != 2 {
-            history.violation(format!("it has {has:?}, and counts {:?}", self.agent.part.counts()));
+            history.violation(format!(
+                "it has {has:?}, and counts {:?}",
+                self.agent.part.counts()
+            ));
         }
         history.inspected(has);
         let given: usize = self.client.part.delivered.values().map(BTreeSet::len).sum();
@@ -671,4 +698,9 @@ impl Small {
             }
         }
     }
+}
+
+/// Whether a connection is the client's.
+const fn is_client(peer: u32) -> bool {
+    peer % 4 == 1
 }
