@@ -137,7 +137,7 @@ fn what_is_wrong_on_purpose_is_found() {
         Sabotage::SwapValues,
         Sabotage::LoseEnd,
     ] {
-        let found = (1..=8).find(|seed| {
+        let found = (1..=64).find(|seed| {
             let plan = Plan {
                 sabotage: Some(sabotage),
                 faults: Vec::new(),
@@ -146,6 +146,30 @@ fn what_is_wrong_on_purpose_is_found() {
             !sim::run(&plan).violations.is_empty()
         });
         assert!(found.is_some(), "{sabotage:?} was not found");
+    }
+}
+
+/// So is what is wrong about the journal, where the agent dies; without it nothing is found there.
+#[test]
+fn what_is_wrong_about_the_journal_is_found() {
+    let plan = |seed, sabotage| Plan {
+        sabotage,
+        faults: vec![Fault::KillAgent, Fault::KillClient, Fault::SlowDisk],
+        journal: true,
+        ..Plan::of(seed)
+    };
+    for sabotage in Sabotage::OF_THE_JOURNAL {
+        let outcomes = (1..=300).map(|seed| (seed, sim::run(&plan(seed, Some(sabotage)))));
+        let mut found = outcomes.filter(|(_, outcome)| !outcome.violations.is_empty());
+        let (seed, outcome) = found
+            .next()
+            .unwrap_or_else(|| panic!("{sabotage:?} was not found"));
+        println!("{sabotage:?} with seed {seed}: {}", outcome.violations[0]);
+        let right = plan(seed, None);
+        let outcome = sim::run(&right);
+        if !outcome.violations.is_empty() {
+            report(&right, &outcome);
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Config {
 }
 
 /// What happens to the core.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// A client or observer said something. An envelope's data is the only blob.
     Client {

@@ -27,7 +27,7 @@ pub struct Entry {
 }
 
 /// What the scheduler cannot tell apart.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Class {
     /// The mode.
     pub mode: String,
@@ -43,7 +43,7 @@ pub struct Class {
 }
 
 /// All classes and what is ready in them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Queue {
     classes: Vec<Class>,
     free: Vec<usize>,

@@ -3,7 +3,7 @@
 //! Kinds are an open list: cores, GPUs and memory (MiB) come first, others as workers and tasks name them.
 
 /// Kinds by number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Kinds {
     names: Vec<String>,
 }

@@ -11,7 +11,7 @@ use crate::interface::{Micros, Peer};
 use crate::record::Ended;
 
 /// A session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// Its number.
     pub number: u64,
@@ -28,7 +28,7 @@ pub struct Session {
 }
 
 /// One seat in a session. Its number is the first half of its submissions' origin.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Attachment {
     /// Its number.
     pub number: u64,
@@ -64,7 +64,7 @@ pub struct Attachment {
 pub(crate) const RESTORED_ANSWERS: usize = limits::OPEN_REQUESTS as usize / 2;
 
 /// The numbering of changing requests.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Requests {
     /// The highest number seen.
     pub high: u64,
@@ -139,7 +139,7 @@ impl Requests {
 }
 
 /// A result on its way, with its origin's request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     group: ResultGroup,
     data: scalems_protocol::group::Data,
@@ -151,7 +151,7 @@ struct Pending {
 const GROUP_BYTES: u64 = 256;
 
 /// Results on their way to one attachment, in numbered deliveries that are kept until acknowledged.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outbox {
     pending: VecDeque<Pending>,
     unacknowledged: VecDeque<(Results, Vec<Bytes>, u64)>,

@@ -30,7 +30,7 @@ enum What {
     Stop { worker: Option<u64>, drain_ms: u64 },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     asker: Asker,
     what: What,
@@ -40,7 +40,7 @@ struct Open {
 }
 
 /// Reads that are not answered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Asks {
     open: BTreeMap<u64, Open>,
     deadlines: BTreeSet<(Micros, u64)>,

@@ -21,7 +21,7 @@ use super::window::Segment;
 const LOOK_AHEAD: usize = 64;
 
 /// Packs with unsent tasks, in order. A pack that has none any more is passed over when its turn comes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Queues {
     normal: VecDeque<PackKey>,
     urgent: VecDeque<PackKey>,

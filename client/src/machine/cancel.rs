@@ -12,7 +12,7 @@ use super::requests::Request;
 use super::{Machine, reply};
 
 /// A call to cancel tasks, and what has become of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Job {
     strength: Strength,
     reason: String,

@@ -181,7 +181,7 @@ pub enum Call {
 }
 
 /// What happens to the machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// A connection to the agent is there, a new one if there was one before.
     Connected,

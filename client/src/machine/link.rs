@@ -8,7 +8,7 @@ use super::Machine;
 use super::interface::{Attached, Config, Micros, Output, SessionEnd};
 
 /// The state of the connection and of the attachment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     connected: bool,
     attached: bool,

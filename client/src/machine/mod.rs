@@ -66,7 +66,7 @@ use window::Window;
 const OWED_BYTES: u64 = 4 << 20;
 
 /// A session with a pilot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     config: Config,
     link: Link,

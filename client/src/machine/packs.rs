@@ -11,7 +11,7 @@ const PACK_BYTES: u64 = 256;
 const TASK_BYTES: u64 = 32;
 
 /// All packs that have unfinished tasks or that somebody may still ask for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Packs {
     entries: BTreeMap<PackKey, Entry>,
     /// Bytes of what is not sent.
@@ -52,7 +52,7 @@ pub(super) struct Part {
 }
 
 /// One pack.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// As it was handed in; the data goes when it is not needed any more.
     pub(super) pack: Pack,

@@ -18,7 +18,7 @@ struct Kept {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Provisional {
     /// Of this life of the agent, by delivery.
     kept: VecDeque<Kept>,

@@ -58,7 +58,7 @@ pub(super) struct Submission {
 }
 
 /// The requests that are not answered, with the numbers `low`, `low + 1`, ….
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
     /// The lowest number that is not answered.
     low: u64,

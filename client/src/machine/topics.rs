@@ -13,12 +13,12 @@ use super::interface::{Output, Update};
 const BUFFER: usize = 1_024;
 
 /// The topics that the user listens to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Topics {
     followed: BTreeMap<Topic, State>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// The agent has not said yet that it heard of us.
     Quiet,

@@ -12,7 +12,7 @@ const LONGEST_HOLD: Micros = 1_000_000;
 const SHORTEST_HOLD: Micros = 10_000;
 
 /// Submissions whose results are pushed, with unfinished tasks, and what of the window they take.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     /// Tasks that may be unfinished.
     pub(super) tasks: u64,
@@ -27,7 +27,7 @@ pub(super) struct Window {
 }
 
 /// A submission with unfinished tasks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Live {
     /// What it consists of, rising from offset 0 without gaps.
     pub(super) segments: Vec<Segment>,

@@ -20,7 +20,7 @@ use super::programs;
 use super::random::Random;
 
 /// A client, over all of its processes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimClient {
     pub(super) index: usize,
     /// Whether what it asks for may be refused because the journal's disk is full.
@@ -49,7 +49,7 @@ pub struct SimClient {
 }
 
 /// Tasks that were submitted together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Submitted {
     /// Their mode.
     pub mode: String,
@@ -316,7 +316,8 @@ impl SimClient {
     }
 }
 
-/// Whether tasks were not taken because the disk was full.
+/// Whether tasks were not taken because the disk was full, or because those were not that they come after.
 fn is_full(fault: &TaskFault) -> bool {
-    matches!(fault, TaskFault::Refused(refusal) if refusal.code == Code::AgentFull)
+    let codes = [Code::AgentFull, Code::UnknownDependency];
+    matches!(fault, TaskFault::Refused(refusal) if codes.contains(&refusal.code))
 }

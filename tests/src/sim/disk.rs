@@ -2,7 +2,7 @@
 
 use scalems_core::{Input, Micros};
 
-use super::plan::Fault;
+use super::plan::{Fault, Sabotage};
 use super::world::{Event, World};
 
 /// How long after the disk was full it is tried again, as the agent's writer does.
@@ -65,7 +65,9 @@ impl World {
             return self.at(self.now + FULL_PAUSE, Event::Written { life });
         }
         if let Some((count, number)) = self.disk.writing.take() {
-            self.disk.durable = count;
+            // A disk that lies says the same.
+            let wrote = self.plan.sabotage != Some(Sabotage::LyingDisk);
+            self.disk.durable = if wrote { count } else { self.disk.durable };
             self.to_agent(Input::Durable(number));
         }
         if std::mem::take(&mut self.disk.told_full) {

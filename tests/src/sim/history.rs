@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use scalems_core::record::Record;
+use scalems_core::record::{Ended, Record};
 use scalems_core::{Action, Input, Micros};
 use scalems_protocol::client::{
     Accepted, AgentToClient, ClientToAgent, Durable, NamedClientToAgent as Named, Results, Submit,
@@ -30,7 +30,7 @@ struct Told {
 }
 
 /// A submission as the agent was asked for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Known {
     /// The request.
     pub submit: Submit,
@@ -38,12 +38,12 @@ pub struct Known {
     pub data: Data,
     /// The number that it was given, once that is seen.
     pub number: Option<u64>,
-    /// When it was asked for.
+    /// When it was first asked for.
     pub at: Micros,
 }
 
 /// What has happened.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     /// Submissions by where they came from.
     pub known: BTreeMap<(u64, u64), Known>,
@@ -58,9 +58,9 @@ pub struct History {
     /// The agent's life.
     pub life: u64,
     /// The latest life and attempt that each task was leased in.
-    leased: BTreeMap<Task, (u64, u32)>,
+    leased: BTreeMap<Place, (u64, u32)>,
     /// Attempts whose failure was reported.
-    failed: BTreeMap<Task, BTreeSet<u32>>,
+    failed: BTreeMap<Place, BTreeSet<u32>>,
     /// Attempts that were started anywhere.
     started: BTreeSet<(u64, u32, u64, u32)>,
     /// How tasks ended, as clients were told.
@@ -75,6 +75,10 @@ pub struct History {
     forgotten: BTreeSet<u64>,
     /// Bytes of deliveries that are not acknowledged, by seat.
     unacknowledged: BTreeMap<u64, VecDeque<(u64, u64)>>,
+    /// What each seat was told as not being on disk, by delivery.
+    pending: BTreeMap<u64, VecDeque<(u64, Place)>>,
+    /// Results that workers have reported and not been told to be recorded: connection, report, task and attempt.
+    unrecorded: Vec<(u32, u64, Place, u32)>,
     /// Submissions with dependencies that were leased in this round, and the offsets.
     pub dependent: Vec<(u64, u32, u32)>,
     /// Tasks that were ended for the workers that were lost under them.
@@ -129,17 +133,25 @@ impl History {
                 }
             }
             Input::Worker {
+                peer,
                 message: WorkerToAgent::Report(report),
                 ..
             } => {
+                for group in &report.results {
+                    let origin = (group.origin.session, group.origin.request);
+                    let reported = (group.run.lo..group.run.hi)
+                        .map(|offset| (peer.0, report.number, (origin, offset), group.run.attempt));
+                    self.unrecorded.extend(reported);
+                }
                 for group in report
                     .results
                     .iter()
                     .filter(|group| group.ending == Ending::Failed)
                 {
                     for offset in group.run.lo..group.run.hi {
+                        let origin = (group.origin.session, group.origin.request);
                         self.failed
-                            .entry((group.run.submission, offset))
+                            .entry((origin, offset))
                             .or_default()
                             .insert(group.run.attempt);
                     }
@@ -161,11 +173,12 @@ impl History {
             bytes: blobs.first().cloned().unwrap_or_default(),
             ends: submit.ends.clone(),
         };
+        let first = self.known.get(&(seat, submit.request));
         let known = Known {
             submit: submit.clone(),
             data,
             number: None,
-            at: self.now,
+            at: first.map_or(self.now, |first| first.at),
         };
         let before = self.known.insert((seat, submit.request), known);
         // The number of a request that was lost with its sender is given again.
@@ -209,6 +222,7 @@ impl History {
                 }
                 AgentToClient::Accepted(accepted) => self.accepted(peer.0, accepted),
                 AgentToClient::Results(results) => self.results(peer.0, results, blobs),
+                AgentToClient::Lasts(lasts) => self.lasting(peer.0, lasts.delivery),
                 _ => {}
             },
             Action::ToWorker {
@@ -216,6 +230,48 @@ impl History {
                 ..
             } => self.lease(lease),
             _ => {}
+        }
+    }
+
+    /// A client is told that its deliveries up to this one are on disk.
+    fn lasting(&mut self, peer: u32, delivery: u64) {
+        let Some(pending) = self.seats.get(&peer).and_then(|seat| self.pending.get_mut(seat)) else {
+            return;
+        };
+        while let Some((_, place)) = pending.pop_front_if(|(number, _)| *number <= delivery) {
+            if let Some(told) = self.told.get_mut(&place) {
+                told.lasts = true;
+            }
+        }
+    }
+
+    /// The last report that came over a connection with results that are not known to be recorded.
+    pub fn reported(&self, peer: u32) -> u64 {
+        let of = self.unrecorded.iter().filter(|(from, ..)| *from == peer);
+        of.map(|(_, number, ..)| *number).max().unwrap_or(0)
+    }
+
+    /// What a worker was told to be recorded, and is not on disk: the worker does not keep it any more. Of the records
+    /// that there are so many are on disk.
+    pub fn recorded(&mut self, peer: u32, report: u64, records: &[Record], durable: usize) {
+        let (safe, late) = records.split_at(durable.min(records.len()));
+        let of = |(from, number, ..): &(u32, u64, Place, u32)| *from == peer && *number <= report;
+        for (_, _, place, attempt) in self.unrecorded.extract_if(.., |one| of(one)).collect::<Vec<_>>() {
+            let number = self.known.get(&place.0).and_then(|known| known.number);
+            let ends = |record: &Record| match record {
+                Record::Ended(Ended { run, .. }) | Record::Fault { run, crash: false } => {
+                    Some(run.submission) == number
+                        && (run.lo..run.hi).contains(&place.1)
+                        && run.attempt == attempt
+                }
+                _ => false,
+            };
+            // A task may end later by other means than by this attempt, which is used up.
+            if late.iter().any(ends) && !safe.iter().any(ends) {
+                self.violation(format!(
+                    "a worker was told that attempt {attempt} of {place:?} is recorded, which is not on disk"
+                ));
+            }
         }
     }
 
@@ -262,14 +318,14 @@ impl History {
             self.numbered(group.origin, run.submission);
             for offset in run.lo..run.hi {
                 let lease = (self.life, run.attempt);
-                let before = self.leased.insert((run.submission, offset), lease);
+                let origin = (group.origin.session, group.origin.request);
+                let before = self.leased.insert((origin, offset), lease);
                 if before.is_some_and(|before| before >= lease) {
                     self.violation(format!(
                         "task {}.{offset}: attempt {lease:?} after {before:?}",
                         run.submission
                     ));
                 }
-                let origin = (group.origin.session, group.origin.request);
                 if self.told.get(&(origin, offset)).is_some_and(|told| told.lasts) {
                     self.violation(format!(
                         "task {}.{offset} is leased after its end",
@@ -293,6 +349,14 @@ impl History {
         let Some(seat) = self.seats.get(&peer).copied() else {
             return;
         };
+        if results.durable == Durable::Pending {
+            let pending = self.pending.entry(seat).or_default();
+            for group in &results.groups {
+                let origin = (group.origin.session, group.origin.request);
+                let places = (group.run.lo..group.run.hi).map(|offset| (results.delivery, (origin, offset)));
+                pending.extend(places);
+            }
+        }
         let kept = self.unacknowledged.entry(seat).or_default();
         if kept.back().is_none_or(|(last, _)| *last < results.delivery) {
             kept.push_back((results.delivery, blobs.iter().map(|blob| blob.len() as u64).sum()));
@@ -314,16 +378,14 @@ impl History {
         self.numbered(group.origin, run.submission);
         for (at, offset) in (run.lo..run.hi).enumerate() {
             let task = (run.submission, offset);
+            let place = ((group.origin.session, group.origin.request), offset);
             let name = format!("task {}.{offset}", run.submission);
             let now = Told {
                 ending: group.ending,
                 attempt: run.attempt,
                 lasts,
             };
-            let first = self
-                .told
-                .entry(((group.origin.session, group.origin.request), offset))
-                .or_insert(now);
+            let first = self.told.entry(place).or_insert(now);
             let first = std::mem::replace(
                 first,
                 Told {
@@ -337,7 +399,7 @@ impl History {
             // Of an earlier life some attempts may have been counted anew.
             let made = self
                 .leased
-                .get(&task)
+                .get(&place)
                 .is_some_and(|made| made.1 >= run.attempt || made.0 < self.life || run.attempt == 0);
             if !made && run.attempt > 0 {
                 self.violation(format!(
@@ -368,7 +430,7 @@ impl History {
                     (has != wants).then(|| format!("the value {has:?}, which should be {wants:?}"))
                 }
                 (Ending::Failed, Some(Code::ExitCode | Code::Signal | Code::TaskFailed)) => {
-                    let failures = self.failed.get(&task).map_or(0, BTreeSet::len) as u64;
+                    let failures = self.failed.get(&place).map_or(0, BTreeSet::len) as u64;
                     (failures <= u64::from(policy.retries))
                         .then(|| format!("failed after {failures} attempts with {} retries", policy.retries))
                 }
@@ -446,6 +508,8 @@ impl History {
         self.seats.clear();
         self.seen.clear();
         self.unacknowledged.clear();
+        self.pending.clear();
+        self.unrecorded.clear();
         self.dependent.clear();
         let (mut numbers, mut ended) = (BTreeSet::new(), BTreeMap::new());
         for record in records {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use scalems_core::{Action, Input, Peer};
+use scalems_core::{Action, Agent, Input, Micros, Peer};
 use scalems_protocol::client::{
     AgentToClient, Ask, ClientHello, ClientToAgent, Counts, Page, Question, Reply, SessionKind, WorkersPage,
 };
@@ -312,4 +312,55 @@ impl World {
             }
         }
     }
+}
+
+/// What an agent answers to a question, which it asks as anybody may: the agent is not used for anything else.
+fn answer_of(agent: &mut Agent, now: Micros, question: Question) -> Option<Reply> {
+    let hello = ClientHello {
+        kind: SessionKind::Shared,
+        session: "inspector".into(),
+        ..ClientHello::default()
+    };
+    let mut out = Vec::new();
+    for message in [hello.into(), Ask { id: 1, question }.into()] {
+        let input = Input::Client {
+            peer: INSPECTOR,
+            role: Role::Observer,
+            message,
+            blobs: Vec::new(),
+        };
+        agent.handle(now, input, &mut out);
+    }
+    // What waits for the disk is not asked for.
+    agent.handle(now, Input::DiskFull(true), &mut out);
+    agent.flush(now, &mut out);
+    out.into_iter().find_map(|action| match action {
+        Action::ToClient {
+            message: AgentToClient::Answer(answer),
+            ..
+        } => Some(answer.reply),
+        _ => None,
+    })
+}
+
+/// All tasks of an agent that is not used for anything else.
+pub(super) fn tasks_of(mut agent: Agent, now: Micros) -> Tasks {
+    let question = Question::Tasks(Page {
+        select: Selector::all(),
+        after: None,
+        rows: 0,
+    });
+    let mut tasks = Tasks::new();
+    if let Some(Reply::Tasks(listing)) = answer_of(&mut agent, now, question) {
+        for row in listing.rows {
+            let list = tasks.entry(row.run.submission).or_default();
+            list.resize(row.run.hi as usize, (row.state, row.run.attempt));
+        }
+    }
+    tasks
+}
+
+/// All workers of one.
+pub(super) fn workers_of(mut agent: Agent, now: Micros) -> Option<Reply> {
+    answer_of(&mut agent, now, Question::Workers(WorkersPage::default()))
 }

@@ -7,6 +7,7 @@
 pub mod client;
 mod clocks;
 mod disk;
+pub mod explorer;
 mod faults;
 pub mod history;
 mod inspect;

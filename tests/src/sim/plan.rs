@@ -92,6 +92,43 @@ pub enum Sabotage {
     LeaseTwice,
     /// The record of an end does not reach the journal.
     LoseEnd,
+    /// A submission is acknowledged before it is on disk.
+    AckEarly,
+    /// Results are called durable before they are.
+    DurableEarly,
+    /// Clients are told at once that their results last.
+    LastsEarly,
+    /// Workers are told that their results are recorded before they are on disk.
+    RecordedEarly,
+    /// The disk says that it has written, and has not.
+    LyingDisk,
+    /// An agent that is started again takes the incarnation of the life before.
+    SameLife,
+    /// That numbers are reserved does not reach the journal.
+    LoseNumbers,
+    /// That a task has ended is applied twice after a restart.
+    ApplyTwice,
+    /// The last record that was on disk is not read after a restart.
+    ReadShort,
+    /// That a seat has another holder does not reach the journal.
+    LoseSeat,
+}
+
+impl Sabotage {
+    /// What is wrong about the journal, or with another life of the agent: found only where it dies.
+    pub const OF_THE_JOURNAL: [Self; 11] = [
+        Self::LoseEnd,
+        Self::AckEarly,
+        Self::DurableEarly,
+        Self::LastsEarly,
+        Self::RecordedEarly,
+        Self::LyingDisk,
+        Self::SameLife,
+        Self::LoseNumbers,
+        Self::ApplyTwice,
+        Self::ReadShort,
+        Self::LoseSeat,
+    ];
 }
 
 /// A world to be.

@@ -1,10 +1,13 @@
 //! The agent dies, and another life of it begins with the records that were on disk.
 
+use scalems_core::compaction::compacted;
+use scalems_core::record::Record;
 use scalems_core::{Input, Restore};
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 
 use super::network::Party;
+use super::plan::Sabotage;
 use super::world::{Actor, Event, World};
 
 impl World {
@@ -53,11 +56,18 @@ impl World {
         self.life += 1;
         self.down = false;
         let age = self.age();
-        let mut restore = Restore::new(Self::config(&self.plan, self.life), age);
-        for record in &self.journal {
+        let incarnation = if self.plan.sabotage == Some(Sabotage::SameLife) {
+            1
+        } else {
+            self.life
+        };
+        let mut restore = Restore::new(Self::config(&self.plan, incarnation), age);
+        let read = self.read_back();
+        for record in &self.shortened(read) {
             restore.take(record);
         }
         self.records = self.journal.len() as u64;
+        restore.numbered(self.records);
         self.disk.durable = self.journal.len();
         self.history.reborn(&self.journal);
         let (agent, mut first) = restore.finish();
@@ -67,6 +77,17 @@ impl World {
             self.to_agent(Input::Subscribed(topic));
         }
         self.wake(Actor::Agent, self.now);
+    }
+
+    /// A journal may have been shortened, more than once; what is left leads to the same.
+    fn shortened(&mut self, read: Vec<Record>) -> Vec<Record> {
+        if self.random.percent(50) {
+            return read;
+        }
+        let cut = self.random.within(0, read.len() as u64 + 1) as usize;
+        let (before, after) = read.split_at(cut);
+        let snapshot = compacted(before);
+        compacted(&[&snapshot, after].concat())
     }
 
     /// Another life knows every submission, and every end; what had not ended has not, or is canceled as was asked.

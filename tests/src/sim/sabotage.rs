@@ -1,8 +1,8 @@
 //! What is wrong on purpose. The checker has to find it, or it would find nothing else either.
 
-use scalems_core::Action;
 use scalems_core::record::Record;
-use scalems_protocol::client::AgentToClient;
+use scalems_core::{Action, Peer};
+use scalems_protocol::client::{Accepted, AgentToClient, Durable, Lasts};
 use scalems_protocol::worker::{AgentToWorker, WorkerToAgent};
 
 use super::plan::Sabotage;
@@ -19,9 +19,50 @@ impl World {
 
     /// Whether a record does not reach the journal.
     pub(super) fn loses(&mut self, record: &Record) -> bool {
-        self.plan.sabotage == Some(Sabotage::LoseEnd)
-            && matches!(record, Record::Ended(_))
-            && self.is_the_one()
+        match (self.plan.sabotage, record) {
+            (Some(Sabotage::LoseEnd), Record::Ended(_)) => self.is_the_one(),
+            (Some(Sabotage::LoseNumbers), Record::Numbers { .. }) => true,
+            (Some(Sabotage::LoseSeat), Record::Seat { .. }) => self.is_the_one(),
+            _ => false,
+        }
+    }
+
+    /// What a life of the agent is given of what is on disk.
+    pub(super) fn read_back(&self) -> Vec<Record> {
+        let mut records = self.journal.clone();
+        match self.plan.sabotage {
+            Some(Sabotage::ReadShort) => drop(records.pop()),
+            Some(Sabotage::ApplyTwice) => {
+                let ended = records
+                    .iter()
+                    .rposition(|record| matches!(record, Record::Ended(_)));
+                if let Some(at) = ended {
+                    records.insert(at, records[at].clone());
+                }
+            }
+            _ => {}
+        }
+        records
+    }
+
+    /// The answer to a submission that has just been made, sent before it is on disk.
+    fn early_ack(&self, record: &Record) -> Option<Action> {
+        let Record::Submitted(submitted) = record else {
+            return None;
+        };
+        let seats = self.history.seats.iter();
+        let mut peers = seats.filter(|(_, seat)| **seat == submitted.origin.session);
+        let accepted = Accepted {
+            request: submitted.origin.request,
+            submission: submitted.submission,
+            count: submitted.count,
+            note: None,
+        };
+        peers.next().map(|(peer, _)| Action::ToClient {
+            peer: Peer(*peer),
+            message: accepted.into(),
+            blobs: Vec::new(),
+        })
     }
 
     /// What becomes of an action of the agent.
@@ -30,6 +71,49 @@ impl World {
             return vec![action];
         };
         match (&mut action, sabotage) {
+            (Action::Record { record, .. }, Sabotage::AckEarly) => {
+                let early = self.early_ack(record);
+                early.into_iter().chain([action]).collect()
+            }
+            (
+                Action::ToClient {
+                    message: AgentToClient::Results(results),
+                    ..
+                },
+                Sabotage::DurableEarly,
+            ) => {
+                results.durable = Durable::Yes;
+                vec![action]
+            }
+            (
+                Action::ToClient {
+                    peer,
+                    message: AgentToClient::Results(results),
+                    ..
+                },
+                Sabotage::LastsEarly,
+            ) => {
+                let lasts = Lasts {
+                    delivery: results.delivery,
+                };
+                let early = Action::ToClient {
+                    peer: *peer,
+                    message: lasts.into(),
+                    blobs: Vec::new(),
+                };
+                vec![action, early]
+            }
+            (
+                Action::ToWorker {
+                    peer,
+                    message: AgentToWorker::Lease(lease),
+                    ..
+                },
+                Sabotage::RecordedEarly,
+            ) => {
+                lease.recorded = self.history.reported(peer.0).max(lease.recorded);
+                vec![action]
+            }
             (
                 Action::ToClient {
                     peer,

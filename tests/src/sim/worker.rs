@@ -14,10 +14,12 @@ use super::programs::{self, Behaviour};
 use super::random::Random;
 
 /// A worker, over all of its processes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimWorker {
     index: usize,
     cores: u32,
+    /// Whether the agent's host can tell if its process is over.
+    known: bool,
     /// The machine, while a process lives.
     machine: Option<Leaseholder>,
     /// Counts processes.
@@ -62,6 +64,7 @@ impl SimWorker {
         Self {
             index,
             cores,
+            known: !index.is_multiple_of(3),
             machine: None,
             process: 0,
             link: None,
@@ -75,15 +78,34 @@ impl SimWorker {
         }
     }
 
-    /// What its process is known by. Every third is on another host than the agent's.
+    /// What its process is known by; of some nothing is known.
     fn process_name(&self) -> String {
-        format!("{}.{}", self.index, self.process)
+        if self.known {
+            format!("{}.{}", self.index, self.process)
+        } else {
+            String::new()
+        }
     }
 
     /// Whether the process that is known by this name is over.
     pub fn is_over(&self, name: &str) -> bool {
-        let known = !self.index.is_multiple_of(3);
-        known && (self.machine.is_none() || name != self.process_name())
+        self.machine.is_none() || name != self.process_name()
+    }
+
+    /// A worker with a single core, and without dice.
+    pub(super) fn with_one_core(index: usize) -> Self {
+        let mut worker = Self {
+            cores: 1,
+            known: false,
+            ..Self::new(0, index)
+        };
+        worker.forget_dice();
+        worker
+    }
+
+    /// From here on it takes the same turns as from any other such moment.
+    pub(super) fn forget_dice(&mut self) {
+        self.random = Random::new(0, 0);
     }
 
     /// A new process.

@@ -33,7 +33,7 @@ pub(super) enum Actor {
 }
 
 /// A message on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Message {
     FromClient(ClientToAgent),
     ToClient(AgentToClient),
@@ -536,8 +536,25 @@ impl World {
         for action in out.drain(..) {
             for action in self.sabotaged(action) {
                 self.history.action(&action);
+                self.check_recorded(&action);
                 self.take_action(action);
             }
+        }
+    }
+
+    /// A worker is told only of what is on disk.
+    fn check_recorded(&mut self, action: &Action) {
+        let Action::ToWorker { peer, message, .. } = action else {
+            return;
+        };
+        let report = match message {
+            AgentToWorker::Lease(lease) => lease.recorded,
+            AgentToWorker::Recorded(recorded) => recorded.recorded,
+            _ => return,
+        };
+        if self.plan.journal {
+            self.history
+                .recorded(peer.0, report, &self.journal, self.disk.durable);
         }
     }
 

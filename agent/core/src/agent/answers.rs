@@ -16,14 +16,14 @@ use crate::interface::{Action, Micros, Peer};
 const MANY: usize = 16;
 
 /// Answers that are not sent yet, in the order of the requests.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
     waiting: VecDeque<Waiting>,
     /// When they are sent at the latest; none: at once.
     until: Option<Micros>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     /// The record that must be on disk.
     record: u64,

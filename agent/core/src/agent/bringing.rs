@@ -79,6 +79,7 @@ impl Agent {
         attachment.awaited = false;
         let kept = std::mem::take(&mut attachment.kept);
         self.kept -= kept.len();
+        let late = !kept.is_empty();
         for ended in kept {
             let run = ended.run;
             let Some(submission) = self.tasks.get(run.submission) else {
@@ -96,6 +97,12 @@ impl Agent {
                     ..ended
                 };
                 self.attempt_over(part, out);
+            }
+        }
+        if late {
+            // What was kept was reported before it was recorded just now.
+            for reported in &mut self.reported {
+                reported.record = self.records;
             }
         }
         self.schedule = true;

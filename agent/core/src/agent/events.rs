@@ -19,7 +19,7 @@ const ALARMS: usize = 256;
 const RUNS: usize = 1_024;
 
 /// What is listened to, and what has happened since the last flush.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Events {
     topics: BTreeMap<Topic, u64>,
     submissions: BTreeSet<u64>,

@@ -45,7 +45,7 @@ const WORKERS_A_LIFE: u32 = 1 << 16;
 type Counters = BTreeMap<&'static str, u64>;
 
 /// A worker's report that is told of as recorded once the record is on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Reported {
     record: u64,
     worker: u32,
@@ -53,7 +53,7 @@ struct Reported {
 }
 
 /// The agent's machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agent {
     config: Config,
     /// The incarnation, as slots have it.

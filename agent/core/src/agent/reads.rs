@@ -22,7 +22,7 @@ use crate::task::{Slot, Standing, Submission};
 use crate::worker::{Standing as WorkerStanding, Worker};
 
 /// A client that waits for tasks to end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) peer: Peer,
     seat: u64,

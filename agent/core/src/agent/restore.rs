@@ -286,7 +286,7 @@ impl Agent {
 const BLOCK: u64 = 1 << 20;
 
 /// Numbers that may be given to submissions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reserved {
     /// Up to this one.
     durable: u64,

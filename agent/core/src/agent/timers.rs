@@ -32,7 +32,7 @@ pub(super) enum Timer {
 }
 
 /// Timers by time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Timers {
     by_time: BTreeMap<(Micros, u64), Timer>,
     added: u64,

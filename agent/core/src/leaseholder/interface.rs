@@ -43,7 +43,7 @@ pub struct Settings {
 }
 
 /// What happens to a worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// The agent said something.
     Agent {

@@ -39,7 +39,7 @@ pub(super) enum Stage {
 }
 
 /// The connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) stage: Stage,
     pub(super) resume: Option<WorkerResume>,

@@ -43,7 +43,7 @@ use self::table::Table;
 use crate::interface::Micros;
 
 /// The machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Leaseholder {
     settings: Settings,
     room: Room,
@@ -64,7 +64,7 @@ pub struct Leaseholder {
 }
 
 /// Answers that are owed. They speak of the last report, so they follow it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Asked {
     holdings: bool,
     beat: bool,

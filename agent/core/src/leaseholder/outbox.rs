@@ -124,14 +124,14 @@ impl Cost {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sent {
     number: u64,
     results: Vec<Finished>,
 }
 
 /// News for the agent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
     started: VecDeque<u64>,
     returned: VecDeque<Grant>,

@@ -7,7 +7,7 @@ use crate::resources::Amounts;
 const KINDS: usize = 16;
 
 /// Moving means, newest needs last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pace {
     means: Vec<(Amounts, Micros)>,
 }

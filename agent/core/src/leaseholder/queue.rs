@@ -19,7 +19,7 @@ const BYPASS: u32 = 64;
 const LOOK_AHEAD: usize = 64;
 
 /// A template and what the worker makes of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Prepared {
     pub(super) template: Arc<Template>,
     pub(super) mode: Mode,
@@ -41,7 +41,7 @@ pub(super) struct Waiting {
 }
 
 /// One lease that is about to start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Next {
     pub(super) grant: Grant,
     pub(super) prepared: Arc<Prepared>,
@@ -109,7 +109,7 @@ pub(super) enum Found {
 }
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Waiting>,
     /// Runs that need no room, and wait only until results are recorded.

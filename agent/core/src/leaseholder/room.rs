@@ -7,7 +7,7 @@ use super::interface::Settings;
 use crate::resources::{Amounts, Kinds};
 
 /// Counted resources, of which cores and GPUs also have numbers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Room {
     kinds: Kinds,
     offered: Amounts,
@@ -109,7 +109,7 @@ pub(super) fn offer(settings: &Settings) -> Offer {
 }
 
 /// Numbered things, each given to one task at most.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slots {
     /// Number, and whether a task has it; rising by number.
     slots: Vec<(u32, bool)>,

@@ -44,7 +44,7 @@ pub(super) enum Cause {
 }
 
 /// A task that was started.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) grant: Grant,
     pub(super) prepared: Arc<Prepared>,
@@ -65,7 +65,7 @@ pub(super) struct Task {
 }
 
 /// A place in a line of tasks that take over one room, one after another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Behind {
     /// The task before it; none: that is over, and the room is its own.
     pub(super) leader: Option<u64>,
@@ -121,7 +121,7 @@ impl Task {
 }
 
 /// Started tasks by key, with a way to find them by lease and by time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     tasks: BTreeMap<u64, Task>,
     by_lease: BTreeMap<(u64, u32, u32, Incarnation), u64>,

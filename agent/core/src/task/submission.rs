@@ -52,7 +52,7 @@ pub struct Faults {
 }
 
 /// Tasks that were submitted together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Submission {
     /// Its number.
     pub number: u64,

@@ -12,7 +12,7 @@ use crate::record::{Ended, Record};
 use crate::task::{Slot, Submission};
 
 /// All submissions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tasks {
     submissions: BTreeMap<u64, Submission>,
     /// All tasks by state.

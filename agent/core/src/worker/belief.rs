@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use scalems_protocol::limits;
 
 /// Sums by message number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ring {
     total: u64,
     points: VecDeque<(u64, u64)>,
@@ -46,7 +46,7 @@ impl Ring {
 }
 
 /// What one worker should hold.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Belief {
     granted: Ring,
     reported: Ring,

@@ -93,7 +93,7 @@ impl Held {
 }
 
 /// A lease that is on its way out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outgoing {
     /// The group; its place and template are filled in when the message is made.
     pub group: LeaseGroup,
@@ -104,7 +104,7 @@ pub struct Outgoing {
 }
 
 /// One worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Worker {
     /// Its number.
     pub number: u32,

@@ -56,6 +56,30 @@ fn clients_hear_when_their_results_last() {
 }
 
 #[test]
+fn what_was_kept_is_told_to_its_worker_only_once_it_is_on_disk() {
+    let (mut world, resume, welcome) = seen(5);
+    let run = run(1, 0, 1, 1);
+    world
+        .worker(1, back(&welcome, 2, &[held(run, Done)]))
+        .begins(&["w1< welcome"]);
+    world.lives(1, true);
+    // The client may have seen another result, so this one is not recorded yet.
+    world.worker(1, done(1, run)).is(&[]);
+    world
+        .client(
+            1,
+            ClientHello {
+                brings: false,
+                ..resume
+            },
+        )
+        .begins(&["record 7: ended 1.0@1 done"]);
+    world.wait(4_000).is(&[]);
+    world.durable().begins(&["c1< welcome", "c1< results 1 Yes"]);
+    world.wait(2_000).is(&["w1< recorded 1"]);
+}
+
+#[test]
 fn what_a_client_saw_is_the_result() {
     let (mut world, resume, welcome) = seen(5);
     // The worker has the result too, but another one might have been seen.
