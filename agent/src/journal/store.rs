@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use scalems_core::record::Record;
 use scalems_protocol::PilotId;
@@ -103,6 +104,12 @@ pub enum JournalError {
         /// Where.
         path: PathBuf,
     },
+    /// There are no descriptors left.
+    #[error("no descriptors are left to write {}: nothing is acknowledged until there are; a higher limit (ulimit -n) helps", path.display())]
+    NoDescriptors {
+        /// What for.
+        path: PathBuf,
+    },
     /// The system or the database failed.
     #[error("cannot {doing} the journal {}: {source}", path.display())]
     Failed {
@@ -116,6 +123,13 @@ pub enum JournalError {
     /// A thread could not be started.
     #[error("cannot start the journal's thread: {0}")]
     Thread(io::Error),
+}
+
+impl JournalError {
+    /// Whether it can be written once something is let go: then nothing is lost, and all waits for that.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::NoDescriptors { .. })
+    }
 }
 
 /// What the pilot is, and which life of it this is.
@@ -315,6 +329,9 @@ impl Store {
     /// The files of values failed.
     fn beside(&self, error: io::Error) -> JournalError {
         let path = self.values.directory().to_owned();
+        if let Some(Errno::EMFILE | Errno::ENFILE) = error.raw_os_error().map(Errno::from_raw) {
+            return JournalError::NoDescriptors { path };
+        }
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full { path },
             _ => JournalError::Unusable { path, source: error },

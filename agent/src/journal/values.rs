@@ -139,7 +139,9 @@ impl Values {
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)?;
+        // Tried again it has another number: there may be a file of this one, if it fails after that.
         let number = self.next;
+        self.next += 1;
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
@@ -150,7 +152,6 @@ impl Values {
         if let Some(parent) = self.directory.parent() {
             File::open(parent)?.sync_all()?;
         }
-        self.next += 1;
         if let Some(before) = self.current.take() {
             self.release_file(before.number);
         }

@@ -1,6 +1,5 @@
 //! The thread that writes: everything that has gathered in one transaction, then the next.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -43,7 +42,7 @@ struct Queue {
     /// What the records here, and those that are being written, have of data.
     bytes: u64,
     closing: bool,
-    full: Option<PathBuf>,
+    full: bool,
     failed: Option<JournalError>,
 }
 
@@ -95,9 +94,9 @@ impl Journal {
         self.shared.lock().bytes > WAITING_BYTES
     }
 
-    /// Whether the disk is full.
+    /// Whether there is no room on the disk, or nothing to open a file with.
     pub fn is_full(&self) -> bool {
-        self.shared.lock().full.is_some()
+        self.shared.lock().full
     }
 }
 
@@ -176,7 +175,7 @@ fn insist(
     loop {
         let error = match write() {
             Ok(()) => {
-                if shared.lock().full.take().is_some() {
+                if std::mem::take(&mut shared.lock().full) {
                     tracing::info!("there is room for the journal again");
                 }
                 return true;
@@ -184,11 +183,9 @@ fn insist(
             Err(error) => error,
         };
         let mut queue = shared.lock();
-        if let JournalError::Full { path } = &error
-            && !queue.closing
-        {
-            if queue.full.replace(path.clone()).is_none() {
-                tracing::error!(%error, "the disk is full");
+        if error.passes() && !queue.closing {
+            if !std::mem::replace(&mut queue.full, true) {
+                tracing::error!(%error, "the journal waits for room");
                 wake();
             }
             let waited = shared.changed.wait_timeout(queue, FULL_PAUSE);
