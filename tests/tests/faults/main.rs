@@ -6,7 +6,10 @@
 
 mod clients;
 mod disk;
+mod hosts;
+mod partitions;
 mod storm;
+mod stream;
 
 use storm::{Drill, Fault};
 
@@ -17,6 +20,19 @@ fn rounds(push: u32, night: u32) -> u32 {
     } else {
         push
     }
+}
+
+/// The seed of a drill's random numbers.
+fn seed() -> u64 {
+    let seed = std::env::var("SCALEMS_FAULT_SEED").ok();
+    seed.map_or(1, |seed| seed.parse().expect("a seed is a number"))
+}
+
+/// Says why a drill cannot run here, which is a failure where nothing may be skipped.
+fn skip(why: &str) {
+    let may_skip = std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty();
+    assert!(may_skip, "{why}");
+    eprintln!("skipped: {why}");
 }
 
 #[test]
