@@ -5,11 +5,16 @@
 #![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
 
 mod clients;
+mod descriptors;
 mod disk;
 mod hosts;
+mod measure;
 mod partitions;
+mod reconnects;
 mod storm;
+mod strangers;
 mod stream;
+mod subscriber;
 
 use storm::{Drill, Fault};
 
@@ -33,6 +38,13 @@ fn skip(why: &str) {
     let may_skip = std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty();
     assert!(may_skip, "{why}");
     eprintln!("skipped: {why}");
+}
+
+/// Some drills need more descriptors than a process has at first.
+fn raise_own_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
 #[test]
