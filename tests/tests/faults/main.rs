@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
 
 mod clients;
+mod clocks;
 mod descriptors;
 mod disk;
 mod hosts;
