@@ -43,6 +43,8 @@ const BREAKS: [Break; 5] = [
 ];
 
 struct Network {
+    session: Session,
+    stream: Stream,
     hosts: Hosts,
     random: Random,
     pilot: Pilot,
@@ -51,9 +53,16 @@ struct Network {
 }
 
 impl Network {
-    /// Lets time pass, in which the agent goes on.
+    fn submit(&mut self, more: usize) {
+        let count = self.stream.len() + more;
+        self.stream
+            .submit_until(count, &self.session, &self.pilot, &mut self.random);
+    }
+
+    /// Lets time pass, in which more is submitted and the agent goes on.
     #[track_caller]
-    fn pass(&self, long: Duration) {
+    fn pass(&mut self, long: Duration) {
+        self.submit(20);
         let ended = process::wait_gone(self.pilot.pid(), Instant::now() + long);
         assert!(!ended, "the agent has ended");
     }
@@ -136,25 +145,27 @@ fn a_network_that_breaks_loses_nothing() {
             .unwrap()
     });
     let mut network = Network {
+        session,
+        stream: Stream::default(),
         hosts,
         random: Random::new(seed, 80),
         pilot,
         dropped: 0,
     };
-    let mut stream = Stream::default();
     let mut longest = Duration::ZERO;
     for round in 1..=rounds {
-        let count = 100 * round as usize;
-        stream.submit_until(count, &session, &network.pilot, &mut network.random);
-        stream.run_for(Duration::from_millis(network.random.within(0, 40)));
+        network.submit(80);
+        network
+            .stream
+            .run_for(Duration::from_millis(network.random.within(0, 40)));
         let what = BREAKS[round as usize % BREAKS.len()];
         let host = network.random.within(1, 2 + WORKERS as u64) as usize;
         let most = if network.random.percent(25) { 3_000 } else { 1_000 };
         let long = Duration::from_millis(network.random.within(100, most));
         network.suffer(what, host, long);
         let begin = Instant::now();
-        let left = stream.left_after(PATIENCE);
-        until_workers(&session, |rows| {
+        let left = network.stream.left_after(PATIENCE);
+        until_workers(&network.session, |rows| {
             rows.iter().filter(|row| row.state == "active").count() == WORKERS
         });
         let took = begin.elapsed();
@@ -163,12 +174,17 @@ fn a_network_that_breaks_loses_nothing() {
         longest = longest.max(took);
     }
     println!("all was back after {longest:?} at the latest");
-    stream.expect_all(&session);
-    let lost = alarms(&session, "worker_lost");
+    network.stream.expect_all(&network.session);
+    let lost = alarms(&network.session, "worker_lost");
     println!("workers were lost {lost} times");
     assert!(lost > 0 && network.dropped > 0, "the network never broke");
+    let Network {
+        hosts,
+        mut pilot,
+        session,
+        ..
+    } = network;
     drop(session);
-    let Network { hosts, mut pilot, .. } = network;
     hosts.on(CLIENT, || pilot.sh("scalems pilot stop").well());
     for worker in &mut workers {
         worker.status();

@@ -28,6 +28,11 @@ impl Stream {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.handles.len()
+    }
+
     /// Lets the last one run for so long, or to its end.
     pub(crate) fn run_for(&self, pause: Duration) {
         let _some = self.handles[self.handles.len() - 1].wait(pause);
