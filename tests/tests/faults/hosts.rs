@@ -106,7 +106,7 @@ impl Hosts {
         // The second is for kernels without the first: what is over the rate waits a while and is then dropped.
         let ways = [
             ("netem", "netem loss 5% delay 100ms 100ms"),
-            ("a narrow line", "tbf rate 60kbit burst 2kb latency 200ms"),
+            ("a narrow line", "tbf rate 20kbit burst 1600b latency 100ms"),
         ];
         for (name, how) in ways {
             let outward = visit(&self.switch, || tc(&format!("replace dev {port} root {how}")));
