@@ -31,6 +31,8 @@ pub struct Pilot {
     agent: Running,
     ended: bool,
     name: String,
+    /// What stands before its command.
+    words: String,
     /// Its home.
     pub home: Home,
 }
@@ -55,8 +57,14 @@ impl Pilot {
     /// Starts a pilot and waits until it serves.
     #[track_caller]
     pub fn start_alone(options: &str) -> Self {
+        Self::start_under("", options)
+    }
+
+    /// As [`Self::start_alone`], behind words such as `prlimit --nofile=64`, which run the command in their place.
+    #[track_caller]
+    pub fn start_under(words: &str, options: &str) -> Self {
         let home = Home::new();
-        let agent = home.spawn(&format!("scalems --output jsonl pilot start {options}"));
+        let agent = home.spawn(&format!("{words} scalems --output jsonl pilot start {options}"));
         let line = agent.until_written("}\n");
         let said: serde_json::Value =
             serde_json::from_str(&line).expect("a pilot says in JSON that it serves");
@@ -65,6 +73,7 @@ impl Pilot {
             agent,
             ended: false,
             name,
+            words: words.to_owned(),
             home,
         }
     }
@@ -147,7 +156,10 @@ impl Pilot {
     /// Starts the agent again from its journal, after it was killed, and waits until it serves.
     #[track_caller]
     pub fn resume(&mut self, options: &str) {
-        let line = format!("scalems --output jsonl pilot start --resume {options}");
+        let line = format!(
+            "{} scalems --output jsonl pilot start --resume {options}",
+            self.words
+        );
         self.agent = self.home.spawn(&line);
         self.ended = false;
         self.agent.until_written("}\n");

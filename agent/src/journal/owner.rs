@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,7 @@ pub(super) struct Owner {
     path: PathBuf,
     name: Name,
     renewed: Instant,
+    tried: Instant,
     seen: Instant,
 }
 
@@ -85,6 +87,7 @@ impl Owner {
             path: file,
             name,
             renewed: now,
+            tried: now,
             seen: now,
         })
     }
@@ -166,9 +169,9 @@ impl Owner {
         })
     }
 
-    /// When it has to be renewed.
+    /// When it has to be renewed; a while after that did not work it is tried again.
     pub(super) fn renew_at(&self) -> Instant {
-        self.renewed + RENEW
+        (self.renewed + RENEW).max(self.tried + SURE)
     }
 
     /// Looks whether the journal is still ours, if that was not done just now, and renews the file in time.
@@ -176,9 +179,15 @@ impl Owner {
         if self.seen.elapsed() < SURE {
             return Ok(());
         }
-        let unusable = |source| JournalError::Unusable {
-            path: self.path.clone(),
-            source,
+        self.tried = Instant::now();
+        let unusable = |source: io::Error| match source.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE | Errno::ENFILE) => JournalError::NoDescriptors {
+                path: self.path.clone(),
+            },
+            _ => JournalError::Unusable {
+                path: self.path.clone(),
+                source,
+            },
         };
         let now = read(&self.path).map_err(unusable)?;
         if now.as_ref() != Some(&self.name) {

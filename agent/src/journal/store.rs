@@ -13,6 +13,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 use scalems_core::record::Record;
@@ -369,6 +370,9 @@ impl Store {
     /// The files of values failed.
     fn beside(&self, error: io::Error) -> JournalError {
         let path = self.values.directory().to_owned();
+        if let Some(Errno::EMFILE | Errno::ENFILE) = error.raw_os_error().map(Errno::from_raw) {
+            return JournalError::NoDescriptors { path };
+        }
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::Full { path },
             _ => JournalError::Unusable { path, source: error },

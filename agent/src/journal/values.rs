@@ -145,7 +145,9 @@ impl Values {
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)?;
+        // Tried again it has another number: there may be a file of this one, if it fails after that.
         let number = self.next;
+        self.next += 1;
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
@@ -154,7 +156,6 @@ impl Values {
         // The file's name has to last as well, and the directory's.
         sync_name(&self.path(number))?;
         sync_name(&self.directory)?;
-        self.next += 1;
         if let Some(before) = self.current.take() {
             self.release_file(before.number);
         }

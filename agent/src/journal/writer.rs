@@ -1,6 +1,5 @@
 //! The thread that writes: everything that has gathered in one transaction, then the next.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -48,7 +47,7 @@ struct Queue {
     /// What the records here, and those that are being written, have of data.
     bytes: u64,
     closing: bool,
-    full: Option<PathBuf>,
+    full: bool,
     failed: Option<JournalError>,
 }
 
@@ -100,9 +99,9 @@ impl Journal {
         self.shared.lock().bytes > WAITING_BYTES
     }
 
-    /// Whether the disk is full.
+    /// Whether there is no room on the disk, or nothing to open a file with.
     pub fn is_full(&self) -> bool {
-        self.shared.lock().full.is_some()
+        self.shared.lock().full
     }
 }
 
@@ -188,7 +187,10 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
             Taken::Nothing => Vec::new(),
             Taken::Records(records) => records,
         };
-        if let Err(error) = store.claim_again() {
+        // What is to be written insists on it.
+        if let Err(error) = store.claim_again()
+            && !error.passes()
+        {
             shared.lock().failed = Some(error);
             return wake();
         }
@@ -216,7 +218,7 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
         if (idle && taken.is_empty()) || store.is_long(more + TOO_LONG_BYTES) {
             match store.compact() {
                 Ok(()) => more = 0,
-                Err(error @ JournalError::Full { .. }) => {
+                Err(error) if error.passes() => {
                     tracing::warn!(%error, "the journal is not shortened now");
                     more += LONG_BYTES;
                 }
@@ -238,7 +240,7 @@ fn insist(
     loop {
         let error = match write() {
             Ok(()) => {
-                if shared.lock().full.take().is_some() {
+                if std::mem::take(&mut shared.lock().full) {
                     tracing::info!("there is room for the journal again");
                 }
                 return true;
@@ -246,11 +248,9 @@ fn insist(
             Err(error) => error,
         };
         let mut queue = shared.lock();
-        if let JournalError::Full { path } = &error
-            && !queue.closing
-        {
-            if queue.full.replace(path.clone()).is_none() {
-                tracing::error!(%error, "the disk is full");
+        if error.passes() && !queue.closing {
+            if !std::mem::replace(&mut queue.full, true) {
+                tracing::error!(%error, "the journal waits for room");
                 wake();
             }
             let waited = shared.changed.wait_timeout(queue, FULL_PAUSE);

@@ -84,6 +84,8 @@ impl Use {
                 ("ZMQ_XPUB_NODROP", sys::ZMQ_XPUB_NODROP, 0),
             ],
             Self::Subscriber => &[
+                // What it sends is what it subscribes to, all at once when it connects: over a mark that is lost.
+                ("ZMQ_SNDHWM", sys::ZMQ_SNDHWM, NO_MARK),
                 ("ZMQ_RCVHWM", sys::ZMQ_RCVHWM, PUBLISH_MARK),
                 ("ZMQ_LINGER", sys::ZMQ_LINGER, 0),
             ],

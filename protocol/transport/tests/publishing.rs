@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -164,4 +165,27 @@ fn world_socket(endpoint: &Endpoint) -> zmq::Socket {
 
 fn zmq_frame() -> Vec<u8> {
     b"x".to_vec()
+}
+
+#[test]
+fn no_subscription_is_dropped_however_many_there_are() {
+    const TOPICS: usize = 20_000;
+    let world = World::new();
+    let mut events = EventPublisher::new(&world.context).unwrap();
+    let endpoint = events
+        .bind_ipc(&world.zap, IpcDomain::Events, &world.directory)
+        .unwrap();
+    let mut subscriber = Subscriber::connect(&world.context, &endpoint, None).unwrap();
+    let topics: BTreeSet<Bytes> = (0..TOPICS)
+        .map(|number| Bytes::from(format!("submission/{number}")))
+        .collect();
+    for topic in &topics {
+        subscriber.subscribe(topic).unwrap();
+    }
+    let told: BTreeSet<Bytes> = (0..TOPICS)
+        .map(|_| subscription(&mut events))
+        .filter(|change| change.subscribed)
+        .map(|change| change.topic)
+        .collect();
+    assert_eq!(told, topics);
 }

@@ -6,12 +6,21 @@
 
 mod calls;
 mod clients;
+mod clocks;
+mod descriptors;
 mod disk;
 mod flips;
+mod hosts;
 mod left;
+mod measure;
 mod owners;
+mod partitions;
+mod reconnects;
 mod schemas;
 mod storm;
+mod strangers;
+mod stream;
+mod subscriber;
 mod torn;
 
 use storm::{Drill, Fault};
@@ -23,6 +32,26 @@ fn rounds(push: u32, night: u32) -> u32 {
     } else {
         push
     }
+}
+
+/// The seed of a drill's random numbers.
+fn seed() -> u64 {
+    let seed = std::env::var("SCALEMS_FAULT_SEED").ok();
+    seed.map_or(1, |seed| seed.parse().expect("a seed is a number"))
+}
+
+/// Says why a drill cannot run here, which is a failure where nothing may be skipped.
+fn skip(why: &str) {
+    let may_skip = std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty();
+    assert!(may_skip, "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Some drills need more descriptors than a process has at first.
+fn raise_own_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use scalems_client::{Session, Task, TaskHandle};
+use scalems_client::Session;
 use scalems_tests::pilot::{PATIENCE, Pilot, Running, process};
 use scalems_tests::sim::random::Random;
+
+use crate::stream::Stream;
 
 /// Beats and losses in a twentieth of their time.
 const SCALED: &str = "--beat 100ms --lost-after 500ms --orphan-time 60s";
@@ -40,8 +42,7 @@ struct Storm {
 impl Drill {
     #[track_caller]
     pub(crate) fn run(self) {
-        let seed = std::env::var("SCALEMS_FAULT_SEED").ok();
-        let seed = seed.map_or(1, |seed| seed.parse().expect("a seed is a number"));
+        let seed = crate::seed();
         println!("{self:?}, seed {seed}");
         let tcp = if self.tcp {
             "--tcp=127.0.0.1 --tcp-only"
@@ -60,54 +61,23 @@ impl Drill {
             .name("drill")
             .connect(storm.pilot.directory())
             .unwrap();
-        let mut handles: Vec<TaskHandle> = Vec::new();
+        let mut stream = Stream::default();
         for round in 1..=self.rounds {
             let until = (u64::from(self.tasks) * u64::from(round) / u64::from(self.rounds)) as usize;
-            while handles.len() < until {
-                handles.push(session.submit(storm.task(handles.len())).unwrap());
-            }
+            stream.submit_until(until, &session, &storm.pilot, &mut storm.random);
             // A fault comes at any time in the life of the tasks before.
             let pause = Duration::from_millis(storm.random.within(0, 80));
-            let _some = handles[handles.len() - 1].wait(pause);
+            stream.run_for(pause);
             let fault = storm.random.pick(self.faults);
             storm.strike(fault);
         }
-        let mut wrong = Vec::new();
-        for (number, handle) in handles.iter().enumerate() {
-            match handle.wait(PATIENCE) {
-                Ok(result) if result.is_done() && value(number, &result) => {}
-                other => wrong.push(format!("{number}: {other:?}")),
-            }
-        }
-        assert!(
-            wrong.is_empty(),
-            "{} of {} tasks: {:#?}",
-            wrong.len(),
-            self.tasks,
-            &wrong[..wrong.len().min(5)]
-        );
-        let counts = session.ask_status().unwrap().tasks;
-        assert_eq!(
-            (counts.done, counts.finished()),
-            (self.tasks.into(), self.tasks.into()),
-            "{counts:?}"
-        );
+        stream.expect_all(&session);
         drop(session);
         storm.pilot.sh("scalems pilot stop").well();
         for worker in &mut storm.workers {
             worker.status();
         }
         storm.pilot.expect_end();
-    }
-}
-
-/// Whether the result is that of this task.
-fn value(number: usize, result: &scalems_client::TaskResult) -> bool {
-    if number.is_multiple_of(4) {
-        let program = result.program();
-        program.is_ok_and(|program| program.stdout == format!("{number}\n").as_bytes())
-    } else {
-        result.value[..] == number.to_le_bytes()
     }
 }
 
@@ -118,25 +88,6 @@ fn worker(pilot: &Pilot, at: usize) -> Running {
 }
 
 impl Storm {
-    /// Every fourth is a program.
-    fn task(&mut self, number: usize) -> Task {
-        let policy = scalems_client::protocol::task::Policy {
-            // Whoever kills workers all the time is not to blame the tasks.
-            crash_limit: 1_000,
-            ..Default::default()
-        };
-        if number.is_multiple_of(4) {
-            let long = self.random.within(0, 30);
-            self.pilot
-                .line(&format!("sleep 0.0{long:02}; echo {number}"))
-                .policy(policy)
-        } else {
-            Task::new("scalems.echo")
-                .data(number.to_le_bytes().to_vec())
-                .policy(policy)
-        }
-    }
-
     fn strike(&mut self, fault: Fault) {
         let at = self.random.within(0, WORKERS as u64) as usize;
         match fault {

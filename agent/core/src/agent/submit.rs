@@ -105,7 +105,7 @@ impl Agent {
             return Err(Refusal::new(Code::Stopping, message));
         }
         if self.disk_full {
-            let message = "the disk of the pilot's journal is full: nothing is taken in until there is room";
+            let message = "there is no room for the pilot's journal: nothing is taken in until there is, see the agent's log";
             return Err(Refusal::new(Code::AgentFull, message));
         }
         check_shape(&submit, &blobs)?;

@@ -97,6 +97,12 @@ pub enum JournalError {
         /// Where.
         path: PathBuf,
     },
+    /// There are no descriptors left.
+    #[error("no descriptors are left to write {}: nothing is acknowledged until there are; a higher limit (ulimit -n) helps", path.display())]
+    NoDescriptors {
+        /// What for.
+        path: PathBuf,
+    },
     /// The system or the database failed.
     #[error("cannot {doing} the journal {}: {source}", path.display())]
     Failed {
@@ -110,6 +116,13 @@ pub enum JournalError {
     /// A thread could not be started.
     #[error("cannot start the journal's thread: {0}")]
     Thread(io::Error),
+}
+
+impl JournalError {
+    /// Whether it can be written once something is let go: then nothing is lost, and all waits for that.
+    pub(in super::super) fn passes(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::NoDescriptors { .. })
+    }
 }
 
 /// What a failure of the database means.

@@ -412,6 +412,24 @@ fn what_finds_no_room_is_not_written_and_can_be_once_there_is_some() {
 }
 
 #[test]
+fn a_file_that_could_not_be_begun_is_not_in_the_way_of_the_next() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    let directory = store.values.directory().to_owned();
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(
+        directory.join("1"),
+        "left when something failed after it was made",
+    )
+    .unwrap();
+    assert!(store.add(&large(100_000)).is_err());
+    store.add(&large(100_000)).unwrap();
+    store.commit().unwrap();
+    drop(store);
+    assert_eq!(read(&place.path).unwrap().0, [large(100_000)]);
+}
+
+#[test]
 fn a_full_disk_holds_what_is_durable_and_nobody_up() {
     let place = place();
     let (store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
