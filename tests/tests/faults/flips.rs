@@ -137,9 +137,11 @@ fn a_flipped_bit_is_found_or_harmless() {
     let begun = Instant::now();
     let seed = std::env::var("SCALEMS_FAULT_SEED").ok();
     let mut random = Random::new(seed.map_or(1, |seed| seed.parse().unwrap()), 80);
-    let left = Left::behind(2).without_log();
+    // Of so many batches that they lie in a tree of pages.
+    let left = Left::behind(5).without_log();
     let copy = Left::of(&left.path());
     let database = std::fs::read(left.path()).unwrap();
+    assert!(database.len() > 3 * 4_096, "{} bytes", database.len());
     let written = Written::of(&copy);
     let values = left.values();
     // The bits of the database, and of each file beside it.
@@ -160,12 +162,12 @@ fn a_flipped_bit_is_found_or_harmless() {
     for (file, (path, bytes)) in files.iter().enumerate() {
         let all = 0..bytes.len() as u64 * 8;
         if path.is_some() {
-            pick(file, all.collect(), 150, 10_000);
+            pick(file, all.collect(), 100, 10_000);
         } else {
             // What says where all the rest is, and the rest.
             let (heads, rest) = all.partition(|bit| is_head(bit / 8));
-            pick(file, heads, 800, u32::MAX);
-            pick(file, rest, 1_200, 100_000);
+            pick(file, heads, 700, u32::MAX);
+            pick(file, rest, 700, 100_000);
         }
     }
     let all: usize = files.iter().map(|(_, bytes)| bytes.len() * 8).sum();

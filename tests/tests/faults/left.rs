@@ -11,6 +11,7 @@ use scalems_client::protocol::state::Strength;
 use scalems_client::protocol::task::When;
 use scalems_client::{Session, Task};
 use scalems_core::record::Record;
+use scalems_core::{Action, Config, Restore};
 use scalems_tests::pilot::{PATIENCE, Pilot};
 use tempfile::TempDir;
 
@@ -31,6 +32,42 @@ pub(crate) struct Found {
     pub(crate) records: Vec<Record>,
     pub(crate) life: Life,
     pub(crate) identity: Option<Vec<u8>>,
+}
+
+impl Found {
+    /// Makes an agent of it, which has something to say at once.
+    pub(crate) fn restore(&self) {
+        let config = Config {
+            pilot_name: "left".to_owned(),
+            pilot: self.life.pilot,
+            incarnation: self.life.incarnation,
+            secret: self.life.secret,
+            link_seed: 1,
+            software: String::new(),
+            journal: true,
+            expected_workers: 0,
+            open_to_workers: true,
+            beat_ms: 1_000,
+            lost_ms: 10_000,
+            orphan_ms: 60_000,
+            patience_us: 1_000,
+        };
+        let mut restore = Restore::new(config, self.life.age.as_micros() as u64);
+        for record in &self.records {
+            restore.take(record);
+        }
+        let (_, first) = restore.finish();
+        let asks = first.iter().any(|action| {
+            matches!(
+                action,
+                Action::Record {
+                    record: Record::Numbers { .. },
+                    ..
+                }
+            )
+        });
+        assert!(asks, "an agent asks for numbers first: {first:?}");
+    }
 }
 
 impl Left {

@@ -117,6 +117,7 @@ fn a_torn_log_holds_all_that_was_before() {
                     "cut at {cut}, then {rest:?}: {} records, not {records}",
                     found.records.len()
                 );
+                found.restore();
                 seen.1 += 1;
             }
             // It was not made yet when the agent died: nobody was let in.
