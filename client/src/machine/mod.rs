@@ -438,7 +438,7 @@ impl Machine {
     fn send_again(&mut self) {
         self.outbox.clear();
         let session = self.link.session().unwrap_or_default();
-        let again: Vec<_> = self.requests.again().into_iter().collect();
+        let again: Vec<_> = self.requests.again().collect();
         let said: BTreeSet<(u64, u64)> = again.iter().map(|(request, _)| (session, *request)).collect();
         // What has ended is said before anything that could end it otherwise.
         self.outbox.extend(self.provisional.others(&said));
