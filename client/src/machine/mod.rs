@@ -437,15 +437,19 @@ impl Machine {
     /// Says everything again that the agent may not have.
     fn send_again(&mut self) {
         self.outbox.clear();
-        // What a request led to comes right behind it, so that it takes no room in the window.
         let session = self.link.session().unwrap_or_default();
-        let mut said = BTreeSet::new();
-        for (request, message) in self.requests.again() {
+        let again: Vec<_> = self.requests.again().collect();
+        let said: BTreeSet<(u64, u64)> = again.iter().map(|(request, _)| (session, *request)).collect();
+        // What has ended is said before anything that could end it otherwise.
+        self.outbox.extend(self.provisional.others(&said));
+        // What a request led to comes right behind it, so that it takes no room in the window.
+        for (request, message) in again {
             self.outbox.push(message);
             self.outbox.extend(self.provisional.of(session, request));
-            said.insert((session, request));
         }
-        self.outbox.extend(self.provisional.others(&said));
+        if !said.is_empty() {
+            self.outbox.extend(self.provisional.all());
+        }
         self.asks.again();
     }
 

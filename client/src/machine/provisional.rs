@@ -63,13 +63,21 @@ impl Provisional {
         messages(self.brought.get(&(session, request)).into_iter().flatten(), false)
     }
 
-    /// What is to be said back of all other requests, and that this is all.
+    /// What is to be said back of all other requests, and that this is all if none of these is said again.
     pub(super) fn others(&self, said: &BTreeSet<(u64, u64)>) -> Vec<(ClientToAgent, Vec<Bytes>)> {
         if self.brought.is_empty() {
             return Vec::new();
         }
         let others = self.brought.iter().filter(|(origin, _)| !said.contains(origin));
-        messages(others.flat_map(|(_, kept)| kept), true)
+        messages(others.flat_map(|(_, kept)| kept), said.is_empty())
+    }
+
+    /// That all has been said back, if there was anything.
+    pub(super) fn all(&self) -> Vec<(ClientToAgent, Vec<Bytes>)> {
+        if self.brought.is_empty() {
+            return Vec::new();
+        }
+        messages(std::iter::empty(), true)
     }
 }
 

@@ -483,3 +483,40 @@ fn what_was_not_on_disk_is_brought_back_to_another_life_in_messages_that_fit() {
     script.step(Input::Connected);
     assert_eq!(brought(&script.step(said(next_life()))), (0, 0));
 }
+
+#[test]
+fn what_has_ended_is_brought_back_before_anything_that_could_cancel_it() {
+    let mut script = Script::attached(config());
+    script.step(Input::Submit(bare(1, 2)));
+    script.step(said(client::Accepted {
+        request: 1,
+        submission: 1,
+        count: 2,
+        note: None,
+    }));
+    script.step(said(client::Results {
+        delivery: 1,
+        durable: client::Durable::Pending,
+        groups: vec![group(1, 0, 1, Ending::Done)],
+        accepted: Vec::new(),
+    }));
+    let select = "1".parse().unwrap();
+    let strength = scalems_protocol::state::Strength::Kill;
+    let reason = String::new();
+    script.step(call(
+        1,
+        Call::Cancel {
+            select,
+            strength,
+            reason,
+        },
+    ));
+    script.step(Input::Disconnected);
+    script.step(Input::Connected);
+    let out = script.step(said(ClientWelcome {
+        incarnation: 2,
+        journal: true,
+        ..welcome(1, 1)
+    }));
+    assert_eq!(sent(&out), ["bring_back", "cancel", "bring_back"]);
+}

@@ -157,6 +157,12 @@ impl History {
                     }
                 }
             }
+            // Reports are numbered anew, also over the same connection.
+            Input::Worker {
+                peer,
+                message: WorkerToAgent::WorkerHello(_),
+                ..
+            } => self.unrecorded.retain(|(from, ..)| *from != peer.0),
             Input::Worker {
                 message: WorkerToAgent::WorkerGoodbye(_),
                 ..
@@ -259,6 +265,8 @@ impl History {
         for (_, _, place, attempt) in self.unrecorded.extract_if(.., |one| of(one)).collect::<Vec<_>>() {
             let number = self.known.get(&place.0).and_then(|known| known.number);
             let ends = |record: &Record| match record {
+                // What a client brought back, or what ended without an attempt, is not of the worker's report.
+                Record::Ended(Ended { worker: 0, .. }) => false,
                 Record::Ended(Ended { run, .. }) | Record::Fault { run, crash: false } => {
                     Some(run.submission) == number
                         && (run.lo..run.hi).contains(&place.1)
