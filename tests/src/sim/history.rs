@@ -59,6 +59,8 @@ pub struct History {
     pub life: u64,
     /// The latest life and attempt that each task was leased in.
     leased: BTreeMap<Place, (u64, u32)>,
+    /// The highest attempt that each was ever leased in: an earlier life may have made more than this one.
+    highest: BTreeMap<Place, u32>,
     /// Attempts whose failure was reported.
     failed: BTreeMap<Place, BTreeSet<u32>>,
     /// Attempts that were started anywhere.
@@ -328,6 +330,8 @@ impl History {
                 let lease = (self.life, run.attempt);
                 let origin = (group.origin.session, group.origin.request);
                 let before = self.leased.insert((origin, offset), lease);
+                let highest = self.highest.entry((origin, offset)).or_default();
+                *highest = run.attempt.max(*highest);
                 if before.is_some_and(|before| before >= lease) {
                     self.violation(format!(
                         "task {}.{offset}: attempt {lease:?} after {before:?}",
@@ -404,11 +408,10 @@ impl History {
             if (first.ending, first.attempt) != (now.ending, now.attempt) {
                 self.violation(format!("{name} ended {first:?} and {now:?}"));
             }
-            // Of an earlier life some attempts may have been counted anew.
             let made = self
-                .leased
+                .highest
                 .get(&place)
-                .is_some_and(|made| made.1 >= run.attempt || made.0 < self.life || run.attempt == 0);
+                .is_some_and(|highest| *highest >= run.attempt);
             if !made && run.attempt > 0 {
                 self.violation(format!(
                     "{name} has a result of attempt {}, which was never made",
