@@ -177,6 +177,7 @@ impl PilotError {
 pub struct Pilot {
     bus: Option<Bus>,
     before: Option<u64>,
+    failed: bool,
     handle: BusHandle,
     directory: PrivateDir,
     sockets: Option<PathBuf>,
@@ -283,6 +284,7 @@ impl Pilot {
         let sockets = sockets_directory.map(|directory| directory.path().to_owned());
         Ok(Self {
             bus: Some(bus),
+            failed: false,
             before: (life.incarnation > 1).then_some(submissions),
             handle,
             directory,
@@ -307,15 +309,21 @@ impl Pilot {
         self.directory.path()
     }
 
-    /// Serves until the pilot has ended.
+    /// Serves until the pilot has ended, or the agent has failed: then what others find it by stays, as if it had been
+    /// killed, since workers and clients wait for the next one (R5).
     pub fn run(mut self) -> Result<(), PilotError> {
         let bus = self.bus.take().expect("invariant: a pilot runs once");
-        Ok(bus.run()?)
+        let ended = bus.run();
+        self.failed = ended.is_err();
+        Ok(ended?)
     }
 }
 
 impl Drop for Pilot {
     fn drop(&mut self) {
+        if self.failed {
+            return;
+        }
         // Best effort: what stays says that its process is gone, and is replaced by the next start.
         for role in Role::ALL {
             let _gone = std::fs::remove_file(self.directory.path().join(ConnectionFile::file_name(role)));

@@ -70,7 +70,8 @@ const SUBMISSION: &str = "{age_ms: number, indices: [number], labels: {project: 
     session: text, submission: number, tasks: COUNTS}";
 const TASK: &str = "{exit_code: number, indices: [number], ran_us: number, \
     run: {attempt: number, hi: number, lo: number, submission: number}, state: text, worker: text}";
-const TEMPLATE: &str = "{labels: {project: text}, mode: text, name: text}";
+const TEMPLATE: &str = "{labels: {project: text}, mode: text, name: text, \
+    policy: {crash_limit: number, grace_ms: number, on_silence: text}}";
 const RESULT: &str = "{cpu_s: number, cwd: text, exit_code: number, host: text, peak_rss_kib: number, \
     stderr: text, stderr_bytes: number, stdout: text, stdout_bytes: number, wall_s: number}";
 

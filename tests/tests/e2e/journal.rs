@@ -395,6 +395,53 @@ fn what_ended_long_ago_is_forgotten() {
     pilot.stop();
 }
 
+#[test]
+fn an_agent_that_fails_leaves_its_workers_to_the_next() {
+    let home = Home::new();
+    let start =
+        "scalems --output jsonl pilot start --name one --beat 100ms --lost-after 2s --orphan-time 60s";
+    let mut agent = home.spawn(start);
+    agent.until_written("}\n");
+    home.sh("scalems pilot wait --workers 1 --timeout 60s").well();
+    let mut told = Fifo::new(&home.work(), "told");
+    let mut gate = Fifo::new(&home.work(), "gate");
+    let submission = home
+        .sh("scalems --output quiet submit -- sh -c 'echo up > told; read go < gate; echo %{ATTEMPT}'")
+        .well();
+    assert_eq!(told.line(), "up");
+    // Its journal is another's, so it must not go on.
+    let owner = home.of_pilot("one").join("journal.sqlite.owner");
+    std::fs::write(
+        &owner,
+        r#"{"host":"node-17","process":"boot pid:[1] 2:3","nonce":1}"#,
+    )
+    .unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !agent.has_ended() {
+        assert!(Instant::now() < until, "it goes on");
+        let options = Session::options()
+            .answer_timeout(Duration::from_millis(200))
+            .give_up_after(Duration::from_millis(200));
+        if let Ok(session) = options.connect(home.of_pilot("one")) {
+            let _lost = session.submit_held(&Task::new("scalems.noop"), 0..1);
+        }
+    }
+    agent.output().fails(1, &["was taken over"]);
+    home.note_killed();
+    std::fs::remove_file(&owner).unwrap();
+    // The worker goes on with what it has, and the next agent with the worker.
+    gate.release(1);
+    let agent = home.spawn(&format!("{start} --resume"));
+    agent.until_written("}\n");
+    home.sh(&format!("scalems wait {} --timeout 60s", submission.text()))
+        .well();
+    let logs = home.sh(&format!("scalems logs {}", submission.text())).well();
+    assert_eq!(logs.out, "1\n");
+    home.sh("scalems pilot stop").well();
+    agent.output().well();
+    home.until_empty();
+}
+
 /// The queries that the guide shows, in their order.
 fn queries() -> Vec<String> {
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guide/journal.md");

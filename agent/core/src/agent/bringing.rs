@@ -52,13 +52,29 @@ impl Agent {
 
     /// An attempt is over; what that leads to waits if somebody may have seen another result.
     pub(super) fn attempt_ended(&mut self, ended: Ended, out: &mut Vec<Action>) {
-        let run = ended.run;
-        if !self.is_awaited(run.submission) {
-            return self.attempt_over(ended, out);
+        if self.is_awaited(ended.run.submission) {
+            self.keep(ended);
+        } else {
+            self.attempt_over(ended, out);
         }
+    }
+
+    /// Tasks end without a worker's word, now or once nobody can have seen another result.
+    pub(super) fn end_unseen(&mut self, ended: Ended, out: &mut Vec<Action>) {
+        if self.is_awaited(ended.run.submission) {
+            self.keep(ended);
+        } else {
+            self.end(ended, out);
+        }
+    }
+
+    /// Keeps a result until the client has come that may have seen another one.
+    fn keep(&mut self, ended: Ended) {
+        let run = ended.run;
         for stretch in self.tasks.known(run.submission).slots.stretches(run.lo, run.hi) {
             let slot = Slot {
                 state: TaskState::Running,
+                attempt: run.attempt,
                 worker: NOBODY,
                 ..stretch.value
             };

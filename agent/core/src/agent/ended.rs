@@ -140,7 +140,7 @@ impl Agent {
                 self.again(number, offset, offset + 1, 0);
                 continue;
             };
-            self.end(Ended::bare(one, ending, error), out);
+            self.end_unseen(Ended::bare(one, ending, error), out);
         }
     }
 
@@ -193,14 +193,14 @@ impl Agent {
                     hi: stretch.hi,
                     attempt,
                 };
-                self.end(Ended::bare(run, ending, error.clone()), out);
+                self.end_unseen(Ended::bare(run, ending, error.clone()), out);
             }
         }
         count
     }
 
     /// Tasks have their final state, and whoever waits for it is told.
-    fn end(&mut self, ended: Ended, out: &mut Vec<Action>) {
+    pub(super) fn end(&mut self, ended: Ended, out: &mut Vec<Action>) {
         let submission = self.tasks.known(ended.run.submission);
         let (origin, push) = (submission.origin, submission.push);
         if let Some(seat) = push

@@ -1,12 +1,13 @@
 //! Results that a client saw before they were on disk, and brings back to an agent that has lost them.
 
 use scalems_protocol::client::{BringBack, ClientHello};
-use scalems_protocol::state::Ending;
+use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState::{Done, Running};
+use scalems_protocol::state::{Ending, Strength};
 use scalems_protocol::worker::WorkerWelcome;
 
 use crate::restored::{first_life, life};
-use crate::say::{RUN, With, back, done, failed, group, held, run, submit};
+use crate::say::{RUN, With, back, done, failed, group, held, hello, run, submit};
 use crate::world::World;
 
 /// A streaming task has ended, its client has seen it and the agent dies with so many records on disk.
@@ -180,4 +181,29 @@ fn what_is_brought_back_of_a_submission_that_was_lost_too_follows_it() {
     wrong.groups[0].run.hi = 9;
     world.client(1, wrong).begins(&["c1< brought_back"]);
     assert_eq!(world.counter("superseded_results"), 10);
+}
+
+#[test]
+fn a_cancel_waits_for_what_a_client_may_have_seen() {
+    for seen_before in [true, false] {
+        let (mut world, resume, _) = seen(5);
+        world.client(2, hello("t")).begins(&["record 7", "record 8"]);
+        world.durable().begins(&["c2< welcome"]);
+        let cancel = crate::say::cancel(1, Selector::submission(1), Strength::Kill);
+        world
+            .client(2, cancel)
+            .is(&["c2< cancel_done 1: withdrawn 1 told 0 running 0 ended 0"]);
+        let hello = ClientHello {
+            brings: seen_before,
+            ..resume
+        };
+        if seen_before {
+            world.client(1, hello).begins(&["c1< welcome"]);
+            world
+                .client(1, brings(1))
+                .is(&["record 9: ended 1.0@1 done", "record 10: collected 1.0@1"]);
+        } else {
+            world.client(1, hello).begins(&["record 9: ended 1.0@0 canceled"]);
+        }
+    }
 }

@@ -60,13 +60,18 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     let handle = pilot.handle();
     let before = pilot.before();
     let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
+    let journaled = journaling(args, &directory) != Journaling::None;
     let (done, ended) = tokio::sync::oneshot::channel();
     let bus = std::thread::Builder::new()
         .name("scalems-bus".into())
         .spawn(move || {
             let result = pilot.run();
             // If nobody listens any more, the other side has ended first, by an error of its own.
-            let _told = done.send(());
+            let _told = done.send(if result.is_err() && journaled {
+                Ended::Failed
+            } else {
+                Ended::InOrder
+            });
             result
         })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,13 +151,21 @@ fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>
     }
 }
 
+/// How the agent came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    InOrder,
+    /// Another one can go on from its journal.
+    Failed,
+}
+
 /// Looks after signals and workers until the bus has ended.
 async fn serve(
     args: &PilotStartArgs,
     file: &Path,
     count: u32,
     handle: BusHandle,
-    mut bus_ended: tokio::sync::oneshot::Receiver<()>,
+    mut bus_ended: tokio::sync::oneshot::Receiver<Ended>,
     announce: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -175,7 +188,7 @@ async fn serve(
                 _ = terminate.recv() => signals += 1,
                 _ = interrupt.recv() => signals += 1,
                 _ = hangup.recv() => continue,
-                _ = &mut bus_ended => return,
+                ended = &mut bus_ended => return ended,
             }
             handle.stop(if signals == 1 {
                 SIGNAL_DRAIN
@@ -184,7 +197,11 @@ async fn serve(
             });
         }
     };
-    local.run_until(ended).await;
+    if local.run_until(ended).await == Ok(Ended::Failed) {
+        // The next agent goes on with them, as after a death: they are neither told to end nor killed.
+        std::mem::forget((workers, local));
+        return Ok(());
+    }
     // The agent told the workers to end that had joined; the others hear it now. They are given the time for
     // it, then killed with their handles.
     ending.send_replace(true);
