@@ -313,6 +313,8 @@ impl Pilot {
     /// killed, since workers and clients wait for the next one (R5).
     pub fn run(mut self) -> Result<(), PilotError> {
         let bus = self.bus.take().expect("invariant: a pilot runs once");
+        // Also if that panics.
+        self.failed = true;
         let ended = bus.run();
         self.failed = ended.is_err();
         Ok(ended?)

@@ -1,5 +1,8 @@
 //! What processes are known by on their host, so that another process there can tell whether they are over.
 
+use std::io;
+
+use nix::errno::Errno;
 use scalems_transport::connection_file::start_time;
 
 /// The start of the host and the space of process numbers that this process sees.
@@ -33,11 +36,27 @@ pub(crate) fn are_over(name: &str) -> bool {
     };
     let over = |process: &str| {
         let (pid, start) = process.split_once(':')?;
-        let (pid, start) = (pid.parse().ok()?, start.parse().ok()?);
-        Some(start_time(pid) != Some(start))
+        let (pid, start): (u32, u64) = (pid.parse().ok()?, start.parse().ok()?);
+        match start_time(pid) {
+            Some(found) => Some(found != start),
+            // Gone, or not to be read for want of a descriptor.
+            None => Some(is_gone(pid)),
+        }
     };
     let mut all = all.split_ascii_whitespace().peekable();
     all.peek().is_some() && all.all(|process| over(process) == Some(true))
+}
+
+/// Whether there is no such process, or only what is left of it until it is reaped.
+fn is_gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Err(error) => {
+            error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
+        }
+        Ok(stat) => stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
+    }
 }
 
 #[cfg(test)]

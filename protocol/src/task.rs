@@ -145,7 +145,7 @@ pub enum OnSilence {
     /// It may go on. Another attempt begins once this one is known to be over, or after the orphan time.
     Continue,
     /// Its worker ends it when it has not heard of the agent for as long as the agent takes to call a worker lost.
-    /// Another attempt begins after twice that time.
+    /// Another attempt begins after three times that time.
     Stop,
 }
 

@@ -131,7 +131,12 @@ impl Bus {
     pub fn run(mut self) -> Result<(), BusError> {
         self.act();
         while !self.exit {
-            let ready = self.wait()?;
+            let deaf = self.journal.as_ref().is_some_and(Journal::is_behind);
+            let ready = self.wait(deaf)?;
+            if deaf {
+                let now = self.now();
+                self.core.did_not_listen(now);
+            }
             self.take_stop();
             let [
                 frontend,
@@ -198,7 +203,8 @@ impl Bus {
         Ok(())
     }
 
-    fn wait(&self) -> Result<[Ready; 7], TransportError> {
+    /// Waits until something is there. `deaf`: so much waits for the disk that nothing new is taken in.
+    fn wait(&self, deaf: bool) -> Result<[Ready; 7], TransportError> {
         let core = self
             .core
             .deadline()
@@ -208,7 +214,7 @@ impl Bus {
             .flatten()
             .min();
         let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
-        if self.journal.as_ref().is_some_and(Journal::is_behind) {
+        if deaf {
             // Whoever wants something has to wait: the next commit wakes us.
             let [wake] = poll([Source::wake(&self.wake)], wait)?;
             let mut ready = [Ready::default(); 7];

@@ -116,10 +116,11 @@ impl Owner {
             }
             match other(file, draft).map_err(unusable)? {
                 // It has just gone.
-                None => continue,
+                None => {}
                 Some(Other::Dead) => {
                     std::fs::rename(draft, file).map_err(unusable)?;
-                    // Of several that come at once the last one has it.
+                    // Of several that come at once the last one has it: all of them have looked before.
+                    std::thread::sleep(LOOK);
                     return match read(file).map_err(unusable)? {
                         Some(now) if now == *name => Ok(()),
                         _ => Err(in_use(path)),
@@ -153,20 +154,25 @@ impl Owner {
     /// Refuses a journal that somebody has who may live; one that is only read has no owner for that.
     pub(super) fn refuse(path: &Path) -> Result<(), JournalError> {
         let file = with_owner(path);
-        let Some(name) = read(&file).unwrap_or_default() else {
+        let Ok(Some(name)) = read(&file) else {
             return Ok(());
         };
         // One of this host is kept off by the database's lock.
-        let ago = std::fs::metadata(&file).and_then(|facts| facts.modified());
-        let ago = ago.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
-        if process::is_of_here(&name.process) || ago >= UNRENEWED {
+        if process::is_of_here(&name.process) {
             return Ok(());
         }
-        Err(JournalError::Owned {
-            path: path.to_owned(),
-            host: name.host,
-            ago,
-        })
+        let draft = file.with_extension(format!("owner.{}", std::process::id()));
+        let other = write(&draft, &name).and_then(|()| other(&file, &draft));
+        let _gone = std::fs::remove_file(&draft);
+        match other {
+            Ok(Some(Other::Elsewhere(name, ago))) => Err(JournalError::Owned {
+                path: path.to_owned(),
+                host: name.host,
+                ago,
+            }),
+            Ok(_) => Ok(()),
+            Err(source) => Err(JournalError::Unusable { path: file, source }),
+        }
     }
 
     /// When it has to be renewed; a while after that did not work it is tried again.
@@ -179,6 +185,11 @@ impl Owner {
         if self.seen.elapsed() < SURE {
             return Ok(());
         }
+        self.check_now()
+    }
+
+    /// Looks whether the journal is still ours, after something that took long.
+    pub(super) fn check_now(&mut self) -> Result<(), JournalError> {
         self.tried = Instant::now();
         let unusable = |source: io::Error| match source.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EMFILE | Errno::ENFILE) => JournalError::NoDescriptors {

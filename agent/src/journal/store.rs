@@ -225,6 +225,7 @@ impl Store {
             incarnation,
             age: Duration::from_micros(now.age.max(latest)),
         };
+        store.still_ours()?;
         store.bring_up()?;
         store.change("begin a life in", |db| {
             meta::put(db, "begun", &now.to_bytes())?;
@@ -232,6 +233,21 @@ impl Store {
         })?;
         store.sync_names()?;
         Ok((store, life))
+    }
+
+    /// Sees to it that nobody has the files of this name, also if there is no journal in them, and that a log that lies
+    /// beside the database is in it. What comes back keeps others off.
+    pub fn hold_still(path: &Path) -> Result<impl Sized + use<>, JournalError> {
+        let owner = Owner::claim(path)?;
+        if path.exists()
+            && let Ok(store) = Self::open_known(path)
+        {
+            store.log_ahead()?;
+            store.keep_log(false)?;
+            let emptied = store.empty_log();
+            emptied.map_err(|error| failed("close", path, error))?;
+        }
+        Ok(owner)
     }
 
     /// Refuses a journal that an agent on another host has, which may live.
@@ -360,6 +376,11 @@ impl Store {
     /// When the journal has to be said to be ours again.
     pub(super) fn claim_at(&self) -> Option<Instant> {
         self.owner.as_ref().map(Owner::renew_at)
+    }
+
+    /// Before something is committed that took long: it may have been taken over meanwhile.
+    fn still_ours(&mut self) -> Result<(), JournalError> {
+        self.owner.as_mut().map_or(Ok(()), Owner::check_now)
     }
 
     /// Looks whether the journal is still ours, and says so in time.

@@ -14,7 +14,7 @@ use crate::journal::{Life, Store};
 /// Names that a file is moved to, at most.
 const ASIDE: u32 = 10_000;
 /// What a journal consists of, by what follows its name.
-const PARTS: [&str; 5] = ["", "-wal", "-shm", ".values", ".owner"];
+const PARTS: [&str; 4] = ["", "-wal", "-shm", ".values"];
 
 /// What is known of a pilot when an agent of it begins.
 pub(super) struct Past {
@@ -37,8 +37,10 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
         Journaling::Keep(path) if path.exists() => path,
         Journaling::Resume(path) => path,
         Journaling::Keep(path) | Journaling::Fresh(path) => {
-            Store::refuse_owned(path)?;
+            // Nobody has it while it is moved, and all of it is in the files that are.
+            let ours = Store::hold_still(path)?;
             move_aside(path).map_err(PilotError::system(format!("move {} aside", path.display())))?;
+            drop(ours);
             let (store, life) = Store::create(path, PilotId(random()?), random()?)?;
             return Ok(Past {
                 store: Some(store),
@@ -104,6 +106,7 @@ pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, Pilo
     let private = PrivateDir::ensure(directory)?;
     let _lock = lock(&private, name)?;
     let journal = directory.join(JOURNAL);
+    Store::refuse_owned(&journal)?;
     if !force && journal.exists() {
         let mut unfinished = std::collections::BTreeMap::<u64, u64>::new();
         Store::inspect(&journal, |record| match record {

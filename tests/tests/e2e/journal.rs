@@ -423,7 +423,7 @@ fn an_agent_that_fails_leaves_its_workers_to_the_next() {
             .answer_timeout(Duration::from_millis(200))
             .give_up_after(Duration::from_millis(200));
         if let Ok(session) = options.connect(home.of_pilot("one")) {
-            let _lost = session.submit_held(&Task::new("scalems.noop"), 0..1);
+            let _lost = session.submit_held(Task::new("scalems.noop"), 0..1);
         }
     }
     agent.output().fails(1, &["was taken over"]);

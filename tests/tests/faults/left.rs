@@ -50,6 +50,7 @@ impl Found {
             beat_ms: 1_000,
             lost_ms: 10_000,
             orphan_ms: 60_000,
+            retain_us: 0,
             patience_us: 1_000,
         };
         let mut restore = Restore::new(config, self.life.age.as_micros() as u64);

@@ -211,7 +211,7 @@ fn an_agent_whose_journal_was_taken_over_ends_before_it_writes() {
             .answer_timeout(Duration::from_millis(200))
             .give_up_after(Duration::from_millis(200));
         if let Ok(session) = options.connect(directory.clone()) {
-            let _lost = session.submit_held(&Task::new("scalems.noop"), 0..1);
+            let _lost = session.submit_held(Task::new("scalems.noop"), 0..1);
         }
     }
     agent

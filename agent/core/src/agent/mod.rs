@@ -294,6 +294,14 @@ impl Agent {
         self.heard = self.now;
     }
 
+    /// The shell did not listen for a while: what peers sent meanwhile is still in the sockets (R6).
+    pub fn did_not_listen(&mut self, now: Micros) {
+        self.advance(now);
+        for worker in self.workers.values_mut() {
+            worker.heard = self.now;
+        }
+    }
+
     const fn lost_after(&self) -> Micros {
         self.config.lost_ms * 1_000
     }

@@ -8,7 +8,6 @@ use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{ResultGroup, Run};
 use scalems_protocol::limits;
 use scalems_protocol::state::{Strength, TaskState};
-use scalems_protocol::task::OnSilence;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, ListHoldings, Ping, Recorded, Report, Revoke, WorkerRefused, WorkerStop,
     WorkerToAgent,
@@ -434,7 +433,7 @@ impl Agent {
             );
         }
         self.release_withheld(out);
-        let forgotten = self.silence(OnSilence::Continue);
+        let forgotten = self.longest_silence();
         self.workers.retain(|_, worker| {
             worker.lives()
                 || (worker.standing == Standing::Lost && now.saturating_sub(worker.heard) < forgotten)
@@ -541,7 +540,11 @@ impl Agent {
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.taken.clone_from(&held);
         }
-        self.commit(Record::WorkerGone { worker: number }, out);
+        if lost {
+            self.record_gone(number, out);
+        } else {
+            self.commit(Record::WorkerGone { worker: number }, out);
+        }
         if lost {
             self.count("workers_lost", 1);
             let tasks: u32 = held.iter().map(|held| held.run.count()).sum();
@@ -556,6 +559,7 @@ impl Agent {
             self.lease_over(held.run, charged, &format!("worker {name}: {why}"), out);
         }
         self.came(number, out);
+        self.all_accounted(out);
         self.worker_changed(number);
         self.schedule = true;
         if standing == Standing::Gone {

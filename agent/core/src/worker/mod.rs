@@ -122,6 +122,8 @@ pub struct Worker {
     pub standing: Standing,
     /// Whether its process is known to be over.
     pub over: bool,
+    /// Whether it is recorded that it was lost.
+    pub recorded_gone: bool,
     /// Its modes, and whether each is instant.
     pub modes: BTreeMap<String, bool>,
     /// What it offers.
@@ -186,6 +188,7 @@ impl Worker {
             peer: None,
             standing: Standing::Suspect,
             over: false,
+            recorded_gone: false,
             modes: BTreeMap::new(),
             capacity: Amounts::default(),
             used: Amounts::default(),

@@ -303,9 +303,9 @@ fn what_may_still_write_somewhere_is_not_leased_again_before_the_orphan_time() {
 }
 
 #[test]
-fn what_is_ended_by_its_worker_is_leased_again_after_twice_the_time() {
+fn what_is_ended_by_its_worker_is_leased_again_after_three_times_the_time() {
     let (mut world, _) = silent(OnSilence::Stop);
-    assert_eq!(besides_looks(world.wait(19_999)), [""; 0]);
+    assert_eq!(besides_looks(world.wait(29_999)), [""; 0]);
     assert_eq!(
         besides_looks(world.wait(2_000)),
         ["w2< lease 1 recorded 0: 1.0@2 run; 1.1@2 run"]

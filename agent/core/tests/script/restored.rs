@@ -415,7 +415,7 @@ fn leases(said: crate::world::Said) -> Vec<String> {
 fn what_a_worker_of_before_may_still_run_waits_for_as_long_as_it_may() {
     let after = [
         (OnSilence::Rerun, 10_000),
-        (OnSilence::Stop, 20_000),
+        (OnSilence::Stop, 30_000),
         (OnSilence::Continue, 70_000),
     ];
     for (on_silence, milliseconds) in after {
@@ -441,4 +441,40 @@ fn what_a_worker_of_before_ran_whose_process_is_over_runs_again_at_once() {
             "{silence}"
         );
     }
+}
+
+#[test]
+fn what_was_withheld_in_one_life_is_so_in_the_next() {
+    let mut world = World::with(life(1));
+    world
+        .worker(1, joins("w", 2))
+        .begins(&["record 1: worker 1 w", "w1< welcome"]);
+    world
+        .client(1, hello("s"))
+        .begins(&["record 2", "record 3", "record 4"]);
+    world.durable().begins(&["c1< welcome session 2"]);
+    let policy = Policy {
+        on_silence: OnSilence::Continue,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 1, RUN).policy(policy))
+        .begins(&["record 5", "w1< lease"]);
+    world.durable().begins(&["c1< accepted 1"]);
+    world
+        .round(vec![Input::WorkerGone(scalems_core::Peer(1))])
+        .is(&[]);
+    // It is lost, and the next life has to know that it may still run something.
+    world.wait(15_000).is(&[]);
+    let mut world = second_life(world);
+    world
+        .worker(2, joins("v", 1))
+        .begins(&["record 7: worker 65537 v", "w2< welcome"]);
+    world.lives(2, true);
+    assert_eq!(leases(world.wait(69_999)), [""; 0]);
+    let said = world.wait(2_001).0;
+    assert_eq!(
+        said,
+        ["record 8: worker 1 gone", "w2< lease 1 recorded 0: 1.0@1 run"]
+    );
 }

@@ -82,6 +82,7 @@ impl Store {
         }
         store.commit()?;
         store.compact()?;
+        store.still_ours()?;
         let packed = store.db.execute_batch("VACUUM").and_then(|()| store.empty_log());
         packed.map_err(|error| failed("pack", path, error))?;
         Ok(Pruned {

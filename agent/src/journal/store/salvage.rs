@@ -1,9 +1,11 @@
 //! Salvage: what can be read of a damaged journal, in a new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use scalems_core::record::Record;
+use scalems_core::record::{Ended, Record};
+use scalems_protocol::state::Ending;
+use scalems_protocol::{Code, TaskError};
 
 use super::{JournalError, Store, values};
 
@@ -21,6 +23,10 @@ pub struct Salvaged {
     pub lost: BTreeSet<u64>,
     /// Tasks whose results cannot be read: they have not ended in the new journal, and run again.
     pub again: Vec<(u64, u32)>,
+    /// Tasks whose results cannot be read and whose data are not kept any more: they have failed in the new journal.
+    pub failed: Vec<(u64, u32)>,
+    /// Submissions that have their data still.
+    unfinished: BTreeSet<u64>,
 }
 
 impl Store {
@@ -33,11 +39,24 @@ impl Store {
         let facts = from.facts()?;
         let mut records = 0_u64;
         let mut needs = values::Values::beside(path);
+        let mut left = BTreeMap::<u64, u32>::new();
         let read = from.read(|_, record, spot| {
             needs.note(&record, spot);
             records += 1;
+            match &record {
+                Record::Submitted(submitted) => {
+                    left.insert(submitted.submission, submitted.count);
+                }
+                Record::Ended(ended) => {
+                    if let Some(left) = left.get_mut(&ended.run.submission) {
+                        *left = left.saturating_sub(ended.run.count());
+                    }
+                }
+                _ => {}
+            }
             Ok(())
         });
+        left.retain(|_, left| *left > 0);
         from.values = needs;
         let damage = read.err();
         let mut copy = Self::make(to, &facts)?;
@@ -46,13 +65,15 @@ impl Store {
             damage,
             lost: BTreeSet::new(),
             again: Vec::new(),
+            failed: Vec::new(),
+            unfinished: left.into_keys().collect(),
         };
         let mut writes = Ok(());
         // What is behind the damage is not reached; that there is damage is known.
-        let mut left = records;
+        let mut to_go = records;
         let _damage = from.read(|_, record, spot| {
-            if left > 0 && writes.is_ok() {
-                left -= 1;
+            if to_go > 0 && writes.is_ok() {
+                to_go -= 1;
                 writes = salvaged.keep(&from, &mut copy, record, spot);
             }
             Ok(())
@@ -83,15 +104,32 @@ impl Salvaged {
                     }
                     Record::Ended(ended) => {
                         let run = ended.run;
-                        self.again
-                            .extend((run.lo..run.hi).map(|offset| (run.submission, offset)));
+                        let tasks = (run.lo..run.hi).map(|offset| (run.submission, offset));
+                        if !self.unfinished.contains(&run.submission) {
+                            self.failed.extend(tasks);
+                            let message =
+                                "its result was damaged in the journal, and its data are not kept any more";
+                            let error = TaskError::new(Code::TaskFailed, message);
+                            let ended = Ended {
+                                worker: ended.worker,
+                                at: ended.at,
+                                ran_us: ended.ran_us,
+                                ..Ended::bare(run, Ending::Failed, error)
+                            };
+                            return self.write(copy, &Record::Ended(ended));
+                        }
+                        self.again.extend(tasks);
                     }
                     _ => {}
                 }
                 return Ok(());
             }
         }
-        copy.add(&record)?;
+        self.write(copy, &record)
+    }
+
+    fn write(&mut self, copy: &mut Store, record: &Record) -> Result<(), JournalError> {
+        copy.add(record)?;
         self.records += 1;
         if self.records.is_multiple_of(TOGETHER) {
             copy.commit()?;

@@ -106,6 +106,9 @@ impl Store {
             .unchecked_transaction()
             .map_err(|error| failed("shorten", &self.path, error))?;
         let bytes = self.write_snapshot()?;
+        if let Some(owner) = &mut self.owner {
+            owner.check_now()?;
+        }
         transaction
             .commit()
             .map_err(|error| failed("shorten", &self.path, error))?;

@@ -116,6 +116,11 @@ fn salvage(context: &Context, place: &JournalPlace, copy: &Path) -> anyhow::Resu
             for (submission, offset) in &found.again {
                 println!("task {offset} of submission {submission} runs again: its result cannot be read");
             }
+            for (submission, offset) in &found.failed {
+                println!(
+                    "task {offset} of submission {submission} has failed: neither its result nor its data can be read"
+                );
+            }
             println!(
                 "go on with it: scalems pilot start --resume --journal {}",
                 copy.display()
@@ -126,7 +131,7 @@ fn salvage(context: &Context, place: &JournalPlace, copy: &Path) -> anyhow::Resu
             "{}",
             serde_json::json!({
                 "path": path, "copy": copy, "records": found.records, "damage": damage, "lost": found.lost,
-                "again": found.again
+                "again": found.again, "failed": found.failed
             })
         ),
     }

@@ -61,17 +61,16 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     let before = pilot.before();
     let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
     let journaled = journaling(args, &directory) != Journaling::None;
+    // It is told of an end in order. After a failure, or a panic, another agent can go on from the journal.
     let (done, ended) = tokio::sync::oneshot::channel();
     let bus = std::thread::Builder::new()
         .name("scalems-bus".into())
         .spawn(move || {
             let result = pilot.run();
             // If nobody listens any more, the other side has ended first, by an error of its own.
-            let _told = done.send(if result.is_err() && journaled {
-                Ended::Failed
-            } else {
-                Ended::InOrder
-            });
+            if result.is_ok() || !journaled {
+                let _told = done.send(());
+            }
             result
         })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -151,21 +150,13 @@ fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>
     }
 }
 
-/// How the agent came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    InOrder,
-    /// Another one can go on from its journal.
-    Failed,
-}
-
 /// Looks after signals and workers until the bus has ended.
 async fn serve(
     args: &PilotStartArgs,
     file: &Path,
     count: u32,
     handle: BusHandle,
-    mut bus_ended: tokio::sync::oneshot::Receiver<Ended>,
+    mut bus_ended: tokio::sync::oneshot::Receiver<()>,
     announce: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -197,7 +188,7 @@ async fn serve(
             });
         }
     };
-    if local.run_until(ended).await == Ok(Ended::Failed) {
+    if local.run_until(ended).await.is_err() {
         // The next agent goes on with them, as after a death: they are neither told to end nor killed.
         std::mem::forget((workers, local));
         return Ok(());

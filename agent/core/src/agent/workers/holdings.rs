@@ -135,6 +135,7 @@ impl Agent {
         worker.unrecorded_bytes = 0;
         worker.beat = None;
         worker.over = false;
+        worker.recorded_gone = false;
         worker.asked = false;
         worker.uncompared = 0;
         worker.ghosts.clear();

@@ -6,7 +6,8 @@ use scalems_protocol::task::OnSilence;
 use super::super::Agent;
 use super::super::timers::Timer;
 use crate::interface::{Action, Micros};
-use crate::worker::{Held, Standing};
+use crate::record::Record;
+use crate::worker::{Held, Standing, Worker};
 
 /// Time between looks at the process of a worker whose connection is gone.
 const LOOK_EVERY: Micros = 100_000;
@@ -17,10 +18,17 @@ impl Agent {
         let lost = self.lost_after();
         match on {
             OnSilence::Rerun => lost,
-            OnSilence::Stop => lost.saturating_mul(2),
-            // The worker may have heard of us for a little longer than we of it.
+            // The worker may have heard of us for longer than we of it: until we called it lost. Then it takes as long
+            // again until it asks the task to end, and half of that until it kills it.
+            OnSilence::Stop => lost.saturating_mul(3),
             OnSilence::Continue => self.config.orphan_ms.saturating_mul(1_000).saturating_add(lost),
         }
+    }
+
+    /// After so long a lost worker runs nothing any more.
+    pub(super) fn longest_silence(&self) -> Micros {
+        self.silence(OnSilence::Continue)
+            .max(self.silence(OnSilence::Stop))
     }
 
     /// Leases of a lost worker that nobody else may have yet stay its own. Gives the others.
@@ -72,6 +80,7 @@ impl Agent {
         for (number, silent) in silent {
             let why = format!("nothing was heard of it for {} s", silent / 1_000_000);
             self.release(number, |agent, on| silent >= agent.silence(on), &why, out);
+            self.record_gone(number, out);
         }
         self.account(out);
     }
@@ -130,6 +139,20 @@ impl Agent {
         } else {
             self.release(number, |_, _| true, WHY, out);
             self.accounted(number, out);
+            self.record_gone(number, out);
+        }
+    }
+
+    /// The next life need not wait for a lost worker: nothing that it may still run is kept from others any more.
+    pub(super) fn record_gone(&mut self, number: u32, out: &mut Vec<Action>) {
+        let settled = |worker: &Worker| worker.standing == Standing::Lost && worker.holds.is_empty();
+        if let Some(worker) = self.workers.get_mut(&number)
+            && settled(worker)
+            && !worker.recorded_gone
+            && !self.absent.contains_key(&number)
+        {
+            worker.recorded_gone = true;
+            self.commit(Record::WorkerGone { worker: number }, out);
         }
     }
 
@@ -173,13 +196,28 @@ impl Agent {
         }
     }
 
+    /// If nothing waits for workers of the life before that did not come, nobody has to.
+    pub(super) fn all_accounted(&mut self, out: &mut Vec<Action>) {
+        if self.coming.is_empty() && self.held_back.is_empty() {
+            while let Some((number, _)) = self.absent.pop_first() {
+                self.record_gone(number, out);
+            }
+        }
+    }
+
     /// Workers of the life before that did not come run nothing any more after some time.
     fn account(&mut self, out: &mut Vec<Action>) {
         if self.absent.is_empty() {
             return;
         }
-        let (now, long) = (self.now, self.silence(OnSilence::Continue));
-        self.absent.retain(|_, heard| now.saturating_sub(*heard) < long);
+        let (now, long) = (self.now, self.longest_silence());
+        let over = self
+            .absent
+            .extract_if(.., |_, heard| now.saturating_sub(*heard) >= long);
+        let over: Vec<u32> = over.map(|(number, _)| number).collect();
+        for number in over {
+            self.record_gone(number, out);
+        }
         self.go_on_again(out);
     }
 

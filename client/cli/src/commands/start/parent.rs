@@ -74,7 +74,11 @@ async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<
              started again; `scalems pilot start --resume` does it by hand"
         );
         eprintln!("scalems: the agent has died ({status}) and is started again in {wait:?}");
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = terminate.recv() => return Ok(Exit::Failed),
+            _ = interrupt.recv() => return Ok(Exit::Failed),
+        }
         wait = (2 * wait).min(LONGEST_WAIT);
         life.retain(|arg| arg != "--fresh");
         if !life.iter().any(|arg| arg == "--resume") {
