@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_that_reads_anothers_name_writes_no_more() {
+    fn an_owner_that_reads_another_name_writes_no_more() {
         let place = place();
         let mut owner = at_once(&place.path).unwrap();
         owner.seen = Instant::now().checked_sub(SURE).unwrap();
