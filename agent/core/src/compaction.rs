@@ -38,6 +38,7 @@ struct Known {
 
 #[derive(Debug)]
 struct Seat {
+    session: u64,
     /// The last record of it, whoever sits there.
     last: Record,
     top: u64,
@@ -54,6 +55,8 @@ struct Session {
     gone: bool,
     seats: Vec<u64>,
     named: bool,
+    /// Its last submission, and the seat that brought it: people mean that by its name.
+    last: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Survey {
                     gone: false,
                     seats: Vec::new(),
                     named: !name.is_empty(),
+                    last: None,
                 };
                 self.sessions.insert(*session, known);
             }
@@ -95,6 +99,7 @@ impl Survey {
                     return;
                 }
                 let known = Seat {
+                    session: *session,
                     last: record.clone(),
                     top,
                     gone: false,
@@ -172,6 +177,9 @@ impl Survey {
             if seat.recent.len() > RESTORED_ANSWERS + 1 {
                 seat.recent.pop_first();
             }
+            if let Some(session) = self.sessions.get_mut(&seat.session) {
+                session.last = Some((submitted.submission, submitted.origin.session));
+            }
         }
     }
 
@@ -181,14 +189,22 @@ impl Survey {
     }
 
     /// Whether what somebody said or left is still of use.
-    fn keeps_seat(&self, seat: &Seat) -> bool {
-        !seat.gone || seat.known > 0 || seat.top == self.top
+    fn keeps_seat(&self, number: u64) -> bool {
+        self.seats.get(&number).is_some_and(|seat| {
+            let of_last = self.last_of(seat.session).is_some_and(|(_, seat)| seat == number);
+            !seat.gone || seat.known > 0 || seat.top == self.top || of_last
+        })
+    }
+
+    /// The last submission of a session that goes on, and its seat.
+    fn last_of(&self, session: u64) -> Option<(u64, u64)> {
+        let session = self.sessions.get(&session)?;
+        session.last.filter(|_| session.named && !session.gone)
     }
 
     fn keeps_session(&self, number: u64, session: &Session) -> bool {
         let over = session.gone || (!session.named && !session.seats.is_empty());
-        let kept = |seat| self.seats.get(seat).is_some_and(|seat| self.keeps_seat(seat));
-        !over || number == self.top || session.seats.iter().any(kept)
+        !over || number == self.top || session.seats.iter().any(|seat| self.keeps_seat(*seat))
     }
 }
 
@@ -229,8 +245,8 @@ impl Compaction {
                 if stays(number) {
                     out.push(record);
                 } else if let Some(seat) = all.seats.get(&submitted.origin.session)
-                    && !seat.gone
-                    && seat.recent.get(&submitted.origin.request) == Some(&number)
+                    && ((!seat.gone && seat.recent.get(&submitted.origin.request) == Some(&number))
+                        || all.last_of(seat.session).is_some_and(|(last, _)| last == number))
                 {
                     out.extend([record, Record::Forgotten { submission: number }]);
                 }
@@ -274,14 +290,14 @@ impl Compaction {
                 }
             }
             Record::Seat { seat, .. } => {
-                let kept = all.seats.get(seat).is_some_and(|seat| all.keeps_seat(seat));
+                let kept = all.keeps_seat(*seat);
                 if let Some(seat) = all.seats.get_mut(seat).filter(|seat| kept && !seat.told) {
                     seat.told = true;
                     out.push(seat.last.clone());
                 }
             }
             Record::SeatGone { seat } => {
-                if all.seats.get(seat).is_some_and(|seat| all.keeps_seat(seat)) {
+                if all.keeps_seat(*seat) {
                     out.push(record);
                 }
             }

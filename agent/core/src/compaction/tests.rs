@@ -158,14 +158,28 @@ fn what_was_forgotten_leaves_the_number_of_its_request_while_somebody_may_repeat
             worker(9)
         ]
     );
-    // The highest number was somebody's: it is not given again.
+    // It was the last of its session, which is what people mean by that.
     let left = [records.clone(), vec![Record::SeatGone { seat: 2 }]].concat();
     assert_eq!(
         compacted(&left),
         [
             session(1, "s"),
             seat(2, 1, 3),
+            bare(submitted(1, 2, 1, 1)),
+            Record::Forgotten { submission: 1 },
             Record::SeatGone { seat: 2 },
+            worker(9)
+        ]
+    );
+    // The highest number was somebody's: it is not given again.
+    let over = [left.clone(), vec![Record::SessionGone { session: 1 }]].concat();
+    assert_eq!(
+        compacted(&over),
+        [
+            session(1, "s"),
+            seat(2, 1, 3),
+            Record::SeatGone { seat: 2 },
+            Record::SessionGone { session: 1 },
             worker(9)
         ]
     );
