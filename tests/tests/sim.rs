@@ -173,6 +173,32 @@ fn what_is_wrong_about_the_journal_is_found() {
     }
 }
 
+/// So is a second attempt beside one that its worker has not given up.
+#[test]
+fn what_must_run_alone_and_does_not_is_found() {
+    let plan = |seed, sabotage| Plan {
+        sabotage,
+        faults: vec![Fault::Cut],
+        journal: false,
+        ..Plan::of(seed)
+    };
+    let wrong = (1..=300)
+        .map(|seed| (seed, sim::run(&plan(seed, Some(Sabotage::LongOrphans)))))
+        .find(|(_, outcome)| {
+            outcome
+                .violations
+                .iter()
+                .any(|violation| violation.contains("begins at"))
+        });
+    let (seed, outcome) = wrong.expect("two attempts at once were not found");
+    println!("seed {seed}: {}", outcome.violations[0]);
+    let right = plan(seed, None);
+    let outcome = sim::run(&right);
+    if !outcome.violations.is_empty() {
+        report(&right, &outcome);
+    }
+}
+
 /// A failing plan is made smaller as long as it fails.
 #[test]
 fn the_smallest_plan_that_fails_is_found() {

@@ -147,11 +147,12 @@ impl World {
     /// A connection breaks. Both ends notice in their own time, and the party comes back.
     fn cut(&mut self, link: u32) {
         let [agent, other, back] = [0; 3].map(|_: u32| self.random.within(0, 2_000_000));
-        // Most often a new connection is there soon, sometimes before the party knows of it.
-        let back = if self.random.percent(30) {
-            back * 4
-        } else {
-            back / 2
+        // Most often a new connection is there soon, sometimes before the party knows of it; now and then not before
+        // the party was lost, or gave up.
+        let back = match self.random.within(0, 100) {
+            0..60 => back / 2,
+            60..90 => back * 4,
+            _ => self.random.within(5_000_000, 100_000_000),
         };
         self.part(link, self.now + agent, self.now + other, self.now + back);
     }

@@ -112,6 +112,8 @@ pub enum Sabotage {
     ReadShort,
     /// That a seat has another holder does not reach the journal.
     LoseSeat,
+    /// Workers are told to go on without the agent for longer than the agent believes.
+    LongOrphans,
 }
 
 impl Sabotage {
@@ -159,6 +161,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether silence means the same to both ends of a connection: nobody stands still, and nothing is heard late.
+    pub fn keeps_apart(&self) -> bool {
+        const LATE: [Fault; 6] = [
+            Fault::PauseWorker,
+            Fault::Suspend,
+            Fault::ClockLeap,
+            Fault::Delay,
+            Fault::WayInBlocked,
+            Fault::WayOutBlocked,
+        ];
+        !self.faults.iter().any(|fault| LATE.contains(fault))
+    }
+
     /// The world of a seed.
     pub fn of(seed: u64) -> Self {
         let mut random = Random::new(seed, 1);

@@ -166,6 +166,17 @@ impl World {
                 };
                 vec![action, again]
             }
+            (
+                Action::ToWorker {
+                    message: AgentToWorker::WorkerWelcome(welcome),
+                    ..
+                },
+                Sabotage::LongOrphans,
+            ) => {
+                welcome.orphan_ms *= 100;
+                welcome.lost_ms *= 100;
+                vec![action]
+            }
             _ => vec![action],
         }
     }

@@ -207,7 +207,15 @@ impl SimClient {
     fn submit_held(&mut self) {
         let template = self.template();
         let count = self.random.pick(&[1, 3, 40]);
-        let data = Data::shared(Bytes::from(self.data(&template.mode, LONGEST)));
+        let alone = template.mode == programs::MODE && template.policy.on_silence != OnSilence::Rerun;
+        let data = if alone && count == 1 {
+            // It runs for longer than it takes until it may begin elsewhere.
+            let number = self.key();
+            programs::data(Behaviour::Well, 60_000, number)
+        } else {
+            self.data(&template.mode, LONGEST)
+        };
+        let data = Data::shared(Bytes::from(data));
         self.call(Call::Held {
             template,
             count,

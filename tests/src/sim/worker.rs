@@ -7,6 +7,7 @@ use scalems_core::Micros;
 use scalems_core::leaseholder::{Input, Leaseholder, Outcome, Output, Settings, StopOrder, TaskLease};
 use scalems_protocol::Ending;
 use scalems_protocol::state::Strength;
+use scalems_protocol::task::OnSilence;
 use scalems_protocol::worker::{Beat, WorkerToAgent};
 
 use super::history::History;
@@ -34,6 +35,8 @@ pub struct SimWorker {
     /// Those of them that wait for another to be over, by that, and those whose turn has come.
     followers: BTreeMap<u64, u64>,
     due: Vec<u64>,
+    /// Tasks that began in this round, and may run nowhere else.
+    alone: Vec<(u64, u32)>,
     /// Those that were taken back before they began, and whose end is on its way.
     taken_back: BTreeSet<u64>,
     random: Random,
@@ -73,9 +76,27 @@ impl SimWorker {
             running: BTreeMap::new(),
             followers: BTreeMap::new(),
             due: Vec::new(),
+            alone: Vec::new(),
             taken_back: BTreeSet::new(),
             random,
         }
+    }
+
+    /// Tasks that have begun since this was asked last, and may run nowhere else (R11).
+    pub fn began_alone(&mut self) -> Vec<(u64, u32)> {
+        std::mem::take(&mut self.alone)
+    }
+
+    /// Whether a program of this task runs. One whose submission was not acknowledged when the agent died is another
+    /// task once it is submitted again.
+    pub fn runs(&self, (submission, offset): (u64, u32)) -> bool {
+        let mut running = self.running.values();
+        self.machine.is_some()
+            && running.any(|lease| {
+                (lease.task.submission, lease.offset) == (submission, offset)
+                    && !self.waits(lease.key)
+                    && !self.taken_back.contains(&lease.key)
+            })
     }
 
     /// What its process is known by; of some nothing is known.
@@ -271,6 +292,9 @@ impl SimWorker {
             lease.attempt,
             &lease.data,
         );
+        if lease.template.policy.on_silence != OnSilence::Rerun {
+            self.alone.push((lease.task.submission, lease.offset));
+        }
         let mut taken: Vec<u32> = self
             .running
             .values()

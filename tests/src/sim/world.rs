@@ -617,6 +617,14 @@ impl World {
         let clock = self.clock(actor);
         let effects = self.workers[at].round(self.now, clock, &mut self.history);
         let process = self.workers[at].process;
+        for task in self.workers[at].began_alone() {
+            let elsewhere =
+                (0..self.workers.len()).find(|other| *other != at && self.workers[*other].runs(task));
+            if let Some(other) = elsewhere.filter(|_| self.plan.keeps_apart()) {
+                self.history
+                    .violation(format!("{task:?} runs at worker {other}, and begins at {at} too"));
+            }
+        }
         for effect in effects {
             match effect {
                 worker::Effect::Send(message, blobs) => {
