@@ -403,6 +403,7 @@ fn an_agent_that_fails_leaves_its_workers_to_the_next() {
     let mut agent = home.spawn(start);
     agent.until_written("}\n");
     home.sh("scalems pilot wait --workers 1 --timeout 60s").well();
+    let worker = home.sh("scalems --output json worker list").well().json()[0].clone();
     let mut told = Fifo::new(&home.work(), "told");
     let mut gate = Fifo::new(&home.work(), "gate");
     let submission = home
@@ -426,13 +427,16 @@ fn an_agent_that_fails_leaves_its_workers_to_the_next() {
             let _lost = session.submit_held(Task::new("scalems.noop"), 0..1);
         }
     }
-    agent.output().fails(1, &["was taken over"]);
+    assert_eq!(agent.status().code(), Some(1));
+    agent.until_written("was taken over");
     home.note_killed();
     std::fs::remove_file(&owner).unwrap();
     // The worker goes on with what it has, and the next agent with the worker.
     gate.release(1);
     let agent = home.spawn(&format!("{start} --resume"));
     agent.until_written("}\n");
+    let workers = || home.sh("scalems --output json worker list").well().json();
+    assert_eq!(workers()[0]["pid"], worker["pid"]);
     home.sh(&format!("scalems wait {} --timeout 60s", submission.text()))
         .well();
     let logs = home.sh(&format!("scalems logs {}", submission.text())).well();
