@@ -332,9 +332,10 @@ mod tests {
     #[test]
     fn a_dead_owner_is_followed_at_once_where_that_is_known() {
         let place = place();
-        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let process = process::name(&[child.id()]);
         of_another(&place.path, &process, Duration::ZERO);
+        child.kill().unwrap();
         child.wait().unwrap();
         at_once(&place.path).unwrap();
         // A file that says nothing is nobody's.

@@ -148,11 +148,13 @@ impl World {
     fn cut(&mut self, link: u32) {
         let [agent, other, back] = [0; 3].map(|_: u32| self.random.within(0, 2_000_000));
         // Most often a new connection is there soon, sometimes before the party knows of it; now and then not before
-        // the party was lost, or gave up.
+        // a worker was lost, or gave up.
+        let worker = matches!(self.network.link(link).party, Party::Worker(_));
         let back = match self.random.within(0, 100) {
             0..60 => back / 2,
             60..90 => back * 4,
-            _ => self.random.within(5_000_000, 100_000_000),
+            _ if worker => self.random.within(5_000_000, 100_000_000),
+            _ => back,
         };
         self.part(link, self.now + agent, self.now + other, self.now + back);
     }

@@ -140,7 +140,8 @@ fn salvage(context: &Context, place: &JournalPlace, copy: &Path) -> anyhow::Resu
 
 fn verify(context: &Context, place: &JournalPlace) -> anyhow::Result<Exit> {
     let (story, path) = read(context, place)?;
-    let (records, submissions) = (story.records(), story.submissions().count());
+    let known = story.submissions().filter(|row| !row.forgotten).count();
+    let (records, submissions) = (story.records(), known);
     let unfinished = story.tasks().filter(|row| row.state == "unfinished").count();
     match context.output {
         Output::Human => println!(
