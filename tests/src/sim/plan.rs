@@ -161,9 +161,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether silence means the same to both ends of a connection: nobody stands still, and nothing is heard late.
+    /// Whether silence means the same to both ends of a connection: nobody stands still, nothing is heard late, and the
+    /// agent lives.
     pub fn keeps_apart(&self) -> bool {
-        const LATE: [Fault; 6] = [
+        const LATE: [Fault; 9] = [
+            Fault::KillAgent,
+            Fault::KillAll,
+            Fault::DiskError,
             Fault::PauseWorker,
             Fault::Suspend,
             Fault::ClockLeap,
