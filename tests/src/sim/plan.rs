@@ -161,13 +161,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether silence means the same to both ends of a connection: nobody stands still, nothing is heard late, and the
-    /// agent lives.
+    /// Whether silence means the same to both ends of a connection: nobody stands still, and nothing is heard late.
     pub fn keeps_apart(&self) -> bool {
-        const LATE: [Fault; 9] = [
-            Fault::KillAgent,
-            Fault::KillAll,
-            Fault::DiskError,
+        const LATE: [Fault; 6] = [
             Fault::PauseWorker,
             Fault::Suspend,
             Fault::ClockLeap,

@@ -110,7 +110,7 @@ fn check(journal: &Path) {
     let said = said.well().json();
     assert_eq!(
         (said["submissions"].as_u64(), said["unfinished"].as_u64()),
-        (Some(8), Some(1))
+        (Some(7), Some(1))
     );
     let rows = home
         .sh(&format!("scalems journal export {}", quoted(&there)))

@@ -40,9 +40,14 @@ impl Agent {
         }
     }
 
+    /// Whether a submission was taken in by an earlier life.
+    pub(super) const fn is_inherited(&self, submission: u64) -> bool {
+        submission <= self.before
+    }
+
     /// Whether a result of this submission may not be recorded yet.
     fn is_awaited(&self, submission: u64) -> bool {
-        submission <= self.before
+        self.is_inherited(submission)
             && self
                 .tasks
                 .get(submission)

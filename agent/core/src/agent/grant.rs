@@ -10,6 +10,7 @@ use scalems_protocol::group::{self, Gather, LeaseGroup, Run};
 use scalems_protocol::hash;
 use scalems_protocol::limits;
 use scalems_protocol::state::TaskState;
+use scalems_protocol::task::OnSilence;
 use scalems_protocol::worker::Lease;
 
 use super::Agent;
@@ -140,6 +141,7 @@ impl Agent {
         let class = self.queue.class(at);
         let submission = self.tasks.get(entry.submission)?;
         let array = submission.is_array();
+        let alone = submission.template.policy.on_silence != OnSilence::Rerun;
         let kept = self
             .reserved
             .filter(|(reserved, _)| *reserved != at)
@@ -152,6 +154,10 @@ impl Agent {
             let Some(instant) = worker.modes.get(&class.mode).copied() else {
                 continue;
             };
+            // The next life has to know whom it waits for before such a task begins anywhere else (R11).
+            if alone && worker.joined > self.durable {
+                continue;
+            }
             let fits = worker.capacity.fits(&worker.used, &class.needs);
             let possible = worker
                 .capacity

@@ -83,7 +83,7 @@ pub struct Agent {
     /// Those that did not come and may still run something, and when they were last heard of.
     absent: BTreeMap<u32, Micros>,
     /// Submissions of the life before that wait for those.
-    held_back: Vec<u64>,
+    held_back: BTreeSet<u64>,
     /// How many workers have joined in this life.
     joined: u32,
     links: u64,
@@ -163,7 +163,7 @@ impl Agent {
             next_worker: u32::from(life - 1) * WORKERS_A_LIFE,
             coming: BTreeSet::new(),
             absent: BTreeMap::new(),
-            held_back: Vec::new(),
+            held_back: BTreeSet::new(),
             joined: 0,
             timers: Timers::default(),
             events: Events::default(),
@@ -213,7 +213,12 @@ impl Agent {
             Input::SomeWorkerGone => self.ping_all(out),
             Input::Subscribed(topic) => self.subscribed(topic, out),
             Input::Unsubscribed(topic) => self.events.unsubscribe(&topic),
-            Input::Durable(number) => self.durable = self.durable.max(number),
+            Input::Durable(number) => {
+                // Some tasks wait until their worker's name is on disk.
+                let joins = |worker: &Worker| worker.joined > self.durable;
+                self.schedule |= self.workers.values().any(joins);
+                self.durable = self.durable.max(number);
+            }
             Input::DiskFull(full) => self.disk_full = full,
             Input::ProcessGone { worker } => self.process_gone(worker, out),
             Input::Stop { drain_ms } => self.stop(drain_ms),

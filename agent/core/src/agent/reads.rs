@@ -421,6 +421,13 @@ impl Agent {
                 self.coming.len()
             )];
         }
+        if self.may_run_elsewhere(submission.number, submission.template.policy.on_silence) {
+            return vec![
+                "the agent was started again, and a worker of before that may run it is not back: it waits until that \
+                 cannot run it any more"
+                    .to_owned(),
+            ];
+        }
         if slot.attempt > 0 {
             return vec![format!(
                 "attempt {} failed; the next one waits for its back-off",

@@ -3,6 +3,7 @@
 //! Records are applied as they were live; what is not in them is made from what is. Leases are not: what had not
 //! ended waits until the workers of the life before are back, with what they have, or lost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use scalems_protocol::client::Accepted;
@@ -234,7 +235,7 @@ impl Agent {
             .tasks
             .iter()
             .filter(|submission| submission.counts.waiting > 0);
-        let numbers: Vec<u64> = unfinished.map(|submission| submission.number).collect();
+        let numbers = unfinished.map(|submission| submission.number).collect();
         self.go_on_with(numbers, out);
     }
 
@@ -246,15 +247,15 @@ impl Agent {
         }
     }
 
-    fn go_on_with(&mut self, numbers: Vec<u64>, out: &mut Vec<Action>) {
+    fn go_on_with(&mut self, numbers: BTreeSet<u64>, out: &mut Vec<Action>) {
         for number in numbers {
             let Some(submission) = self.tasks.get(number) else {
                 continue;
             };
             let on_silence = submission.template.policy.on_silence;
             self.cancel_again(number, out);
-            if self.may_run_elsewhere(on_silence) {
-                self.held_back.push(number);
+            if self.may_run_elsewhere(number, on_silence) {
+                self.held_back.insert(number);
                 continue;
             }
             let submission = self.tasks.known(number);

@@ -405,7 +405,13 @@ impl Agent {
         let Some(submission) = self.tasks.get(number) else {
             return;
         };
-        let (class, priority) = (submission.class, submission.template.policy.priority);
+        let (class, policy) = (submission.class, &submission.template.policy);
+        let priority = policy.priority;
+        // A worker that is not back may have a later attempt than the one that ended.
+        if self.may_run_elsewhere(number, policy.on_silence) {
+            self.held_back.insert(number);
+            return;
+        }
         for stretch in submission.slots.stretches(lo, hi) {
             if stretch.value.state != TaskState::Waiting {
                 continue;

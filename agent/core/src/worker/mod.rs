@@ -122,6 +122,8 @@ pub struct Worker {
     pub standing: Standing,
     /// Whether its process is known to be over.
     pub over: bool,
+    /// The record that says that it is here.
+    pub joined: u64,
     /// Whether it is recorded that it was lost.
     pub recorded_gone: bool,
     /// Its modes, and whether each is instant.
@@ -188,6 +190,7 @@ impl Worker {
             peer: None,
             standing: Standing::Suspect,
             over: false,
+            joined: 0,
             recorded_gone: false,
             modes: BTreeMap::new(),
             capacity: Amounts::default(),

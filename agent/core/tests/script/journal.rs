@@ -2,6 +2,8 @@
 
 use scalems_core::{Config, Input};
 
+use scalems_protocol::task::{OnSilence, Policy};
+
 use crate::restored::life;
 use crate::say::{QUICK, RUN, With, cancel, done, failed, hello, joins, run, submit};
 use crate::world::{World, config, from_client, from_worker};
@@ -232,4 +234,29 @@ fn what_ended_long_ago_is_forgotten_in_this_life_or_the_next() {
     world.durable().is(&[]);
     world.wait(2_999).is(&[]);
     world.wait(1).begins(&["record 11: forgotten 2"]);
+}
+
+#[test]
+fn what_must_run_alone_begins_at_workers_that_the_next_life_knows() {
+    let mut world = journaled();
+    world
+        .worker(2, joins("v", 1))
+        .begins(&["record 5: worker 2 v", "w2< welcome"]);
+    let alone = Policy {
+        on_silence: OnSilence::Continue,
+        ..Policy::default()
+    };
+    for (request, on) in [(1, "w1< lease 1 recorded 0: 1.0@1 run"), (2, "")] {
+        let record = format!("record {}: submitted {request}", request + 5);
+        let expected: Vec<&str> = [&*record, on]
+            .into_iter()
+            .filter(|line| !line.is_empty())
+            .collect();
+        world
+            .client(1, submit(request, 1, RUN).policy(alone.clone()))
+            .begins(&expected);
+    }
+    world
+        .round(vec![Input::Durable(5)])
+        .begins(&["w2< lease 1 recorded 0: 2.0@1 run"]);
 }

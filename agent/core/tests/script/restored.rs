@@ -402,6 +402,7 @@ fn ran_elsewhere(on_silence: OnSilence) -> World {
     world
         .worker(2, joins("v", 1))
         .begins(&["record 7: worker 65537 v", "w2< welcome"]);
+    world.durable().is(&[]);
     world.lives(2, true);
     world
 }
@@ -470,6 +471,7 @@ fn what_was_withheld_in_one_life_is_so_in_the_next() {
     world
         .worker(2, joins("v", 1))
         .begins(&["record 7: worker 65537 v", "w2< welcome"]);
+    world.durable().is(&[]);
     world.lives(2, true);
     assert_eq!(leases(world.wait(69_999)), [""; 0]);
     let said = world.wait(2_001).0;
@@ -477,4 +479,67 @@ fn what_was_withheld_in_one_life_is_so_in_the_next() {
         said,
         ["record 8: worker 1 gone", "w2< lease 1 recorded 0: 1.0@1 run"]
     );
+}
+
+/// Two workers are known to the next life, in which the second says that the first attempt has failed.
+fn failed_before_the_other_came(on_silence: OnSilence) -> (World, WorkerWelcome) {
+    let mut world = World::with(life(1));
+    let mut welcomes = Vec::new();
+    for (number, name) in [(1, "w"), (2, "v")] {
+        world.worker(number, joins(name, 1));
+        welcomes.push(world.worker_welcome());
+    }
+    world
+        .client(1, hello("s"))
+        .begins(&["record 3", "record 4", "record 5"]);
+    world.durable().begins(&["c1< welcome session 2"]);
+    let resume = world.resume();
+    let policy = Policy {
+        on_silence,
+        retries: 3,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 1, RUN).policy(policy))
+        .begins(&["record 6", "w1< lease 1 recorded 0: 1.0@1 run"]);
+    world.durable().begins(&["c1< accepted 1"]);
+    let (mut world, _) = world.reborn(life(2), 6);
+    world.durable().is(&[]);
+    world.client(1, resume).begins(&["c1< welcome"]);
+    let first = run(1, 0, 1, 1);
+    world
+        .worker(2, back(&welcomes[1], 1, &[held(first, Done)]))
+        .begins(&["w2< welcome worker 2 v"]);
+    world.worker(2, failed(1, first)).is(&["record 8: fault 1.0@1"]);
+    world.durable().is(&[]);
+    (world, welcomes.swap_remove(0))
+}
+
+#[test]
+fn another_attempt_waits_for_workers_of_before_that_may_have_a_later_one() {
+    for on_silence in [OnSilence::Rerun, OnSilence::Stop, OnSilence::Continue] {
+        let (mut world, welcome) = failed_before_the_other_came(on_silence);
+        world
+            .worker(1, back(&welcome, 1, &[held(run(1, 0, 1, 2), Running)]))
+            .begins(&["w1< welcome worker 1 w"]);
+        world
+            .worker(1, done(1, run(1, 0, 1, 2)))
+            .is(&["record 9: ended 1.0@2 done"]);
+    }
+}
+
+#[test]
+fn another_attempt_waits_no_longer_than_workers_of_before_may_run_one() {
+    let after = [
+        (OnSilence::Rerun, 10_000),
+        (OnSilence::Stop, 30_000),
+        (OnSilence::Continue, 70_000),
+    ];
+    for (on_silence, milliseconds) in after {
+        let (mut world, _) = failed_before_the_other_came(on_silence);
+        world.lives(2, true);
+        assert_eq!(leases(world.wait(milliseconds - 1)), [""; 0], "{on_silence:?}");
+        let said = leases(world.wait(2_001));
+        assert_eq!(said, ["w2< lease 1 recorded 1: 1.0@2 run"], "{on_silence:?}");
+    }
 }

@@ -249,6 +249,10 @@ impl Agent {
                 process: hello.process.clone(),
             };
             self.commit(worker, out);
+            let record = self.records;
+            if let Some(worker) = self.workers.get_mut(&number) {
+                worker.joined = record;
+            }
         }
     }
 

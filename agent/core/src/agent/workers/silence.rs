@@ -196,9 +196,20 @@ impl Agent {
         }
     }
 
-    /// If nothing waits for workers of the life before that did not come, nobody has to.
+    /// If nothing can wait for workers of the life before that did not come, nobody has to.
     pub(super) fn all_accounted(&mut self, out: &mut Vec<Action>) {
-        if self.coming.is_empty() && self.held_back.is_empty() {
+        if !self.coming.is_empty() || self.absent.is_empty() {
+            return;
+        }
+        let may_wait = self
+            .tasks
+            .iter()
+            .take_while(|submission| self.is_inherited(submission.number))
+            .any(|submission| {
+                submission.counts.unfinished() > 0
+                    && submission.template.policy.on_silence != OnSilence::Rerun
+            });
+        if !may_wait {
             while let Some((number, _)) = self.absent.pop_first() {
                 self.record_gone(number, out);
             }
@@ -221,11 +232,12 @@ impl Agent {
         self.go_on_again(out);
     }
 
-    /// Whether a task that an earlier life may have leased could still run somewhere.
-    pub(in super::super) fn may_run_elsewhere(&self, on: OnSilence) -> bool {
+    /// Whether tasks of a submission may run at a worker of before that is not back, and wait for it: for all that may
+    /// still come, and if they must not run twice for those too that did not.
+    pub(in super::super) fn may_run_elsewhere(&self, submission: u64, on: OnSilence) -> bool {
         let silence = self.silence(on);
-        self.absent
-            .values()
-            .any(|heard| self.now.saturating_sub(*heard) < silence)
+        let is_silent = |heard: &Micros| self.now.saturating_sub(*heard) < silence;
+        self.is_inherited(submission)
+            && (!self.coming.is_empty() || (on != OnSilence::Rerun && self.absent.values().any(is_silent)))
     }
 }
