@@ -39,6 +39,8 @@ pub enum Journaling {
     Resume(PathBuf),
     /// It is written to a new file. One that is there is moved aside.
     Fresh(PathBuf),
+    /// As [`Self::Resume`], also if records are missing that peers have seen. Nobody who was there is known any more.
+    AcceptLoss(PathBuf),
 }
 
 /// What a pilot is started with.
@@ -147,6 +149,9 @@ pub enum PilotError {
     /// The journal cannot be used, or failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The journal ends before what peers have seen in it.
+    #[error("{0}")]
+    Behind(String),
     /// The system refused.
     #[error("cannot {doing}: {source}")]
     System {
@@ -162,6 +167,7 @@ impl From<BusError> for PilotError {
         match error {
             BusError::Transport(error) => Self::Transport(error),
             BusError::Journal(error) => Self::Journal(error),
+            BusError::Behind(message) => Self::Behind(message),
         }
     }
 }
@@ -203,6 +209,7 @@ impl Pilot {
             pilot_name: options.name.clone(),
             pilot,
             incarnation: life.incarnation,
+            life: u64::from_le_bytes(random()?),
             secret: life.secret,
             link_seed: u64::from_le_bytes(random()?),
             software: format!("scalems {}", env!("CARGO_PKG_VERSION")),

@@ -15,7 +15,7 @@ use scalems_protocol::client::{
 };
 use scalems_protocol::group::{Data, Gather, ResultGroup, Run};
 use scalems_protocol::token::Token;
-use scalems_protocol::{Bytes, Ending, Origin, PilotId, Role, limits};
+use scalems_protocol::{Bytes, Ending, JournalMark, Origin, PilotId, Role, limits};
 
 const TASKS: usize = 1_000_000;
 /// Tasks submitted between two rounds.
@@ -43,6 +43,7 @@ impl Stub {
                     submission: request,
                     count,
                     note: None,
+                    record: 0,
                 };
                 let mut gather = Gather::default();
                 let ends: Vec<u32> = (1..=count).map(|i| i * VALUE_BYTES).collect();
@@ -101,6 +102,7 @@ fn welcome() -> AgentToClient {
         modes: Vec::new(),
         software: "stub".into(),
         journal: false,
+        mark: JournalMark::default(),
     };
     welcome.into()
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Refusal, TaskError};
 use crate::frame::{self, decoders, messages};
 use crate::group::{ResultGroup, Run, is_one, one};
-use crate::id::{Incarnation, PilotId};
+use crate::id::{Incarnation, JournalMark, PilotId};
 use crate::scan::Scanned;
 use crate::select::Selector;
 use crate::state::{Strength, TaskState};
@@ -60,6 +60,8 @@ pub struct ClientHello {
     pub cancel_after_ms: u64,
     /// To another life of the agent than before, results will be brought back.
     pub brings: bool,
+    /// How far the journal went when the client last heard of it.
+    pub seen: Option<JournalMark>,
 }
 
 /// Proof of having been attached.
@@ -377,6 +379,9 @@ pub struct ClientWelcome {
     pub software: String,
     /// Whether there is a journal.
     pub journal: bool,
+    /// How far it goes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mark: JournalMark,
 }
 
 /// A submission was accepted.
@@ -391,6 +396,9 @@ pub struct Accepted {
     /// Something that the submitter should know, such as that no worker serves it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The record of the journal that stands for it; 0: there is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub record: u64,
 }
 
 /// A request was refused and changed nothing.
@@ -420,6 +428,9 @@ pub struct CancelDone {
     pub running: u64,
     /// Tasks that had ended before.
     pub ended: u64,
+    /// The record of the journal that stands for it; 0: there is none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub record: u64,
 }
 
 /// Entries were dropped.
@@ -431,6 +442,9 @@ pub struct ForgetDone {
     pub forgotten: u64,
     /// How many were kept because they have not ended.
     pub kept: u64,
+    /// The record of the journal that stands for it; 0: there is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub record: u64,
 }
 
 /// Whether a result is on disk.
@@ -451,6 +465,9 @@ pub enum Durable {
 pub struct Lasts {
     /// The last of them.
     pub delivery: u64,
+    /// The last record of the journal that is on disk.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub record: u64,
 }
 
 /// All results that were brought back are on disk, or superseded.
@@ -626,6 +643,9 @@ pub struct Status {
     pub stopping: bool,
     /// Counters of what was refused or dropped: what, how often.
     pub counters: Vec<(String, u64)>,
+    /// What keeps the pilot from its work, and what to do about it, for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trouble: Vec<String>,
 }
 
 /// One worker.
@@ -754,6 +774,21 @@ messages! {
 }
 
 impl AgentToClient {
+    /// The last record of the journal that this says is on disk; 0: it says nothing of it.
+    pub fn record(&self) -> u64 {
+        match self {
+            Self::Accepted(accepted) => accepted.record,
+            Self::CancelDone(done) => done.record,
+            Self::ForgetDone(done) => done.record,
+            Self::Lasts(lasts) => lasts.record,
+            Self::Results(results) => {
+                let records = results.accepted.iter().map(|accepted| accepted.record);
+                records.max().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
     fn read(_: &Scanned<'_>, name: &str, header: &[u8]) -> Result<Self, WireError> {
         Self::read_named(name, header)
     }

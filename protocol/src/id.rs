@@ -11,6 +11,19 @@ pub type Incarnation = u64;
 /// could forge another worker's beat.
 pub type Link = u64;
 
+/// How far a life of the agent has written its journal: peers keep the last that they were told, so that one that was
+/// put back from a copy is noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalMark {
+    /// The agent's life.
+    pub incarnation: Incarnation,
+    /// Tells that life from another of the same number: random.
+    pub life: u64,
+    /// The last record that was on disk.
+    pub record: u64,
+}
+
 /// Which pilot this is: 128 random bits, drawn when the pilot is created.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "serde_bytes::ByteBuf", try_from = "serde_bytes::ByteBuf")]

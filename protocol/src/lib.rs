@@ -28,7 +28,7 @@ pub mod worker;
 pub use bytes::Bytes;
 pub use error::{Code, Refusal, TaskError};
 pub use frame::WireError;
-pub use id::{Incarnation, Link, Origin, PilotId, TaskId};
+pub use id::{Incarnation, JournalMark, Link, Origin, PilotId, TaskId};
 pub use role::Role;
 pub use state::{Ending, TaskState};
 

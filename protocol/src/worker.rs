@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::Refusal;
 use crate::frame::{decoders, messages};
 use crate::group::{HeldRun, LeaseGroup, ResultGroup, Run};
-use crate::id::{Incarnation, Link, PilotId};
+use crate::id::{Incarnation, JournalMark, Link, PilotId};
 use crate::scan::Scanned;
 use crate::state::Strength;
 use crate::task::Template;
 use crate::token::Token;
-use crate::{WireError, bounded, limits};
+use crate::{WireError, bounded, is_default, limits};
 
 /// What a worker offers, by kind; `cores`, `gpus` and `memory` (MiB) are the usual ones.
 pub type Offer = Vec<(String, u64)>;
@@ -78,6 +78,9 @@ pub struct WorkerResume {
     pub worker: u64,
     /// Its token.
     pub token: Token,
+    /// How far the journal went when the worker last heard of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub seen: JournalMark,
 }
 
 /// What happened at a worker. Messages are numbered from 1 after each welcome.
@@ -180,6 +183,9 @@ pub struct WorkerWelcome {
     /// Silence after which the agent calls a worker lost, milliseconds; 0: it does not say.
     #[serde(default)]
     pub lost_ms: u64,
+    /// How far the journal goes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mark: JournalMark,
     /// Leases that the worker holds and has to drop: kill what runs, report nothing.
     #[serde(default)]
     pub drop: Vec<Run>,
@@ -193,6 +199,9 @@ pub struct Lease {
     pub number: u64,
     /// The last report that was recorded; the worker need not keep it.
     pub recorded: u64,
+    /// The last record of the journal that is on disk.
+    #[serde(skip_serializing_if = "is_default")]
+    pub record: u64,
     /// What the groups share.
     #[serde(deserialize_with = "bounded::list::<_, _, { limits::GROUPS }>")]
     pub templates: Vec<Template>,
@@ -224,6 +233,9 @@ pub struct Revoke {
 pub struct Recorded {
     /// The last report that was recorded; the worker need not keep it.
     pub recorded: u64,
+    /// The last record of the journal that is on disk.
+    #[serde(skip_serializing_if = "is_default")]
+    pub record: u64,
 }
 
 /// Asks for a sign of life.

@@ -153,6 +153,19 @@ impl Pilot {
         self.home.until_empty();
     }
 
+    /// Waits until the agent has ended badly by itself, and has said this.
+    #[track_caller]
+    pub fn expect_failure(&mut self, text: &str) {
+        let status = self.agent.status();
+        self.ended = true;
+        self.home.note_killed();
+        let log = self.log();
+        assert!(
+            !status.success() && log.contains(text),
+            "the agent ended with {status}:\n{log}"
+        );
+    }
+
     /// Starts the agent again from its journal, after it was killed, and waits until it serves.
     #[track_caller]
     pub fn resume(&mut self, options: &str) {

@@ -45,6 +45,7 @@ fn run(batch: u32, tasks: u32) {
         orphan_ms: 600_000,
         retain_us: 0,
         patience_us: 1_000,
+        life: 1,
     });
     let mut out = Vec::new();
     let hello = WorkerHello {

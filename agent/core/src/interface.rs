@@ -25,6 +25,8 @@ pub struct Config {
     pub pilot: PilotId,
     /// The agent's life.
     pub incarnation: u64,
+    /// Tells this life from another of the same number: random.
+    pub life: u64,
     /// What resume tokens are keyed with.
     pub secret: [u8; 32],
     /// The seed of links: random, since a guessed link would let a worker forge another's beats.
@@ -151,6 +153,13 @@ pub enum Action {
         number: u64,
         /// The record.
         record: Record,
+    },
+    /// The journal ends before what a peer has seen: no later life may go on with it unasked.
+    FellBehind {
+        /// The highest life that is known of.
+        incarnation: u64,
+        /// What happened, for people.
+        message: String,
     },
     /// All is done: close the sockets and end.
     Exit,

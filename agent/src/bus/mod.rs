@@ -40,6 +40,9 @@ pub enum BusError {
     /// The journal failed. Nothing that is not in it was acknowledged.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The journal ends before what peers have seen in it.
+    #[error("{0}")]
+    Behind(String),
 }
 
 /// Ends the bus from another thread.
@@ -79,6 +82,8 @@ pub struct Bus {
     ask_clients: Option<Instant>,
     ask_workers: Option<Instant>,
     exit: bool,
+    /// Why the journal cannot be gone on with.
+    behind: Option<String>,
 }
 
 impl Bus {
@@ -103,6 +108,7 @@ impl Bus {
             ask_clients: None,
             ask_workers: None,
             exit: false,
+            behind: None,
         })
     }
 
@@ -131,7 +137,7 @@ impl Bus {
     pub fn run(mut self) -> Result<(), BusError> {
         self.act();
         while !self.exit {
-            let deaf = self.journal.as_ref().is_some_and(Journal::is_behind);
+            let deaf = self.journal.as_ref().is_some_and(Journal::is_backlogged);
             let ready = self.wait(deaf)?;
             if deaf {
                 let now = self.now();
@@ -180,7 +186,8 @@ impl Bus {
         if let Some(journal) = self.journal.take() {
             journal.finish()?;
         }
-        Ok(())
+        self.behind
+            .map_or(Ok(()), |message| Err(BusError::Behind(message)))
     }
 
     fn now(&self) -> Micros {
@@ -386,6 +393,13 @@ impl Bus {
                         if crate::process::are_over(&process) {
                             gone.push(Input::ProcessGone { worker });
                         }
+                    }
+                    Action::FellBehind { incarnation, message } => {
+                        tracing::error!("{message}");
+                        if let Some(journal) = &self.journal {
+                            journal.fell_behind(incarnation);
+                        }
+                        self.behind = Some(message);
                     }
                     Action::Exit => self.exit = true,
                 }

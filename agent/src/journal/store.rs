@@ -36,6 +36,8 @@ const APPLICATION: i32 = i32::from_be_bytes(*b"scjl");
 const SCHEMA: i32 = 2;
 /// Lives of a pilot: each has 65,536 numbers of workers, which are of 32 bits.
 const MOST_LIVES: u64 = 65_535;
+/// The key of the highest life that peers have seen more of than is here; it is not there if that never happened.
+const BEHIND: &str = "behind";
 /// Pages of the write-ahead log after which it is put into the database.
 const CHECKPOINT_PAGES: i32 = 4_000;
 
@@ -99,7 +101,10 @@ struct Facts {
     created: u64,
     /// What the clocks showed when the last life began.
     begun: Option<Mark>,
+    /// The highest that anybody knows of.
     incarnation: u64,
+    /// Whether peers have seen more than is in it.
+    behind: bool,
     identity: Option<Vec<u8>>,
 }
 
@@ -127,6 +132,7 @@ impl Store {
             created: mark.wall,
             begun: Some(mark),
             incarnation: 1,
+            behind: false,
             identity: None,
         };
         Ok((Self::make(path, &facts)?, Life::first(pilot, secret)))
@@ -201,7 +207,25 @@ impl Store {
 
     /// Opens a journal for another life of its pilot, which is written down before this returns. Every record in it
     /// is given to `each`.
-    pub fn resume(path: &Path, mut each: impl FnMut(Record)) -> Result<(Self, Life), JournalError> {
+    pub fn resume(path: &Path, each: impl FnMut(Record)) -> Result<(Self, Life), JournalError> {
+        Self::begin(path, None, each)
+    }
+
+    /// As [`Self::resume`], though records are missing that peers have seen. With a new secret none of them can prove any
+    /// more that it was here: numbers that were given to them may be given again.
+    pub fn resume_after_loss(
+        path: &Path,
+        secret: [u8; 32],
+        each: impl FnMut(Record),
+    ) -> Result<(Self, Life), JournalError> {
+        Self::begin(path, Some(secret), each)
+    }
+
+    fn begin(
+        path: &Path,
+        after_loss: Option<[u8; 32]>,
+        mut each: impl FnMut(Record),
+    ) -> Result<(Self, Life), JournalError> {
         let mut latest = 0;
         let mut store = Self::open_own(path, |record| {
             latest = latest.max(match &record {
@@ -212,6 +236,11 @@ impl Store {
             each(record);
         })?;
         let facts = store.facts()?;
+        if facts.behind && after_loss.is_none() {
+            return Err(JournalError::Behind {
+                path: path.to_owned(),
+            });
+        }
         let incarnation = facts.incarnation + 1;
         if incarnation > MOST_LIVES {
             return Err(JournalError::WornOut {
@@ -221,7 +250,7 @@ impl Store {
         let now = facts.now();
         let life = Life {
             pilot: facts.pilot,
-            secret: facts.secret,
+            secret: after_loss.unwrap_or(facts.secret),
             incarnation,
             age: Duration::from_micros(now.age.max(latest)),
         };
@@ -229,6 +258,8 @@ impl Store {
         store.bring_up()?;
         store.change("begin a life in", |db| {
             meta::put(db, "begun", &now.to_bytes())?;
+            meta::put(db, "secret", &life.secret)?;
+            meta::remove(db, BEHIND)?;
             meta::put(db, "incarnation", &incarnation.to_le_bytes())
         })?;
         store.sync_names()?;
@@ -239,13 +270,18 @@ impl Store {
     /// beside the database is in it. What comes back keeps others off.
     pub fn hold_still(path: &Path) -> Result<impl Sized + use<>, JournalError> {
         let owner = Owner::claim(path)?;
-        if path.exists()
-            && let Ok(store) = Self::open_known(path)
-        {
-            store.log_ahead()?;
-            store.keep_log(false)?;
-            let emptied = store.empty_log();
-            emptied.map_err(|error| failed("close", path, error))?;
+        if path.exists() {
+            match Self::open_known(path) {
+                Ok(store) => {
+                    store.log_ahead()?;
+                    store.keep_log(false)?;
+                    let emptied = store.empty_log();
+                    emptied.map_err(|error| failed("close", path, error))?;
+                }
+                Err(error @ JournalError::InUse { .. }) => return Err(error),
+                // What cannot be read is moved as it is.
+                Err(_) => {}
+            }
         }
         Ok(owner)
     }
@@ -256,6 +292,8 @@ impl Store {
     }
 
     fn facts(&self) -> Result<Facts, JournalError> {
+        let behind = self.maybe(BEHIND)?.is_some();
+        let seen = if behind { self.number(BEHIND)? } else { 0 };
         Ok(Facts {
             pilot: PilotId(self.meta("pilot")?),
             secret: self.meta("secret")?,
@@ -264,7 +302,8 @@ impl Store {
                 None => None,
                 Some(_) => Some(Mark::from_bytes(self.meta("begun")?)),
             },
-            incarnation: self.number("incarnation")?,
+            incarnation: self.number("incarnation")?.max(seen),
+            behind,
             identity: self.identity()?,
         })
     }
@@ -321,6 +360,12 @@ impl Store {
             return Ok(());
         }
         self.change("write", |db| meta::put(db, "identity", identity))
+    }
+
+    /// Peers have seen more than is in it, of lives up to this one: no later life goes on with it unasked.
+    pub(super) fn fell_behind(&mut self, incarnation: u64) -> Result<(), JournalError> {
+        self.claim_again()?;
+        self.change("write", |db| meta::put(db, BEHIND, &incarnation.to_le_bytes()))
     }
 
     /// The last record that is in it.

@@ -47,6 +47,8 @@ struct Queue {
     /// What the records here, and those that are being written, have of data.
     bytes: u64,
     closing: bool,
+    /// It is to be noted that the journal is behind what peers have seen, of lives up to this one.
+    behind: Option<u64>,
     full: bool,
     failed: Option<JournalError>,
 }
@@ -87,6 +89,12 @@ impl Journal {
         }
     }
 
+    /// Has it noted that peers have seen more than is in it, of lives up to this one.
+    pub fn fell_behind(&self, incarnation: u64) {
+        self.shared.lock().behind = Some(incarnation);
+        self.shared.changed.notify_all();
+    }
+
     /// The last record that is on disk; an error when there will be no more.
     pub fn durable(&self) -> Result<u64, JournalError> {
         let durable = self.shared.durable.load(Ordering::Acquire);
@@ -95,7 +103,7 @@ impl Journal {
     }
 
     /// Whether so much waits that nothing more should be taken in.
-    pub fn is_behind(&self) -> bool {
+    pub fn is_backlogged(&self) -> bool {
         self.shared.lock().bytes > WAITING_BYTES
     }
 
@@ -136,7 +144,7 @@ impl Shared {
     /// All records that wait, not before `from` unless they are many; nothing, if none has come at `until`.
     fn take(&self, from: Instant, until: Option<Instant>) -> Taken {
         let mut queue = self.lock();
-        while queue.records.is_empty() && !queue.closing {
+        while queue.records.is_empty() && queue.behind.is_none() && !queue.closing {
             queue = match until {
                 None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {
@@ -148,6 +156,9 @@ impl Shared {
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+        }
+        if let Some(incarnation) = queue.behind.take() {
+            return Taken::Behind(incarnation);
         }
         while !queue.closing && queue.bytes < MANY_BYTES {
             let left = from.saturating_duration_since(Instant::now());
@@ -171,6 +182,7 @@ impl Shared {
 /// What the writer has to do.
 enum Taken {
     Records(Vec<Record>),
+    Behind(u64),
     Nothing,
     Over,
 }
@@ -184,6 +196,12 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
         let until = [idle, store.claim_at()].into_iter().flatten().min();
         let taken = match shared.take(from, until) {
             Taken::Over => return,
+            Taken::Behind(incarnation) => {
+                if !insist(shared, wake, || store.fell_behind(incarnation)) {
+                    return;
+                }
+                continue;
+            }
             Taken::Nothing => Vec::new(),
             Taken::Records(records) => records,
         };

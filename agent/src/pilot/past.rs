@@ -35,7 +35,7 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
             });
         }
         Journaling::Keep(path) if path.exists() => path,
-        Journaling::Resume(path) => path,
+        Journaling::Resume(path) | Journaling::AcceptLoss(path) => path,
         Journaling::Keep(path) | Journaling::Fresh(path) => {
             // Nobody has it while it is moved, and all of it is in the files that are.
             let ours = Store::hold_still(path)?;
@@ -50,7 +50,12 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
         }
     };
     let mut records = Vec::new();
-    let (store, life) = Store::resume(path, |record| records.push(record))?;
+    let each = |record| records.push(record);
+    let (store, life) = if matches!(journaling, Journaling::AcceptLoss(_)) {
+        Store::resume_after_loss(path, random()?, each)?
+    } else {
+        Store::resume(path, each)?
+    };
     Ok(Past {
         store: Some(store),
         life,

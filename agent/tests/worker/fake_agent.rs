@@ -13,7 +13,7 @@ use scalems_protocol::token::Token;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, Lease, Recorded, Report, Revoke, WorkerHello, WorkerToAgent, WorkerWelcome,
 };
-use scalems_protocol::{Bytes, Origin, PilotId, Role};
+use scalems_protocol::{Bytes, JournalMark, Origin, PilotId, Role};
 use scalems_transport::connection_file::Addresses;
 use scalems_transport::{
     ConnectionFile, Context, Incoming, IpcDomain, Message, PeerId, PrivateDir, Router, Source, Subscriber,
@@ -128,6 +128,7 @@ impl FakeAgent {
             if let Some(group) = report.results.pop() {
                 self.say(Recorded {
                     recorded: report.number,
+                    ..Recorded::default()
                 });
                 let data = group.place.clone().take(group.run.count(), &blobs).unwrap();
                 return (group, data.of(0));
@@ -189,6 +190,7 @@ impl FakeAgent {
             orphan_ms: 600_000,
             lost_ms: 10_000,
             drop: Vec::new(),
+            mark: JournalMark::default(),
         });
         hello
     }
@@ -320,7 +322,10 @@ pub(crate) fn joined() -> (tempfile::TempDir, FakeAgent, Worker) {
 
 /// Ends a worker that has nothing to do.
 pub(crate) fn leave(mut agent: FakeAgent, worker: Worker) {
-    agent.say(Recorded { recorded: u64::MAX });
+    agent.say(Recorded {
+        recorded: u64::MAX,
+        ..Recorded::default()
+    });
     worker.stopper.stop(Duration::ZERO);
     while !matches!(agent.hear(), (WorkerToAgent::WorkerGoodbye(_), _)) {}
     assert_eq!(worker.ended().unwrap(), EndReason::Asked);

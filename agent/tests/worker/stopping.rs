@@ -27,6 +27,7 @@ fn a_stopped_worker_hands_back_what_waits_and_lets_run_what_runs() {
                 ended += report.results.len();
                 agent.say(Recorded {
                     recorded: report.number,
+                    ..Recorded::default()
                 });
             }
             (WorkerToAgent::WorkerGoodbye(goodbye), _) => {

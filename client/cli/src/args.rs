@@ -217,6 +217,10 @@ pub(crate) struct PilotStartArgs {
     /// Go on with the pilot whose journal this is, also with tasks that have not ended.
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Go on though workers or clients have seen more in the journal than there is: nobody who was there is known any
+    /// more, and what they ran is lost.
+    #[arg(long, requires = "resume")]
+    pub(crate) accept_loss: bool,
     /// Begin anew: a journal that is there is kept under another name.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) fresh: bool,

@@ -1,8 +1,8 @@
 //! Hello, welcome, and back again after a break.
 
-use scalems_protocol::PilotId;
 use scalems_protocol::client::{ClientHello, ClientToAgent, ClientWelcome, Refused, Resume};
 use scalems_protocol::error::Code;
+use scalems_protocol::{JournalMark, PilotId};
 
 use super::Machine;
 use super::interface::{Attached, Config, Micros, Output, SessionEnd};
@@ -29,6 +29,8 @@ struct Known {
     incarnation: u64,
     session: u64,
     resume: Resume,
+    /// How far its journal went.
+    seen: JournalMark,
 }
 
 impl Link {
@@ -80,6 +82,13 @@ impl Link {
     pub(super) fn end(&mut self) {
         self.attached = false;
         self.connected = false;
+    }
+
+    /// The agent's journal has come so far.
+    pub(super) fn saw(&mut self, record: u64) {
+        if let Some(known) = &mut self.known {
+            known.seen.record = known.seen.record.max(record);
+        }
     }
 
     /// The number of the session at the agent, once it is known.
@@ -153,6 +162,11 @@ impl Machine {
             deliveries: self.taken,
             cancel_after_ms: self.config.cancel_after_ms,
             brings: !self.provisional.is_empty(),
+            seen: link
+                .known
+                .as_ref()
+                .map(|known| known.seen)
+                .filter(|seen| seen.record > 0),
             ..ClientHello::default()
         };
         Some(hello.into())
@@ -206,6 +220,7 @@ impl Machine {
             incarnation: welcome.incarnation,
             session: welcome.session,
             resume: welcome.resume,
+            seen: welcome.mark,
         };
         self.link.known = Some(known);
         if self.link.attached {

@@ -402,6 +402,7 @@ impl Machine {
 
     fn message(&mut self, now: Micros, message: AgentToClient, blobs: Vec<Bytes>, out: &mut Vec<Output>) {
         self.link.hear(now);
+        self.link.saw(message.record());
         match message {
             AgentToClient::ClientWelcome(welcome) => self.welcomed(now, welcome, out),
             AgentToClient::Refused(refused) => self.refused(now, refused, out),

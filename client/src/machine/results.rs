@@ -52,6 +52,7 @@ impl Machine {
             submission,
             count,
             note,
+            record: _,
         } = accepted;
         let Some(Request::Submit(Submission { held, .. })) = self.requests.get(request) else {
             self.counters.strays += 1;

@@ -195,6 +195,7 @@ impl Model {
             submission: 100 + submit.request,
             count: submit.count,
             note: None,
+            record: 0,
         }
         .into()
     }

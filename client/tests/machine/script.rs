@@ -12,7 +12,9 @@ use scalems_protocol::client::{
 use scalems_protocol::group::{Data, Gather, Place, ResultGroup, Run};
 use scalems_protocol::task::{Template, When};
 use scalems_protocol::token::Token;
-use scalems_protocol::{Bytes, Code, Ending, Origin, PilotId, Refusal, Role, TaskError, client, limits};
+use scalems_protocol::{
+    Bytes, Code, Ending, JournalMark, Origin, PilotId, Refusal, Role, TaskError, client, limits,
+};
 
 pub(crate) const PILOT: PilotId = PilotId([7; 16]);
 pub(crate) const SESSION: u64 = 40;
@@ -134,6 +136,7 @@ pub(crate) fn welcome(request_high: u64, delivery_next: u64) -> ClientWelcome {
         modes: vec!["scalems.noop".into()],
         software: "model".into(),
         journal: false,
+        mark: JournalMark::default(),
     }
 }
 
@@ -150,6 +153,7 @@ pub(crate) fn accepted(request: u64, submission: u64, count: u32) -> Input {
         submission,
         count,
         note: None,
+        record: 0,
     })
 }
 

@@ -493,6 +493,7 @@ fn what_has_ended_is_brought_back_before_anything_that_could_cancel_it() {
         submission: 1,
         count: 2,
         note: None,
+        record: 0,
     }));
     script.step(said(client::Results {
         delivery: 1,

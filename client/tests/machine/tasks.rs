@@ -578,6 +578,7 @@ fn so_many_requests_may_be_open() {
             request,
             forgotten: 0,
             kept: 0,
+            record: 0,
         })
     };
     // The lowest one holds the mark.

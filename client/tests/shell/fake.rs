@@ -12,7 +12,7 @@ use scalems_protocol::error::{Code, Refusal, TaskError};
 use scalems_protocol::event::{Alarm, Body};
 use scalems_protocol::group::{Data, Gather, ResultGroup, Run};
 use scalems_protocol::token::Token;
-use scalems_protocol::{Bytes, Ending, Origin, PilotId, Role, limits};
+use scalems_protocol::{Bytes, Ending, JournalMark, Origin, PilotId, Role, limits};
 
 pub(crate) const SESSION: u64 = 7;
 pub(crate) type Said = (AgentToClient, Vec<Bytes>);
@@ -91,6 +91,7 @@ impl Fake {
                     modes: vec!["scalems.echo".into()],
                     software: "fake".into(),
                     journal: false,
+                    mark: JournalMark::default(),
                 };
                 self.out.push((welcome.into(), Vec::new()));
                 self.out
@@ -118,6 +119,7 @@ impl Fake {
                     request: forget.request,
                     forgotten,
                     kept: 0,
+                    record: 0,
                 }
                 .into()
             }),
@@ -195,6 +197,7 @@ impl Fake {
             submission: 100 + request,
             count,
             note,
+            record: 0,
         }
         .into()
     }

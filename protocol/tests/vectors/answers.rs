@@ -9,7 +9,7 @@ use scalems_protocol::event::Body;
 use scalems_protocol::{Code, Refusal, Role, TaskState};
 
 use crate::event::alarm;
-use crate::samples::{PILOT, done, failed, full_template, labels, place, raised, run, token};
+use crate::samples::{PILOT, done, failed, full_template, labels, mark, place, raised, run, token};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 pub(crate) fn worker_row() -> WorkerRow {
@@ -42,7 +42,8 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
         window: (16_384, 64 << 20),
         modes: vec!["scalems.echo".into(), "task.executable".into()],
         software: "scalems 0.1.0".into(),
-        journal: false,
+        journal: true,
+        mark: mark(40),
     };
     let refusal = |code, message: &str| Refusal::new(code, message);
     vec![
@@ -54,6 +55,7 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                 submission: 5,
                 count: 3,
                 note: None,
+                record: 41,
             },
         ),
         plain(
@@ -63,6 +65,7 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                 submission: 6,
                 count: 1_000,
                 note: Some("no worker serves task.executable yet".into()),
+                record: 0,
             },
         ),
         plain(
@@ -97,6 +100,7 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                 told: 4,
                 running: 0,
                 ended: 86,
+                record: 44,
             },
         ),
         plain(
@@ -105,9 +109,16 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                 request: 7,
                 forgotten: 86,
                 kept: 14,
+                record: 45,
             },
         ),
-        plain("deliveries are on disk", Lasts { delivery: 57 }),
+        plain(
+            "deliveries are on disk",
+            Lasts {
+                delivery: 57,
+                record: 43,
+            },
+        ),
         plain("what was brought back is there", BroughtBack {}),
         plain("the agent looks who is there", ClientPing {}),
         plain(
@@ -140,6 +151,7 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
                     submission: 6,
                     count: 1,
                     note: None,
+                    record: 52,
                 }],
             },
         ),
@@ -172,6 +184,7 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         modes: vec!["scalems.echo".into()],
         stopping: false,
         counters: vec![("superseded".into(), 1)],
+        trouble: vec!["there is no room for the pilot's journal".into()],
     };
     let submission = SubmissionRow {
         submission: 6,

@@ -8,7 +8,7 @@ use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
 use scalems_protocol::{Role, TaskState, VERSION};
 
-use crate::samples::{PILOT, done, echo, full_template, place, run, token};
+use crate::samples::{PILOT, done, echo, full_template, mark, place, run, token};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 fn hello(session: &str) -> ClientHello {
@@ -81,6 +81,7 @@ fn sessions() -> Vec<Sample<ClientToAgent>> {
         incarnation: 3,
         deliveries: 56,
         brings: true,
+        seen: Some(mark(52)),
         cancel_after_ms: 600_000,
         ..hello("campaign")
     };

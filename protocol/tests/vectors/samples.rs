@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use scalems_protocol::group::{HeldRun, Place, ResultGroup, Run};
 use scalems_protocol::task::{After, Needs, OnSilence, Policy, Template, When};
 use scalems_protocol::token::Token;
-use scalems_protocol::{Code, Ending, Origin, PilotId, Role, TaskError, TaskState};
+use scalems_protocol::{Code, Ending, JournalMark, Origin, PilotId, Role, TaskError, TaskState};
 
 pub(crate) const SECRET: [u8; 32] = *b"a secret of thirty-two bytes ...";
 pub(crate) const PILOT: PilotId = PilotId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0xb, 0xc, 0xd, 0xe, 0xff]);
@@ -13,6 +13,15 @@ pub(crate) const ORIGIN: Origin = Origin {
     session: 3,
     request: 7,
 };
+
+/// How far a journal goes.
+pub(crate) fn mark(record: u64) -> JournalMark {
+    JournalMark {
+        incarnation: 1,
+        life: 0x1122_3344_5566_7788,
+        record,
+    }
+}
 
 pub(crate) fn token(role: Role, peer: u64) -> Token {
     Token::derive(&SECRET, role, peer)

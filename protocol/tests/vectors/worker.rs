@@ -8,7 +8,9 @@ use scalems_protocol::worker::{
 };
 use scalems_protocol::{Code, Refusal, Role, TaskState, VERSION};
 
-use crate::samples::{ORIGIN, PILOT, done, echo, failed, full_template, held, place, raised, run, token};
+use crate::samples::{
+    ORIGIN, PILOT, done, echo, failed, full_template, held, mark, place, raised, run, token,
+};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 fn hello() -> WorkerHello {
@@ -42,6 +44,7 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
             pilot: PILOT,
             worker: 9,
             token: token(Role::Worker, 9),
+            seen: mark(46),
         }),
         held: vec![
             held(run(5, 8, 16, 1), TaskState::Leased),
@@ -134,6 +137,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
                 beat_ms: 2_000,
                 orphan_ms: 600_000,
                 lost_ms: 10_000,
+                mark: mark(40),
                 drop: vec![run(5, 0, 2, 1)],
             },
         ),
@@ -142,6 +146,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
             Lease {
                 number: 1,
                 recorded: 0,
+                record: 0,
                 templates: vec![echo(), full_template()],
                 groups: vec![
                     group(5, 0, 3, 0, place(0, 0, 6, &[1, 3, 6])),
@@ -160,6 +165,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
             Lease {
                 number: 2,
                 recorded: 5,
+                record: 45,
                 templates: vec![echo()],
                 groups: vec![group(8, 0, 1, 0, place(1, 0, 5, &[]))],
             },
@@ -185,7 +191,13 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
                 reason: "a newer attempt runs elsewhere".into(),
             },
         ),
-        plain("reports were recorded", Recorded { recorded: 6 }),
+        plain(
+            "reports were recorded",
+            Recorded {
+                recorded: 6,
+                record: 46,
+            },
+        ),
         plain("a sign of life is asked for", Ping {}),
         plain("all leases are asked for", ListHoldings { beat_only: false }),
         plain("a beat is asked for", ListHoldings { beat_only: true }),

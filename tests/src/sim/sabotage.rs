@@ -57,6 +57,7 @@ impl World {
             submission: submitted.submission,
             count: submitted.count,
             note: None,
+            record: 0,
         };
         peers.next().map(|(peer, _)| Action::ToClient {
             peer: Peer(*peer),
@@ -95,6 +96,7 @@ impl World {
             ) => {
                 let lasts = Lasts {
                     delivery: results.delivery,
+                    record: 0,
                 };
                 let early = Action::ToClient {
                     peer: *peer,

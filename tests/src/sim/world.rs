@@ -509,6 +509,7 @@ impl World {
             pilot_name: "sim".into(),
             pilot: PilotId([1; 16]),
             incarnation,
+            life: incarnation,
             secret: [7; 32],
             link_seed: plan.seed ^ (incarnation << 40),
             software: "sim".into(),
@@ -606,6 +607,7 @@ impl World {
                 }
                 self.records = number;
             }
+            Action::FellBehind { message, .. } => self.history.violation(message),
             Action::Exit => self
                 .history
                 .violation("the agent ends, and nobody asked for it".into()),

@@ -138,6 +138,7 @@ fn nobody_is_a_worker_without_its_token() {
             pilot: pilot_id,
             worker: 1,
             token: Token::derive(&[0; 32], Role::Worker, 1),
+            seen: scalems_client::protocol::JournalMark::default(),
         }),
         held: Vec::new(),
     };

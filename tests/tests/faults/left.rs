@@ -41,6 +41,7 @@ impl Found {
             pilot_name: "left".to_owned(),
             pilot: self.life.pilot,
             incarnation: self.life.incarnation,
+            life: 0,
             secret: self.life.secret,
             link_seed: 1,
             software: String::new(),

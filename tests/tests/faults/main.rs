@@ -15,6 +15,7 @@ mod left;
 mod measure;
 mod owners;
 mod partitions;
+mod put_back;
 mod reconnects;
 mod schemas;
 mod storm;

@@ -236,6 +236,7 @@ impl Agent {
             return;
         }
         self.tell_at = None;
+        let record = self.known_as(self.durable);
         let Self {
             untold, attachments, ..
         } = self;
@@ -249,7 +250,7 @@ impl Agent {
             if let Some(delivery) = attachment.outbox.tell_lasting() {
                 out.push(Action::ToClient {
                     peer,
-                    message: Lasts { delivery }.into(),
+                    message: Lasts { delivery, record }.into(),
                     blobs: Vec::new(),
                 });
             }

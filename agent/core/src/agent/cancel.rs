@@ -114,6 +114,7 @@ impl Agent {
             request: forget.request,
             forgotten: 0,
             kept: 0,
+            record: 0,
         };
         let mut submissions: Vec<u64> = selected.iter().map(|(number, _, _)| *number).collect();
         submissions.dedup();

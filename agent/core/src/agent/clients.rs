@@ -7,7 +7,7 @@ use scalems_protocol::client::{
 };
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::token::Token;
-use scalems_protocol::{Role, VERSION, limits};
+use scalems_protocol::{JournalMark, Role, VERSION, limits};
 
 use super::Agent;
 use super::timers::Timer;
@@ -58,6 +58,13 @@ impl Agent {
             );
             return self.refuse(peer, request, id, refusal, out);
         };
+        let ends = matches!(&message, ClientToAgent::Named(Named::Stop(stop)) if stop.worker.is_none());
+        if let Some(refusal) = self
+            .refused_behind()
+            .filter(|_| session::changes(&message) && !ends)
+        {
+            return self.refuse(peer, request, id, refusal, out);
+        }
         match message {
             ClientToAgent::Envelope(envelope) => self.envelope(peer, seat, *envelope, blobs, out),
             ClientToAgent::Named(named) => match named {
@@ -170,6 +177,7 @@ impl Agent {
         request: u64,
         message: AgentToClient,
     ) {
+        let message = self.acknowledging(message);
         if let Some(attachment) = self.attachments.get_mut(&seat) {
             attachment.requests.answer(request, message.clone());
         }
@@ -189,7 +197,8 @@ impl Agent {
         let (code, message) = match attachment.requests.take(request, low_water) {
             Numbered::New => return true,
             Numbered::Again(answer) => {
-                self.answers.push(self.records, peer, *answer, None);
+                let answer = self.acknowledging(*answer);
+                self.answers.push(self.records, peer, answer, None);
                 return false;
             }
             Numbered::Wrong(message) => (Code::RequestNumber, message),
@@ -212,6 +221,10 @@ impl Agent {
                 self.config.pilot
             );
             return self.refuse(peer, None, None, Refusal::new(Code::OtherPilot, message), out);
+        }
+        self.client_has_seen(hello, out);
+        if let Some(refusal) = self.refused_behind().filter(|_| !Self::may_read_on(hello)) {
+            return self.refuse(peer, None, None, refusal, out);
         }
         if hello.session.len() > limits::NAME_BYTES {
             let message = format!("a session's name has at most {} bytes", limits::NAME_BYTES);
@@ -432,6 +445,10 @@ impl Agent {
             modes: self.modes(),
             software: self.config.software.clone(),
             journal: self.config.journal,
+            mark: JournalMark {
+                record: self.known_as(self.records),
+                ..self.mark()
+            },
         };
         // A token that was given and is not on disk would be worth another's seat in the next life.
         self.answers.push(self.records, peer, welcome.into(), None);

@@ -302,6 +302,7 @@ impl Agent {
     pub(super) fn send_leases(&mut self, out: &mut Vec<Action>) {
         while let Some(number) = self.outgoing.pop_first() {
             let (now, incarnation) = (self.now, self.config.incarnation);
+            let record = self.known_as(self.durable);
             let Some(worker) = self.workers.get_mut(&number) else {
                 continue;
             };
@@ -312,6 +313,7 @@ impl Agent {
                 let mut lease = Lease {
                     number: worker.sent + 1,
                     recorded: worker.durable,
+                    record,
                     ..Lease::default()
                 };
                 let mut last: Option<Arc<scalems_protocol::task::Template>> = None;

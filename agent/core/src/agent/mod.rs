@@ -5,6 +5,7 @@
 //! a round, so batches form under load and nothing waits when it is idle.
 
 mod answers;
+mod behind;
 mod bringing;
 mod cancel;
 mod clients;
@@ -108,6 +109,10 @@ pub struct Agent {
     reserved: Option<(usize, u32)>,
     records: u64,
     durable: u64,
+    /// The last record when this life began.
+    begun_at: u64,
+    /// Why nothing is taken in any more: the journal ends before what a peer has seen.
+    behind: Option<String>,
     numbers: Reserved,
     disk_full: bool,
     answers: Answers,
@@ -179,6 +184,8 @@ impl Agent {
             reserved: None,
             records: 0,
             durable: 0,
+            begun_at: 0,
+            behind: None,
             numbers: Reserved::default(),
             disk_full: false,
             answers: Answers::default(),
@@ -197,6 +204,9 @@ impl Agent {
     /// Takes one input in. Urgent answers are pushed to `out`; the rest comes with the next flush.
     pub fn handle(&mut self, now: Micros, input: Input, out: &mut Vec<Action>) {
         self.advance(now);
+        if self.is_deaf_to(&input, out) {
+            return;
+        }
         match input {
             Input::Client {
                 peer,
@@ -229,6 +239,9 @@ impl Agent {
     pub fn flush(&mut self, now: Micros, out: &mut Vec<Action>) {
         self.advance(now);
         self.heard = self.now;
+        if self.behind.is_some() {
+            return self.flush_behind(out);
+        }
         self.run_timers(out);
         self.settle(out);
         if self.schedule {
@@ -317,6 +330,9 @@ impl Agent {
 
     /// Says, applies and journals a lasting change.
     fn commit(&mut self, record: Record, out: &mut Vec<Action>) {
+        if self.behind.is_some() {
+            return;
+        }
         self.tasks.apply(&record);
         self.records += 1;
         if self.config.journal {

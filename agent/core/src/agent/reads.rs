@@ -14,6 +14,7 @@ use scalems_protocol::state::TaskState;
 use super::Agent;
 use super::bringing::NOBODY;
 use super::listing::{self, Rows};
+use super::submit::NO_ROOM;
 use crate::interface::{Action, Micros, Peer};
 use crate::record::share;
 use crate::resources::Amounts;
@@ -84,7 +85,13 @@ impl Agent {
                 .iter()
                 .map(|(name, count)| ((*name).to_owned(), *count))
                 .collect(),
+            trouble: self.trouble(),
         }
+    }
+
+    fn trouble(&self) -> Vec<String> {
+        let full = self.disk_full.then(|| NO_ROOM.to_owned());
+        full.into_iter().chain(self.behind.clone()).collect()
     }
 
     /// Workers: joined, suspect, draining, lost.

@@ -107,6 +107,7 @@ impl Restore {
         let agent = &mut self.agent;
         agent.records = self.records;
         agent.durable = self.records;
+        agent.begun_at = self.records;
         agent.numbers.durable = agent.tasks.last;
         let incarnation = agent.config.incarnation;
         for (seat, ended) in agent.tasks.end_replay() {
@@ -145,6 +146,7 @@ impl Agent {
             submission: number,
             count: submitted.count,
             note: None,
+            record: 0,
         };
         let Some(attachment) = self.attachments.get_mut(&submitted.origin.session) else {
             return;

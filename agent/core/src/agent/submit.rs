@@ -20,6 +20,10 @@ use crate::record::{Record, Submitted};
 use crate::resources::Amounts;
 use crate::task::{Blocker, Slot, Standing};
 
+/// Why nothing is taken in while the disk is full.
+pub(super) const NO_ROOM: &str =
+    "there is no room for the pilot's journal: nothing is taken in until there is, see the agent's log";
+
 impl Agent {
     /// A single envelope: one held task, under the attachment's next request number.
     pub(super) fn envelope(
@@ -105,8 +109,7 @@ impl Agent {
             return Err(Refusal::new(Code::Stopping, message));
         }
         if self.disk_full {
-            let message = "there is no room for the pilot's journal: nothing is taken in until there is, see the agent's log";
-            return Err(Refusal::new(Code::AgentFull, message));
+            return Err(Refusal::new(Code::AgentFull, NO_ROOM));
         }
         check_shape(&submit, &blobs)?;
         submit.task.check()?;
@@ -195,6 +198,7 @@ impl Agent {
             submission: number,
             count: submit.count,
             note,
+            record: 0,
         })
     }
 

@@ -97,8 +97,6 @@ impl Agent {
     pub(super) fn advance_stop(&mut self, out: &mut Vec<Action>) {
         /// How long results may take to be collected once the workers are gone, and workers to say goodbye.
         const LINGER: Micros = 2_000_000;
-        /// How long clients that were told have to leave by themselves.
-        const FAREWELL: Micros = 250_000;
         let Some(stopping) = self.stopping else { return };
         if self.exited {
             return;
@@ -132,6 +130,18 @@ impl Agent {
         if (workers || results || !self.answers.is_empty()) && self.now < patience {
             return;
         }
+        if self.clients_have_left(stopping, out) {
+            self.exited = true;
+            self.return_numbers(out);
+            out.push(Action::Exit);
+        }
+    }
+
+    /// Tells the clients that the pilot ends. A client's libzmq drops what it has not read when the connection ends, so
+    /// they go first.
+    pub(super) fn clients_have_left(&mut self, stopping: super::Stopping, out: &mut Vec<Action>) -> bool {
+        /// How long clients that were told have to leave by themselves.
+        const FAREWELL: Micros = 250_000;
         let leave_at = stopping.leave_at.unwrap_or(self.now + FAREWELL);
         if stopping.leave_at.is_none() {
             self.stopping = Some(super::Stopping {
@@ -152,12 +162,6 @@ impl Agent {
                 });
             }
         }
-        // A client's libzmq drops what it has not read when the connection ends, so the clients go first.
-        if !self.clients.is_empty() && self.now < leave_at {
-            return;
-        }
-        self.exited = true;
-        self.return_numbers(out);
-        out.push(Action::Exit);
+        self.clients.is_empty() || self.now >= leave_at
     }
 }

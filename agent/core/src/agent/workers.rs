@@ -470,6 +470,7 @@ impl Agent {
 
     /// Tells what is recorded to those that no lease told it.
     pub(super) fn send_recorded(&mut self, out: &mut Vec<Action>) {
+        let record = self.known_as(self.durable);
         while let Some(number) = self.outgoing_recorded.pop_first() {
             let Some(worker) = self.workers.get_mut(&number) else {
                 continue;
@@ -482,6 +483,7 @@ impl Agent {
             worker.told = self.now;
             let message: AgentToWorker = Recorded {
                 recorded: worker.recorded,
+                record,
             }
             .into();
             out.push(Action::ToWorker {

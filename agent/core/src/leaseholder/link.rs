@@ -144,7 +144,13 @@ impl Link {
         let WorkerWelcome {
             pilot, worker, token, ..
         } = *welcome;
-        self.resume = Some(WorkerResume { pilot, worker, token });
+        let seen = welcome.mark;
+        self.resume = Some(WorkerResume {
+            pilot,
+            worker,
+            token,
+            seen,
+        });
         self.incarnation = welcome.incarnation;
         self.secret = welcome.link;
         self.applied = 0;
@@ -158,6 +164,13 @@ impl Link {
         .saturating_mul(MILLISECOND);
         self.beat_at = now;
         self.heard(now);
+    }
+
+    /// The agent's journal has come so far.
+    pub(super) fn saw(&mut self, record: u64) {
+        if let Some(resume) = &mut self.resume {
+            resume.seen.record = resume.seen.record.max(record);
+        }
     }
 
     pub(super) fn is_welcomed(&self) -> bool {

@@ -3,7 +3,7 @@
 use scalems_protocol::group::Run;
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{
-    AgentToWorker, Lease, Pong, Revoke, WorkerHello, WorkerRefused, WorkerWelcome,
+    AgentToWorker, Lease, Pong, Recorded, Revoke, WorkerHello, WorkerRefused, WorkerWelcome,
 };
 use scalems_protocol::{Bytes, Code, Ending, TaskError, TaskState};
 
@@ -33,6 +33,7 @@ impl Leaseholder {
             _ if !self.link.is_welcomed() => {}
             AgentToWorker::Lease(lease) => {
                 if self.in_order(now, lease.number, out) {
+                    self.link.saw(lease.record);
                     self.outbox.recorded(lease.recorded);
                     self.take_in(lease, blobs, out);
                 }
@@ -42,7 +43,10 @@ impl Leaseholder {
                     self.revoke(now, &revoke, out);
                 }
             }
-            AgentToWorker::Recorded(recorded) => self.outbox.recorded(recorded.recorded),
+            AgentToWorker::Recorded(Recorded { recorded, record }) => {
+                self.link.saw(record);
+                self.outbox.recorded(recorded);
+            }
             AgentToWorker::Ping(_) => out.push(Output::Send(Pong {}.into(), Vec::new())),
             AgentToWorker::ListHoldings(list) if list.beat_only => self.asked.beat = true,
             AgentToWorker::ListHoldings(_) => self.asked.holdings = true,

@@ -18,6 +18,7 @@ pub(crate) fn action(action: &Action) -> String {
         }
         Action::Look { worker, process } => format!("look at worker {worker}: {process}"),
         Action::Record { number, record } => format!("record {number}: {}", self::record(record)),
+        Action::FellBehind { incarnation, message } => format!("fell behind life {incarnation}: {message}"),
         Action::Exit => "exit".into(),
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn life(incarnation: u64) -> Config {
     Config {
         journal: true,
         incarnation,
+        life: incarnation,
         ..config()
     }
 }

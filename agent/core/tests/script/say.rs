@@ -141,9 +141,18 @@ pub(crate) fn joins(name: &str, cores: u64) -> WorkerHello {
 /// The worker of that welcome comes back with these leases.
 pub(crate) fn back(welcome: &WorkerWelcome, cores: u64, held: &[HeldRun]) -> WorkerHello {
     let WorkerWelcome {
-        pilot, worker, token, ..
+        pilot,
+        worker,
+        token,
+        mark: seen,
+        ..
     } = *welcome;
-    let resume = Some(WorkerResume { pilot, worker, token });
+    let resume = Some(WorkerResume {
+        pilot,
+        worker,
+        token,
+        seen,
+    });
     WorkerHello {
         resume,
         held: held.to_vec(),

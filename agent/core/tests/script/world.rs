@@ -60,6 +60,7 @@ pub(crate) fn config() -> Config {
         pilot_name: "p".into(),
         pilot: PILOT,
         incarnation: 1,
+        life: 1,
         secret: [3; 32],
         link_seed: 5,
         software: "test".into(),
@@ -280,8 +281,27 @@ impl World {
         ClientHello {
             resume: Some(welcome.resume),
             pilot: Some(welcome.pilot),
+            seen: Some(welcome.mark),
             ..ClientHello::default()
         }
+    }
+
+    /// How far the journal goes by what was said to peers last.
+    pub(crate) fn seen(&self) -> u64 {
+        let seen = self.last.iter().map(|action| match action {
+            Action::ToClient {
+                message: AgentToClient::ClientWelcome(welcome),
+                ..
+            } => welcome.mark.record,
+            Action::ToClient { message, .. } => message.record(),
+            Action::ToWorker { message, .. } => match message {
+                AgentToWorker::Recorded(recorded) => recorded.record,
+                AgentToWorker::Lease(lease) => lease.record,
+                _ => 0,
+            },
+            _ => 0,
+        });
+        seen.max().unwrap_or(0)
     }
 
     pub(crate) fn counter(&self, name: &str) -> u64 {

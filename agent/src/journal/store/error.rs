@@ -91,6 +91,12 @@ pub enum JournalError {
         /// The other host.
         host: String,
     },
+    /// Peers have seen more than is in it.
+    #[error("the journal {} ends before what workers or clients of its pilot have seen in it: put the right one there, or go on without what is missing (--resume --accept-loss)", path.display())]
+    Behind {
+        /// Where.
+        path: PathBuf,
+    },
     /// There is no room on the disk.
     #[error("there is no room for the journal {}: nothing is acknowledged until there is", path.display())]
     Full {

@@ -15,6 +15,11 @@ pub(super) fn put(db: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<
     put.execute(params![SEAL, crc]).map(drop)
 }
 
+/// Removes one thing, if it is there; something has to be put behind it, for the checksum.
+pub(super) fn remove(db: &Connection, key: &str) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM meta WHERE key = ?1", [key]).map(drop)
+}
+
 fn checksum(db: &Connection) -> rusqlite::Result<u32> {
     let mut rows = db.prepare_cached("SELECT key, value FROM meta WHERE key <> ?1 ORDER BY key")?;
     let mut rows = rows.query([SEAL])?;

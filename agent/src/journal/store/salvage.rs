@@ -1,6 +1,7 @@
 //! Salvage: what can be read of a damaged journal, in a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use scalems_core::record::{Ended, Record};
@@ -36,7 +37,12 @@ impl Store {
         Self::refuse_owned(path)?;
         let mut from = Self::open_known(path)?;
         from.keep_log(true)?;
-        let facts = from.facts()?;
+        let mut facts = from.facts()?;
+        // Peers may have seen what is missing in the copy: none of them can prove there that it was here.
+        getrandom::fill(&mut facts.secret).map_err(|error| JournalError::Unusable {
+            path: to.to_owned(),
+            source: io::Error::other(error),
+        })?;
         let mut records = 0_u64;
         let mut needs = values::Values::beside(path);
         let mut left = BTreeMap::<u64, u32>::new();

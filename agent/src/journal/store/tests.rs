@@ -124,6 +124,32 @@ fn read(path: &Path) -> Result<(Vec<Record>, Life), JournalError> {
 }
 
 #[test]
+fn a_journal_that_fell_behind_is_gone_on_with_only_after_its_loss_is_accepted() {
+    let place = place();
+    let (mut store, _) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
+    write(&mut store, &records());
+    store.fell_behind(7).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let refused = read(&place.path).unwrap_err();
+        assert!(matches!(refused, JournalError::Behind { .. }), "{refused}");
+    }
+    // It can be read, and what is salvaged of it is known to nobody either.
+    Store::inspect(&place.path, drop).unwrap();
+    let copy = place.path.with_extension("copy");
+    Store::salvage(&place.path, &copy).unwrap();
+    let (found, life) = read(&copy).unwrap();
+    assert_eq!((found, life.incarnation), (records(), 8));
+    assert_ne!(life.secret, [9; 32]);
+    let mut found = Vec::new();
+    let (store, life) = Store::resume_after_loss(&place.path, [8; 32], |record| found.push(record)).unwrap();
+    assert_eq!((found, life.incarnation, life.secret), (records(), 8, [8; 32]));
+    drop(store);
+    let (_, life) = read(&place.path).unwrap();
+    assert_eq!((life.incarnation, life.secret), (9, [8; 32]));
+}
+
+#[test]
 fn what_is_written_is_read_in_every_later_life() {
     let place = place();
     let (mut store, life) = Store::create(&place.path, PILOT, [9; 32]).unwrap();
@@ -444,9 +470,9 @@ fn a_full_disk_holds_what_is_durable_and_nobody_up() {
     wakes.recv_timeout(patience).unwrap();
     assert_eq!((journal.durable().unwrap(), journal.is_full()), (13, true));
     // What waits behind it is bounded: the bus takes nothing in then.
-    assert!(!journal.is_behind());
+    assert!(!journal.is_backlogged());
     journal.append(&mut vec![large(130 << 20)]);
-    assert!(journal.is_behind());
+    assert!(journal.is_backlogged());
     drop(journal);
     assert_eq!(read(&place.path).unwrap().0, records());
 }

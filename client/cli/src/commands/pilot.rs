@@ -101,6 +101,9 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
     if status.stopping {
         lines.push(("state", "ending".into()));
     }
+    for trouble in &status.trouble {
+        lines.push(("trouble", trouble.clone()));
+    }
     for (what, count) in &status.counters {
         lines.push(("counted", format!("{what}: {count}")));
     }

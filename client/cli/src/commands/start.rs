@@ -117,7 +117,9 @@ fn journaling(args: &PilotStartArgs, directory: &Path) -> Journaling {
         Some(path) => path.clone(),
         None => directory.join(JOURNAL),
     };
-    if args.resume {
+    if args.accept_loss {
+        Journaling::AcceptLoss(path)
+    } else if args.resume {
         Journaling::Resume(path)
     } else if args.fresh {
         Journaling::Fresh(path)

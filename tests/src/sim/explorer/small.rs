@@ -556,6 +556,7 @@ impl Small {
                 }
                 // Of these workers nothing is known but what they say.
                 Action::Publish { .. } | Action::Look { .. } => {}
+                Action::FellBehind { message, .. } => self.history.get().violation(message),
                 Action::Exit => self.history.get().violation("the agent ends unasked".into()),
             }
         }

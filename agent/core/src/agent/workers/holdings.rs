@@ -156,6 +156,7 @@ impl Agent {
         if !self.seen.contains(&could) && self.seen.len() < SEEN {
             self.seen.push(could);
         }
+        let mark = self.mark();
         let worker = self.workers.get_mut(&number).expect("it was found or made");
         worker.belief = Belief::begin(sum);
         let welcome = WorkerWelcome {
@@ -169,6 +170,7 @@ impl Agent {
             beat_ms: self.config.beat_ms,
             orphan_ms: self.config.orphan_ms,
             lost_ms: self.config.lost_ms,
+            mark,
             drop: drop.into_iter().map(|held| held.run).collect(),
         };
         worker.taken = Vec::new();

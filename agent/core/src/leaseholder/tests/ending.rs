@@ -37,7 +37,10 @@ fn a_stop_returns_what_waits_lets_run_what_runs_and_waits_for_the_record() {
         }],
     );
     assert_eq!(report(&out).0.results[0].ending, Ending::Done);
-    let out = rig.say(Recorded { recorded: 4 });
+    let out = rig.say(Recorded {
+        recorded: 4,
+        ..Recorded::default()
+    });
     assert!(goodbye(&out));
     assert_eq!(end(&out), Some(&EndReason::Stopped("enough".into())));
     assert_eq!(rig.machine.deadline(), None);

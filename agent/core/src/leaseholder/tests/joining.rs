@@ -153,7 +153,10 @@ fn results_that_are_not_recorded_are_told_again() {
     rig.say(lease(template(program::NOOP), run(2, 0, 1)));
     rig.say(lease(program(1), run(3, 0, 3)));
     rig.round([Input::Started { key: 1 }]);
-    rig.say(Recorded { recorded: 1 });
+    rig.say(Recorded {
+        recorded: 1,
+        ..Recorded::default()
+    });
     rig.round([Input::Disconnected]);
     assert!(
         rig.round([Input::Ended {

@@ -15,7 +15,7 @@ use scalems_protocol::token::Token;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, Lease, Recorded, Report, Revoke, WorkerHello, WorkerToAgent, WorkerWelcome,
 };
-use scalems_protocol::{Ending, Origin, PilotId, Role, TaskState, hash};
+use scalems_protocol::{Ending, JournalMark, Origin, PilotId, Role, TaskState, hash};
 
 use super::{EndReason, Input, Leaseholder, Note, Outcome, Output, Settings, StopOrder, TaskLease};
 use crate::interface::Micros;
@@ -147,6 +147,7 @@ fn welcome(incarnation: u64, drop: Vec<Run>) -> WorkerWelcome {
         beat_ms: 2_000,
         orphan_ms: 600_000,
         lost_ms: 10_000,
+        mark: JournalMark::default(),
         drop,
     }
 }

@@ -374,6 +374,7 @@ impl Model {
                 if self.welcomed {
                     self.say(Recorded {
                         recorded: self.received * percent / 100,
+                        ..Recorded::default()
                     });
                 }
             }
@@ -431,6 +432,7 @@ impl Model {
         });
         self.say(Recorded {
             recorded: self.received,
+            ..Recorded::default()
         });
         let mut out = Vec::new();
         self.machine.flush(self.now, &mut out);

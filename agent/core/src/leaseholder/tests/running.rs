@@ -372,7 +372,10 @@ fn nothing_starts_while_too_much_waits_to_be_recorded() {
     assert!(rig.say(lease(program(1), run(65, 0, 1))).is_empty());
     let waits = term(run(64, 0, 2), TaskState::Leased).wrapping_add(term(run(65, 0, 1), TaskState::Leased));
     assert_eq!(rig.hash(), waits);
-    let out = rig.say(Recorded { recorded: 2 });
+    let out = rig.say(Recorded {
+        recorded: 2,
+        ..Recorded::default()
+    });
     assert_eq!(starts(&out).len(), 1);
     assert_eq!(report(&out[1..]).0.results[0].run, run(64, 0, 2));
     assert_eq!(rig.hash(), term(run(65, 0, 1), TaskState::Leased));

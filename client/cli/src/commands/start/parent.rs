@@ -80,7 +80,7 @@ async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<
             _ = interrupt.recv() => return Ok(Exit::Failed),
         }
         wait = (2 * wait).min(LONGEST_WAIT);
-        life.retain(|arg| arg != "--fresh");
+        life.retain(|arg| arg != "--fresh" && arg != "--accept-loss");
         if !life.iter().any(|arg| arg == "--resume") {
             life.push("--resume".into());
         }
