@@ -62,6 +62,8 @@ pub struct ClientHello {
     pub brings: bool,
     /// How far the journal went when the client last heard of it.
     pub seen: Option<JournalMark>,
+    /// Requests up to this one that are not known will be said again.
+    pub repeats: u64,
 }
 
 /// Proof of having been attached.

@@ -71,7 +71,7 @@ fn one_crash() {
         any_record: is_long(),
         ..NOTHING
     };
-    holds("one crash", bounds, 10_000);
+    holds("one crash", bounds, 5_000);
 }
 
 #[test]

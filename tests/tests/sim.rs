@@ -57,7 +57,7 @@ fn the_contract_holds_under_every_seed() {
     let count = setting("SCALEMS_SIM_SEEDS");
     let (begin, next, stop) = (Instant::now(), AtomicU64::new(1), AtomicBool::new(false));
     let failed: Mutex<Option<(Plan, Outcome)>> = Mutex::new(None);
-    let totals = Mutex::new([0_u64; 6]);
+    let totals = Mutex::new([0_u64; 7]);
     let happened = Mutex::new([0_u64; Fault::ALL.len()]);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
@@ -78,6 +78,7 @@ fn the_contract_holds_under_every_seed() {
                         outcome.messages,
                         outcome.lives - 1,
                         outcome.brought_back,
+                        outcome.known_again,
                     ];
                     for (total, more) in totals.iter_mut().zip(more) {
                         *total += more;
@@ -93,10 +94,10 @@ fn the_contract_holds_under_every_seed() {
             });
         }
     });
-    let [seeds, tasks, incidents, messages, deaths, brought] = *totals.lock().unwrap();
+    let [seeds, tasks, incidents, messages, deaths, brought, known] = *totals.lock().unwrap();
     println!(
         "{seeds} seeds, {tasks} tasks, {incidents} incidents, {messages} messages, {deaths} deaths of the agent, \
-         {brought} results brought back in {:?}",
+         {brought} results brought back, {known} submissions without a record that went on, in {:?}",
         begin.elapsed()
     );
     if let Some((plan, outcome)) = failed.into_inner().unwrap() {
@@ -114,6 +115,10 @@ fn the_contract_holds_under_every_seed() {
     assert!(
         seeds < ENOUGH || never.is_empty(),
         "in {seeds} seeds these never took place: {never:?}"
+    );
+    assert!(
+        seeds < ENOUGH || (brought > 0 && known > 0),
+        "nothing was said again"
     );
 }
 

@@ -54,6 +54,8 @@ pub struct Attachment {
     pub window: (u64, u64),
     /// Reads that wait.
     pub waits: usize,
+    /// Its client says requests up to this one again; none: it has not come since the agent was started again.
+    pub repeats: Option<u64>,
     /// It had this seat in an earlier life of the agent, and may bring results of that back.
     pub awaited: bool,
     /// Results that came meanwhile for tasks of that life: it may have seen others.

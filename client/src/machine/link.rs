@@ -167,6 +167,7 @@ impl Machine {
                 .as_ref()
                 .map(|known| known.seen)
                 .filter(|seen| seen.record > 0),
+            repeats: self.requests.last_open(),
             ..ClientHello::default()
         };
         Some(hello.into())

@@ -105,6 +105,12 @@ impl Requests {
         message
     }
 
+    /// The highest number that is not answered; 0: there is none.
+    pub(super) fn last_open(&self) -> u64 {
+        let place = self.open.iter().rposition(Option::is_some);
+        place.map_or(0, |place| self.low + place as u64)
+    }
+
     /// All that is not answered, by number, to be sent again.
     pub(super) fn again(&self) -> impl Iterator<Item = (u64, (ClientToAgent, Vec<Bytes>))> + '_ {
         let numbered = (self.low..).zip(&self.open);

@@ -134,6 +134,7 @@ fn after_a_break_the_same_is_said_again_in_order() {
         pilot: Some(PILOT),
         incarnation: 1,
         deliveries: 1,
+        repeats: 3,
         ..hello()
     };
     assert_eq!(out, [Output::Send(again.into(), Vec::new())]);

@@ -82,6 +82,7 @@ fn sessions() -> Vec<Sample<ClientToAgent>> {
         deliveries: 56,
         brings: true,
         seen: Some(mark(52)),
+        repeats: 8,
         cancel_after_ms: 600_000,
         ..hello("campaign")
     };

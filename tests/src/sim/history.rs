@@ -27,6 +27,8 @@ struct Told {
     attempt: u32,
     /// Whether that is for ever.
     lasts: bool,
+    /// A client has said it back: the agent may let it wait.
+    brought: bool,
 }
 
 /// A submission as the agent was asked for it.
@@ -396,6 +398,7 @@ impl History {
                 ending: group.ending,
                 attempt: run.attempt,
                 lasts,
+                brought: false,
             };
             let first = self.told.entry(place).or_insert(now);
             let first = std::mem::replace(
@@ -501,7 +504,8 @@ impl History {
                 continue;
             };
             let is = tasks.get(&number).and_then(|tasks| tasks.get(*offset as usize));
-            if is.is_some_and(|is| *is != (TaskState::from(told.ending), told.attempt)) {
+            let waits = |state: TaskState| told.brought && !state.is_final();
+            if is.is_some_and(|is| !waits(is.0) && *is != (TaskState::from(told.ending), told.attempt)) {
                 wrong.push(format!(
                     "task {number}.{offset} was told to be {told:?} and is {is:?}"
                 ));
@@ -574,6 +578,7 @@ impl History {
                     ending: group.ending,
                     attempt: group.run.attempt,
                     lasts: false,
+                    brought: true,
                 });
             }
         }

@@ -42,6 +42,8 @@ pub struct Outcome {
     pub lives: u64,
     /// Results that clients brought back to another life of it.
     pub brought_back: u64,
+    /// Submissions that left no record, were said again, and went on where they ran.
+    pub known_again: u64,
     /// The virtual time that it took, milliseconds.
     pub took_ms: u64,
     /// What was not as promised.

@@ -24,6 +24,7 @@ impl World {
         self.check_rebirth();
         self.down = true;
         self.brought_back += self.agent_count("brought_back");
+        self.known_again += self.agent_count("known_again");
         self.inbox.clear();
         self.rounds.remove(&Actor::Agent);
         self.paused.remove(&Actor::Agent);

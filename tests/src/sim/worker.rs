@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use scalems_core::Micros;
 use scalems_core::leaseholder::{Input, Leaseholder, Outcome, Output, Settings, StopOrder, TaskLease};
-use scalems_protocol::Ending;
 use scalems_protocol::state::Strength;
 use scalems_protocol::task::OnSilence;
 use scalems_protocol::worker::{Beat, WorkerToAgent};
+use scalems_protocol::{Ending, Origin};
 
 use super::history::History;
 use super::programs::{self, Behaviour};
@@ -36,10 +36,28 @@ pub struct SimWorker {
     followers: BTreeMap<u64, u64>,
     due: Vec<u64>,
     /// Tasks that began in this round, and may run nowhere else.
-    alone: Vec<(u64, u32)>,
+    alone: Vec<Begun>,
     /// Those that were taken back before they began, and whose end is on its way.
     taken_back: BTreeSet<u64>,
     random: Random,
+}
+
+/// What began, by what its client knows it by. Another client of a session may give a request's number to something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    origin: Origin,
+    offset: u32,
+    data: Bytes,
+}
+
+impl Begun {
+    fn of(lease: &TaskLease) -> Self {
+        Self {
+            origin: lease.origin,
+            offset: lease.offset,
+            data: lease.data.clone(),
+        }
+    }
 }
 
 /// What a round of a worker leads to.
@@ -83,19 +101,16 @@ impl SimWorker {
     }
 
     /// Tasks that have begun since this was asked last, and may run nowhere else (R11).
-    pub fn began_alone(&mut self) -> Vec<(u64, u32)> {
+    pub fn began_alone(&mut self) -> Vec<Begun> {
         std::mem::take(&mut self.alone)
     }
 
-    /// Whether a program of this task runs. One whose submission was not acknowledged when the agent died is another
-    /// task once it is submitted again.
-    pub fn runs(&self, (submission, offset): (u64, u32)) -> bool {
+    /// Whether a program of this task runs, also of an attempt whose submission left no record and was said again.
+    pub fn runs(&self, task: &Begun) -> bool {
         let mut running = self.running.values();
         self.machine.is_some()
             && running.any(|lease| {
-                (lease.task.submission, lease.offset) == (submission, offset)
-                    && !self.waits(lease.key)
-                    && !self.taken_back.contains(&lease.key)
+                Begun::of(lease) == *task && !self.waits(lease.key) && !self.taken_back.contains(&lease.key)
             })
     }
 
@@ -293,7 +308,7 @@ impl SimWorker {
             &lease.data,
         );
         if lease.template.policy.on_silence != OnSilence::Rerun {
-            self.alone.push((lease.task.submission, lease.offset));
+            self.alone.push(Begun::of(&lease));
         }
         let mut taken: Vec<u32> = self
             .running

@@ -122,6 +122,8 @@ pub(super) struct World {
     pub(super) life: u64,
     /// What clients brought back to lives of the agent that are over.
     pub(super) brought_back: u64,
+    /// Submissions that had the number again that their leases have.
+    pub(super) known_again: u64,
     /// Whether the agent was looked into after all had ended.
     pub(super) looked: bool,
     pub(super) history: History,
@@ -172,6 +174,7 @@ impl World {
             life: 1,
             looked: false,
             brought_back: 0,
+            known_again: 0,
             history: History::of_first_life(plan.silences()),
             random: Random::new(plan.seed, 3),
             lossy_until: 0,
@@ -271,6 +274,7 @@ impl World {
             happened: self.happened,
             lives: self.life,
             brought_back: self.brought_back + self.agent_count("brought_back"),
+            known_again: self.known_again + self.agent_count("known_again"),
             took_ms: self.now / 1_000,
             violations: std::mem::take(&mut self.history.violations),
         }
@@ -621,7 +625,7 @@ impl World {
         let process = self.workers[at].process;
         for task in self.workers[at].began_alone() {
             let elsewhere =
-                (0..self.workers.len()).find(|other| *other != at && self.workers[*other].runs(task));
+                (0..self.workers.len()).find(|other| *other != at && self.workers[*other].runs(&task));
             if let Some(other) = elsewhere.filter(|_| self.plan.keeps_apart()) {
                 self.history
                     .violation(format!("{task:?} runs at worker {other}, and begins at {at} too"));

@@ -40,14 +40,14 @@ impl Agent {
         }
     }
 
-    /// Whether a submission was taken in by an earlier life.
-    pub(super) const fn is_inherited(&self, submission: u64) -> bool {
+    /// Whether a submission has a number of an earlier life.
+    pub(super) const fn is_of_life_before(&self, submission: u64) -> bool {
         submission <= self.before
     }
 
     /// Whether a result of this submission may not be recorded yet.
     fn is_awaited(&self, submission: u64) -> bool {
-        self.is_inherited(submission)
+        self.is_of_life_before(submission)
             && self
                 .tasks
                 .get(submission)

@@ -65,6 +65,22 @@ impl Agent {
         {
             return self.refuse(peer, request, id, refusal, out);
         }
+        if let ClientToAgent::Named(Named::Goodbye(_)) = message {
+            self.catch_up(seat, out);
+        }
+        if let Some((message, blobs)) = self.put_off(peer, seat, message, blobs) {
+            self.client_says(peer, seat, message, blobs, out);
+        }
+    }
+
+    pub(super) fn client_says(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        message: ClientToAgent,
+        blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
+    ) {
         match message {
             ClientToAgent::Envelope(envelope) => self.envelope(peer, seat, *envelope, blobs, out),
             ClientToAgent::Named(named) => match named {
@@ -107,6 +123,7 @@ impl Agent {
                 blobs: Vec::new(),
             });
         };
+        self.catch_up(seat, out);
         if self.new_request(peer, seat, request, 0, out) {
             self.answer(peer, seat, request, refused.into());
         }
@@ -351,6 +368,7 @@ impl Agent {
             outbox: Outbox::default(),
             window: (0, 0),
             waits: 0,
+            repeats: Some(0),
             awaited: false,
             kept: Vec::new(),
         };
@@ -428,6 +446,7 @@ impl Agent {
         if fresh || !hello.brings {
             self.settle_seat(seat, out);
         }
+        self.returns(seat, fresh, hello);
         self.untold.insert(seat);
         let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
         attachment.outbox.begin_again();
@@ -500,6 +519,7 @@ impl Agent {
     }
 
     pub(super) fn detach(&mut self, seat: u64) {
+        self.unsay(seat);
         let Some(attachment) = self.attachments.get_mut(&seat) else {
             return;
         };

@@ -15,6 +15,7 @@ mod grant;
 mod listing;
 mod reads;
 mod restore;
+mod returning;
 mod select;
 mod submit;
 mod timers;
@@ -37,6 +38,7 @@ use events::Events;
 use reads::Waiting;
 use restore::Reserved;
 pub use restore::Restore;
+use returning::Returning;
 use timers::{Timer, Timers};
 
 /// Numbers of workers in each life: far more than ever join.
@@ -119,6 +121,8 @@ pub struct Agent {
     reported: VecDeque<Reported>,
     /// The last number that submissions of the life before may have.
     before: u64,
+    /// What is said again, and what workers have of it.
+    returning: Returning,
     /// Groups of results that wait for clients of the life before.
     kept: usize,
     /// Attachments that may not know of all of their deliveries whether they are on disk, and when they are told.
@@ -191,6 +195,7 @@ impl Agent {
             answers: Answers::default(),
             reported: VecDeque::new(),
             before: 0,
+            returning: Returning::default(),
             kept: 0,
             untold: BTreeSet::new(),
             tell_at: None,
@@ -243,6 +248,7 @@ impl Agent {
             return self.flush_behind(out);
         }
         self.run_timers(out);
+        self.take_returned(out);
         self.settle(out);
         if self.schedule {
             self.schedule = false;

@@ -120,6 +120,9 @@ impl Restore {
         for seat in agent.attachments.keys().copied().collect::<Vec<u64>>() {
             agent.detach(seat);
         }
+        for attachment in agent.attachments.values_mut() {
+            attachment.repeats = None;
+        }
         let numbers: Vec<u64> = agent.tasks.iter().map(|submission| submission.number).collect();
         for number in &numbers {
             agent.restore_soft(*number);

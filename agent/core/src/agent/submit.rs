@@ -143,7 +143,12 @@ impl Agent {
         }
 
         // Everything is checked: from here on nothing fails.
-        let number = self.tasks.last + 1;
+        let known = self.number_of_before(seat, submit.request, submit.count);
+        if known.is_some() {
+            self.count("known_again", 1);
+        }
+        let number = known.unwrap_or(self.tasks.last + 1);
+        self.taken_in(seat, submit.request, number);
         let template = Arc::new(submit.task);
         let class = self.queue.enter_class(&template.mode, needs);
         let bytes = data.bytes.len() as u64;

@@ -63,7 +63,10 @@ impl Agent {
             match timer {
                 Timer::Deadline(submission) => self.deadline_passed(submission, out),
                 Timer::Retry { submission, lo, hi } => self.make_ready(submission, lo, hi),
-                Timer::Awaited => self.await_no_longer(out),
+                Timer::Awaited => {
+                    self.await_no_longer(out);
+                    self.all_accounted(out);
+                }
                 Timer::Abandoned(attachment) => self.abandoned(attachment, out),
                 Timer::Workers => {
                     self.timers.workers = false;

@@ -40,6 +40,9 @@ impl Agent {
         if let WorkerToAgent::WorkerHello(hello) = message {
             return self.worker_hello(peer, &hello, out);
         }
+        if self.waits_for_welcome(peer) {
+            return;
+        }
         let number = self.worker_peers.get(&peer).copied();
         let Some(worker) = number
             .and_then(|number| self.workers.get_mut(&number))
@@ -386,6 +389,7 @@ impl Agent {
     }
 
     pub(super) fn worker_gone(&mut self, peer: Peer) {
+        self.no_welcome_for(peer);
         let Some(number) = self.worker_peers.remove(&peer) else {
             return;
         };
@@ -416,6 +420,7 @@ impl Agent {
 
     /// Once a beat: who was silent for too long is lost; who heard nothing from us is told that we live.
     pub(super) fn check_workers(&mut self, out: &mut Vec<Action>) {
+        self.still_there(out);
         let (now, lost_after) = (self.now, self.lost_after());
         let lost: Vec<u32> = self
             .workers

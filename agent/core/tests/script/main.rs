@@ -19,6 +19,7 @@ mod refusals;
 mod requests;
 mod restored;
 mod retries;
+mod returning;
 mod say;
 mod schedule;
 mod sessions;

@@ -207,7 +207,9 @@ impl Small {
     }
 
     fn has_ended(&self) -> bool {
-        self.client.part.open().is_none() && self.agent.part.counts().unfinished() == 0
+        // What the client says again may wait for a worker, though it has had its results.
+        let counts = self.agent.part.counts();
+        self.client.part.open().is_none() && counts.unfinished() == 0 && counts != Counts::default()
     }
 
     /// Something that is sure to happen, without waiting for a timer.

@@ -21,8 +21,9 @@ use crate::worker::{Belief, Held, Standing, Worker};
 const SEEN: usize = 256;
 
 impl Agent {
-    pub(super) fn worker_hello(&mut self, peer: Peer, hello: &WorkerHello, out: &mut Vec<Action>) {
+    pub(in super::super) fn worker_hello(&mut self, peer: Peer, hello: &WorkerHello, out: &mut Vec<Action>) {
         match self.check_hello(hello) {
+            Ok(_) if self.let_wait(peer, hello, out) => {}
             Ok(offer) => self.welcome(peer, hello, offer, out),
             Err(refusal) => {
                 self.count("refused", 1);
@@ -217,7 +218,7 @@ impl Agent {
     }
 
     /// The number that a worker proves to have had.
-    fn resumed(&self, hello: &WorkerHello) -> Option<u32> {
+    pub(in super::super) fn resumed(&self, hello: &WorkerHello) -> Option<u32> {
         let resume = hello.resume.as_ref()?;
         let number = u32::try_from(resume.worker).ok()?;
         let right = Token::derive(&self.config.secret, Role::Worker, resume.worker).verify(&resume.token);

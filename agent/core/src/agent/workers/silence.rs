@@ -197,18 +197,15 @@ impl Agent {
     }
 
     /// If nothing can wait for workers of the life before that did not come, nobody has to.
-    pub(super) fn all_accounted(&mut self, out: &mut Vec<Action>) {
-        if !self.coming.is_empty() || self.absent.is_empty() {
+    pub(in super::super) fn all_accounted(&mut self, out: &mut Vec<Action>) {
+        if !self.coming.is_empty() || self.absent.is_empty() || self.is_any_expected() {
             return;
         }
-        let may_wait = self
-            .tasks
-            .iter()
-            .take_while(|submission| self.is_inherited(submission.number))
-            .any(|submission| {
-                submission.counts.unfinished() > 0
-                    && submission.template.policy.on_silence != OnSilence::Rerun
-            });
+        let may_wait = self.tasks.iter().any(|submission| {
+            submission.counts.unfinished() > 0
+                && self.is_inherited(submission.number)
+                && submission.template.policy.on_silence != OnSilence::Rerun
+        });
         if !may_wait {
             while let Some((number, _)) = self.absent.pop_first() {
                 self.record_gone(number, out);
@@ -238,6 +235,8 @@ impl Agent {
         let silence = self.silence(on);
         let is_silent = |heard: &Micros| self.now.saturating_sub(*heard) < silence;
         self.is_inherited(submission)
-            && (!self.coming.is_empty() || (on != OnSilence::Rerun && self.absent.values().any(is_silent)))
+            && (!self.coming.is_empty()
+                || self.is_listed(submission)
+                || (on != OnSilence::Rerun && self.absent.values().any(is_silent)))
     }
 }

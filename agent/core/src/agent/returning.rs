@@ -1,0 +1,252 @@
+//! What comes back to another life of the agent and left no record in the one before (R4): submissions that clients say
+//! again, and leases of them that workers hold.
+//!
+//! A client says in its hello up to which request it will say again. Those wait until all workers of before are back, or
+//! lost. The hello of a worker that holds leases of them waits until they are there; then they have the number again that
+//! its leases bear, and what runs goes on. None of it waits for longer than clients may bring results back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use scalems_protocol::client::{ClientHello, ClientToAgent, NamedClientToAgent as Named};
+use scalems_protocol::group::HeldRun;
+use scalems_protocol::limits;
+use scalems_protocol::worker::{Ping, WorkerHello};
+
+use super::Agent;
+use crate::interface::{Action, Micros, Peer};
+
+/// Data of messages that wait: with more they are taken in at once, and run anew.
+const WAITING_BYTES: usize = 256 << 20;
+
+/// What waits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Returning {
+    /// Of workers that hold leases of submissions that are to come.
+    hellos: BTreeMap<Peer, Waiting>,
+    /// What clients said from the first request on that is said again, by their seats.
+    said: BTreeMap<u64, VecDeque<(Peer, ClientToAgent, Vec<Bytes>)>>,
+    /// Data of that.
+    bytes: usize,
+    /// Submissions that have a number of this life and were taken in before.
+    again: BTreeSet<u64>,
+}
+
+/// A worker that is not welcome yet.
+#[derive(Clone, Debug)]
+struct Waiting {
+    /// The number that it proves to have had, or 0.
+    worker: u32,
+    hello: WorkerHello,
+    /// The last request of each seat that it waits for.
+    last: BTreeMap<u64, u64>,
+}
+
+impl Agent {
+    /// Until then something may come back.
+    fn return_until(&self) -> Micros {
+        self.begun.saturating_add(limits::BRING_BACK_MS * 1_000)
+    }
+
+    /// Whether a submission was taken in by an earlier life, so that workers of before may have some of it.
+    pub(super) fn is_inherited(&self, submission: u64) -> bool {
+        self.is_of_life_before(submission) || self.returning.again.contains(&submission)
+    }
+
+    /// Whether a worker that is not welcome yet lists leases of this submission.
+    pub(super) fn is_listed(&self, submission: u64) -> bool {
+        let mut hellos = self.returning.hellos.values();
+        hellos.any(|waiting| {
+            let mut held = waiting.hello.held.iter();
+            held.any(|held| held.run.submission == submission)
+        })
+    }
+
+    /// A client has taken its seat: what it will say again.
+    pub(super) fn returns(&mut self, seat: u64, fresh: bool, hello: &ClientHello) {
+        let another_life = hello.incarnation != self.config.incarnation;
+        if let Some(attachment) = self.attachments.get_mut(&seat) {
+            if fresh {
+                attachment.repeats = Some(0);
+            } else if another_life {
+                attachment.repeats = Some(hello.repeats);
+            }
+        }
+        self.unsay(seat);
+    }
+
+    /// What a seat's client said and waits: it says it again if it comes back.
+    pub(super) fn unsay(&mut self, seat: u64) {
+        for (_, _, blobs) in self.returning.said.remove(&seat).into_iter().flatten() {
+            self.returning.bytes -= bytes(&blobs);
+        }
+    }
+
+    /// Puts off what a client says again, and what it says behind that. What need not wait comes back.
+    pub(super) fn put_off(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        message: ClientToAgent,
+        blobs: Vec<Bytes>,
+    ) -> Option<(ClientToAgent, Vec<Bytes>)> {
+        let repeats = self
+            .attachments
+            .get(&seat)
+            .and_then(|attachment| attachment.repeats);
+        let again = matches!(&message, ClientToAgent::Named(Named::Submit(submit))
+            if repeats.is_some_and(|repeats| submit.request <= repeats));
+        let waits = self.returning.said.contains_key(&seat) || (again && self.waits_for_workers());
+        let room = self.returning.bytes + bytes(&blobs) <= WAITING_BYTES;
+        if !waits || !room || matches!(message, ClientToAgent::Named(Named::Goodbye(_) | Named::Stop(_))) {
+            return Some((message, blobs));
+        }
+        self.returning.bytes += bytes(&blobs);
+        self.returning
+            .said
+            .entry(seat)
+            .or_default()
+            .push_back((peer, message, blobs));
+        None
+    }
+
+    /// Takes in what a seat's client has said and what waited.
+    pub(super) fn catch_up(&mut self, seat: u64, out: &mut Vec<Action>) {
+        for (peer, message, blobs) in self.returning.said.remove(&seat).into_iter().flatten() {
+            self.returning.bytes -= bytes(&blobs);
+            self.client_says(peer, seat, message, blobs, out);
+        }
+    }
+
+    /// Whether it is not known yet what all workers of before hold.
+    fn waits_for_workers(&self) -> bool {
+        let hellos = &self.returning.hellos;
+        let listed = |number: &u32| hellos.values().any(|waiting| waiting.worker == *number);
+        self.now < self.return_until() && self.coming.iter().any(|number| !listed(number))
+    }
+
+    /// Whether a client may say a request again that is not known.
+    fn is_expected(&self, seat: u64, request: u64) -> bool {
+        self.now < self.return_until()
+            && self.stopping.is_none()
+            && self.attachments.get(&seat).is_some_and(|seat| {
+                let repeats = seat.repeats.unwrap_or(u64::MAX);
+                (seat.requests.high + 1..=repeats).contains(&request)
+            })
+    }
+
+    /// Whether some client may say something again.
+    pub(super) fn is_any_expected(&self) -> bool {
+        let mut seats = self.attachments.values();
+        self.now < self.return_until()
+            && seats.any(|seat| seat.repeats.is_none_or(|repeats| repeats > seat.requests.high))
+    }
+
+    /// Whether a lease may be of a submission that its client will say again.
+    fn may_be_said_again(&self, held: &HeldRun) -> bool {
+        held.incarnation < self.config.incarnation
+            && self.is_of_life_before(held.run.submission)
+            && self.tasks.get(held.run.submission).is_none()
+            && self.is_expected(held.origin.session, held.origin.request)
+    }
+
+    /// Lets a worker wait for its welcome if it holds what is to come. Whether it does.
+    pub(super) fn let_wait(&mut self, peer: Peer, hello: &WorkerHello, out: &mut Vec<Action>) -> bool {
+        self.returning.hellos.remove(&peer);
+        let mut last = BTreeMap::new();
+        for held in hello.held.iter().filter(|held| self.may_be_said_again(held)) {
+            let last: &mut u64 = last.entry(held.origin.session).or_default();
+            *last = held.origin.request.max(*last);
+        }
+        if last.is_empty() {
+            return false;
+        }
+        let waiting = Waiting {
+            worker: self.resumed(hello).unwrap_or(0),
+            hello: hello.clone(),
+            last,
+        };
+        self.returning.hellos.insert(peer, waiting);
+        self.still_there(out);
+        true
+    }
+
+    /// A worker waits for its welcome: what else it says is nothing new.
+    pub(super) fn waits_for_welcome(&self, peer: Peer) -> bool {
+        self.returning.hellos.contains_key(&peer)
+    }
+
+    pub(super) fn no_welcome_for(&mut self, peer: Peer) {
+        self.returning.hellos.remove(&peer);
+    }
+
+    /// Neither are workers that wait for their welcome lost, nor is the agent to them.
+    pub(super) fn still_there(&mut self, out: &mut Vec<Action>) {
+        for (peer, waiting) in &self.returning.hellos {
+            if let Some(worker) = self.workers.get_mut(&waiting.worker) {
+                worker.heard = self.now;
+            }
+            out.push(Action::ToWorker {
+                peer: *peer,
+                message: Ping::default().into(),
+                blobs: Vec::new(),
+            });
+        }
+    }
+
+    /// The number that a submission had which is said again: workers hold leases of it.
+    pub(super) fn number_of_before(&self, seat: u64, request: u64, count: u32) -> Option<u64> {
+        let repeats = self.attachments.get(&seat)?.repeats?;
+        let hellos = self.returning.hellos.values();
+        let held = hellos.flat_map(|waiting| &waiting.hello.held);
+        let of_it = held.filter(|held| {
+            request <= repeats
+                && (held.origin.session, held.origin.request) == (seat, request)
+                && held.run.hi <= count
+                && self.is_of_life_before(held.run.submission)
+                && self.tasks.get(held.run.submission).is_none()
+        });
+        // A later life had it for longer.
+        of_it
+            .max_by_key(|held| held.incarnation)
+            .map(|held| held.run.submission)
+    }
+
+    /// A submission was taken in: whether it was before, too.
+    pub(super) fn taken_in(&mut self, seat: u64, request: u64, submission: u64) {
+        let repeats = self
+            .attachments
+            .get(&seat)
+            .and_then(|attachment| attachment.repeats);
+        if repeats.is_some_and(|repeats| request <= repeats) && !self.is_of_life_before(submission) {
+            self.returning.again.insert(submission);
+        }
+    }
+
+    /// Takes in what has waited for long enough.
+    pub(super) fn take_returned(&mut self, out: &mut Vec<Action>) {
+        if !self.returning.said.is_empty() && !self.waits_for_workers() {
+            for seat in self.returning.said.keys().copied().collect::<Vec<u64>>() {
+                self.catch_up(seat, out);
+            }
+        }
+        let peers = self.returning.hellos.iter();
+        let ready: Vec<Peer> = peers
+            .filter(|(_, waiting)| {
+                let mut last = waiting.last.iter();
+                !last.any(|(seat, request)| self.is_expected(*seat, *request))
+            })
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in ready {
+            if let Some(waiting) = self.returning.hellos.remove(&peer) {
+                self.worker_hello(peer, &waiting.hello, out);
+                self.go_on_again(out);
+            }
+        }
+    }
+}
+
+fn bytes(blobs: &[Bytes]) -> usize {
+    blobs.iter().map(Bytes::len).sum()
+}

@@ -1,0 +1,211 @@
+//! Submissions that left no record in the life before, and what workers have of them (R4).
+
+use scalems_protocol::client::{ClientHello, Goodbye, Question};
+use scalems_protocol::state::TaskState::{Done, Running};
+use scalems_protocol::task::{OnSilence, Policy};
+use scalems_protocol::worker::WorkerWelcome;
+
+use crate::restored::{first_life, life};
+use crate::say::{RUN, With, back, done, held, hello, joins, run, submit};
+use crate::world::{Said, World};
+
+/// A submission has begun, and neither it nor its acknowledgement reached the disk when the agent died.
+fn unknown(policy: Policy) -> (World, ClientHello, WorkerWelcome) {
+    let (mut world, resume, welcome) = first_life();
+    world
+        .client(1, submit(1, 1, RUN).policy(policy))
+        .begins(&["record 5", "w1< lease 1 recorded 0: 1.0@1 run"]);
+    let (mut world, said) = world.reborn(life(2), 4);
+    said.is(&["record 5: numbers to 2097152"]);
+    world.durable().is(&[]);
+    let again = ClientHello {
+        incarnation: 1,
+        repeats: 1,
+        ..resume
+    };
+    (world, again, welcome)
+}
+
+fn rerun() -> Policy {
+    Policy::default()
+}
+
+fn alone() -> Policy {
+    Policy {
+        on_silence: OnSilence::Continue,
+        ..Policy::default()
+    }
+}
+
+fn leases(said: Said) -> Vec<String> {
+    let leases = said.0.into_iter().filter(|line| line.contains("lease"));
+    leases.collect()
+}
+
+#[test]
+fn what_is_said_again_has_its_number_again_and_goes_on() {
+    for client_first in [false, true] {
+        let (mut world, again, welcome) = unknown(rerun());
+        let list = [held(run(1, 0, 1, 1), Running)];
+        let back = back(&welcome, 2, &list);
+        let resumed = ["record 6: submitted 1, 1 tasks", "w1< welcome worker 1 w drop []"];
+        if client_first {
+            world.client(1, again).begins(&["c1< welcome"]);
+            world.client(1, submit(1, 1, RUN)).is(&[]);
+            world.worker(1, back).is(&["w1< ping", resumed[0], resumed[1]]);
+        } else {
+            world.worker(1, back.clone()).is(&["w1< ping"]);
+            // Nothing else of it is looked at, and it may say it again.
+            world.worker(1, done(1, run(1, 0, 1, 1))).is(&[]);
+            world.worker(1, back).is(&["w1< ping"]);
+            world.client(1, again).begins(&["c1< welcome"]);
+            world.client(1, submit(1, 1, RUN)).is(&resumed);
+        }
+        world.durable().begins(&["c1< accepted 1: submission 1"]);
+        world
+            .worker(1, done(1, run(1, 0, 1, 1)))
+            .is(&["record 7: ended 1.0@1 done"]);
+        world.lives(1, true);
+        assert_eq!(leases(world.wait(60_000)), [""; 0]);
+    }
+}
+
+#[test]
+fn what_has_ended_there_is_the_result() {
+    let (mut world, again, welcome) = unknown(rerun());
+    world
+        .worker(1, back(&welcome, 2, &[held(run(1, 0, 1, 1), Done)]))
+        .is(&["w1< ping"]);
+    world.client(1, again).begins(&["c1< welcome"]);
+    world
+        .client(1, submit(1, 1, RUN))
+        .begins(&["record 6: submitted 1", "w1< welcome worker 1 w drop []"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["record 7: ended 1.0@1 done"]);
+}
+
+#[test]
+fn what_nobody_says_again_is_ended_after_a_while() {
+    let (mut world, _, welcome) = unknown(rerun());
+    let list = [held(run(1, 0, 1, 1), Running)];
+    world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
+    world.lives(1, true);
+    world.wait(29_999).is(&[]);
+    world.wait(1).is(&["w1< welcome worker 1 w drop [1.0@1]"]);
+}
+
+#[test]
+fn a_worker_that_waits_is_not_lost_until_its_connection_is() {
+    let (mut world, _, welcome) = unknown(rerun());
+    let list = [held(run(1, 0, 1, 1), Running)];
+    world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
+    world
+        .round(vec![scalems_core::Input::WorkerGone(scalems_core::Peer(1))])
+        .is(&[]);
+    world.wait(9_999).is(&[]);
+    // The next life has to wait for it, as long as somebody may say something again.
+    world.wait(2_001).is(&[]);
+    // It is known by its token all the same.
+    world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
+    world.lives(1, true);
+    let said = world.wait(20_000).0;
+    assert_eq!(
+        said,
+        [
+            "record 6: worker 1 gone",
+            "record 7: worker 1 w",
+            "w1< welcome worker 1 w drop [1.0@1]"
+        ]
+    );
+}
+
+#[test]
+fn another_client_of_the_session_says_nothing_again() {
+    let (mut world, _, welcome) = unknown(rerun());
+    let list = [held(run(1, 0, 1, 1), Running)];
+    world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
+    world.client(2, hello("s")).is(&[
+        "record 6: seat 2 of 1, holder 4",
+        "w1< welcome worker 1 w drop [1.0@1]",
+    ]);
+    world.durable().begins(&["c2< welcome session 2"]);
+    // Its first request is another one.
+    world.client(2, submit(1, 1, RUN)).begins(&[
+        "record 7: submitted 1048577",
+        "w1< lease 1 recorded 0: 1048577.0@1 run",
+    ]);
+}
+
+#[test]
+fn what_a_client_has_does_not_come_again_if_it_says_so() {
+    let (mut world, again, welcome) = unknown(rerun());
+    let list = [held(run(1, 0, 1, 1), Running)];
+    world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
+    let nothing = ClientHello { repeats: 0, ..again };
+    world
+        .client(1, nothing)
+        .begins(&["w1< welcome worker 1 w drop [1.0@1]", "c1< welcome"]);
+}
+
+#[test]
+fn what_is_behind_it_waits_with_it() {
+    let (mut world, again, welcome) = unknown(rerun());
+    world.client(1, again).begins(&["c1< welcome"]);
+    let again = world.resume();
+    world.client(1, submit(1, 1, RUN)).is(&[]);
+    world.client(1, submit(2, 1, RUN)).is(&[]);
+    let ask = scalems_protocol::client::Ask {
+        id: 1,
+        question: Question::Status,
+    };
+    world.client(1, ask).is(&[]);
+    // With another connection all of it is said again.
+    world
+        .round(vec![scalems_core::Input::ClientGone(scalems_core::Peer(1))])
+        .is(&[]);
+    let again = ClientHello {
+        incarnation: 2,
+        repeats: 2,
+        ..again
+    };
+    world.client(2, again).begins(&["c2< welcome"]);
+    world.client(2, submit(1, 1, RUN)).is(&[]);
+    world.client(2, submit(2, 1, RUN)).is(&[]);
+    world.worker(1, back(&welcome, 2, &[])).begins(&[
+        "w1< welcome worker 1 w drop []",
+        "record 6: submitted 1048577",
+        "record 7: submitted 1048578",
+        "w1< lease 1 recorded 0: 1048577.0@1 run; 1048578.0@1 run",
+    ]);
+}
+
+#[test]
+fn who_leaves_has_said_what_it_said() {
+    let (mut world, again, _) = unknown(rerun());
+    world.client(1, again).begins(&["c1< welcome"]);
+    world.client(1, submit(1, 1, RUN)).is(&[]);
+    world
+        .client(1, Goodbye::default())
+        .begins(&["record 6: submitted 1048577"]);
+}
+
+#[test]
+fn what_must_run_alone_waits_for_workers_that_did_not_come() {
+    for (policy, milliseconds) in [(rerun(), 10_000), (alone(), 70_000)] {
+        let (mut world, again, _) = unknown(policy.clone());
+        world.client(1, again).begins(&["c1< welcome"]);
+        world.client(1, submit(1, 1, RUN).policy(policy.clone())).is(&[]);
+        world
+            .worker(2, joins("v", 1))
+            .begins(&["record 6: worker 65537 v", "w2< welcome"]);
+        world.durable().is(&[]);
+        world.lives(2, true);
+        assert_eq!(leases(world.wait(milliseconds - 2_000)), [""; 0], "{policy:?}");
+        assert_eq!(
+            leases(world.wait(4_001)),
+            ["w2< lease 1 recorded 0: 1048577.0@1 run"],
+            "{policy:?}"
+        );
+    }
+}
