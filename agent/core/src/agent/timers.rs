@@ -64,6 +64,8 @@ impl Agent {
                 Timer::Deadline(submission) => self.deadline_passed(submission, out),
                 Timer::Retry { submission, lo, hi } => self.make_ready(submission, lo, hi),
                 Timer::Awaited => {
+                    // What they have said and what waited for workers is not late.
+                    self.take_returned(out);
                     self.await_no_longer(out);
                     self.all_accounted(out);
                 }

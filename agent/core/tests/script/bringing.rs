@@ -29,7 +29,7 @@ fn seen(durable: usize) -> (World, ClientHello, WorkerWelcome) {
     (world, resume, welcome)
 }
 
-fn brings(attempt: u32) -> BringBack {
+pub(crate) fn brings(attempt: u32) -> BringBack {
     BringBack {
         groups: vec![group(run(1, 0, 1, attempt), Ending::Done)],
         more: false,

@@ -5,6 +5,7 @@ use scalems_protocol::state::TaskState::{Done, Running};
 use scalems_protocol::task::{OnSilence, Policy};
 use scalems_protocol::worker::WorkerWelcome;
 
+use crate::bringing::brings;
 use crate::restored::{first_life, life};
 use crate::say::{RUN, With, back, done, held, hello, joins, run, submit};
 use crate::world::{Said, World};
@@ -112,11 +113,7 @@ fn a_worker_that_waits_is_not_lost_until_its_connection_is() {
     let said = world.wait(20_000).0;
     assert_eq!(
         said,
-        [
-            "record 6: worker 1 gone",
-            "record 7: worker 1 w",
-            "w1< welcome worker 1 w drop [1.0@1]"
-        ]
+        ["record 6: worker 1 w", "w1< welcome worker 1 w drop [1.0@1]"]
     );
 }
 
@@ -208,4 +205,37 @@ fn what_must_run_alone_waits_for_workers_that_did_not_come() {
             "{policy:?}"
         );
     }
+}
+
+#[test]
+fn what_was_said_in_time_is_not_late_because_it_waited() {
+    let (mut world, resume, _) = first_life();
+    let deadline = Policy {
+        deadline_ms: 20_000,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 1, RUN).streaming().policy(deadline))
+        .begins(&["record 5", "w1< lease"]);
+    world.durable().begins(&["c1< accepted 1"]);
+    let (mut world, _) = world.reborn(life(2), 5);
+    world.durable().is(&[]);
+    let again = ClientHello {
+        incarnation: 1,
+        brings: true,
+        repeats: 2,
+        ..resume
+    };
+    world.client(1, again).begins(&["c1< welcome"]);
+    // It waits behind a submission that is not known, and its worker does not come.
+    world.client(1, submit(2, 1, RUN)).is(&[]);
+    world.client(1, brings(1)).is(&[]);
+    // The agent stands still for longer than it waits for either.
+    world.now += 40_000_000;
+    let said = world.round(Vec::new()).0;
+    let ended: Vec<&String> = said.iter().filter(|line| line.contains("ended 1.0")).collect();
+    assert!(
+        ended.len() == 1 && ended[0].ends_with("ended 1.0@1 done"),
+        "{said:#?}"
+    );
 }
