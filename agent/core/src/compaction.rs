@@ -71,6 +71,14 @@ struct Worker {
 pub struct Compaction(Survey);
 
 impl Survey {
+    /// Submissions that are known and have not ended, and how many of their tasks.
+    pub fn unfinished(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let known = self.submissions.iter().filter(|(_, known)| !known.forgotten);
+        known
+            .map(|(submission, known)| (*submission, known.count.saturating_sub(known.ended)))
+            .filter(|(_, tasks)| *tasks > 0)
+    }
+
     /// Takes the next record in.
     pub fn take(&mut self, record: &Record) {
         match record {

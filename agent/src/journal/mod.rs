@@ -17,6 +17,15 @@ mod story;
 mod values;
 mod writer;
 
+use std::path::{Path, PathBuf};
+
 pub use store::{JournalError, Life, Pruned, Salvaged, Store};
 pub use story::{Story, SubmissionRow, TaskRow};
 pub use writer::Journal;
+
+/// What lies beside a journal: its name with more at the end.
+pub(crate) fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
+}

@@ -14,7 +14,7 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 
-use super::JournalError;
+use super::{JournalError, beside};
 use crate::process;
 
 /// How often it is renewed.
@@ -235,9 +235,7 @@ fn in_use(path: &Path) -> JournalError {
 }
 
 fn with_owner(path: &Path) -> PathBuf {
-    let mut file = path.as_os_str().to_owned();
-    file.push(".owner");
-    file.into()
+    beside(path, ".owner")
 }
 
 fn write(path: &Path, name: &Name) -> io::Result<()> {

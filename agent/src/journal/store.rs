@@ -22,6 +22,7 @@ use scalems_protocol::PilotId;
 use self::error::failed;
 use self::reading::Extent;
 use super::age::{self, Mark};
+use super::beside;
 use super::codec;
 use super::owner::Owner;
 use super::values::{self, Values};
@@ -163,7 +164,7 @@ impl Store {
         if made.is_err() {
             // Nothing is in it that anybody was told of, and it would be in the way of the next start.
             for part in ["", "-wal", "-journal"] {
-                let _gone = std::fs::remove_file(with(path, part));
+                let _gone = std::fs::remove_file(beside(path, part));
             }
         }
         made
@@ -462,7 +463,7 @@ impl Store {
             extent: Extent::default(),
         };
         // One that is refused stays as it is; without this its log would go into the database.
-        if with(path, "-wal").exists() {
+        if beside(path, "-wal").exists() {
             store.keep_log(true)?;
         }
         Ok(store)
@@ -546,11 +547,5 @@ fn checksum(last: u64, count: u64, records: &[u8]) -> u32 {
 }
 
 /// `path` with more at its end: what belongs to it and lies beside.
-fn with(path: &Path, more: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(more);
-    name.into()
-}
-
 #[cfg(test)]
 mod tests;

@@ -96,10 +96,8 @@ pub(super) fn sync_name(path: &Path) -> io::Result<()> {
 impl Values {
     /// Those of the journal at `path`.
     pub(super) fn beside(path: &Path) -> Self {
-        let mut directory = path.as_os_str().to_owned();
-        directory.push(".values");
         Self {
-            directory: directory.into(),
+            directory: super::beside(path, ".values"),
             current: None,
             next: 1,
             files: BTreeMap::new(),

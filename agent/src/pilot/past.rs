@@ -1,15 +1,15 @@
 //! What earlier agents of a pilot have left in its directory: its journal, and files that a new one can do without.
 
-use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use scalems_core::Survey;
 use scalems_core::record::Record;
 use scalems_protocol::{PilotId, Role};
 use scalems_transport::{ConnectionFile, PrivateDir};
 
 use super::{JOURNAL, Journaling, PilotError, lock, random};
-use crate::journal::{Life, Store};
+use crate::journal::{Life, Store, beside};
 
 /// Names that a file is moved to, at most.
 const ASIDE: u32 = 10_000;
@@ -23,16 +23,23 @@ pub(super) struct Past {
     pub(super) records: Vec<Record>,
 }
 
+impl Past {
+    /// Nothing is known.
+    fn new(store: Option<Store>, life: Life) -> Self {
+        Self {
+            store,
+            life,
+            records: Vec::new(),
+        }
+    }
+}
+
 /// Opens the journal, or makes one.
 pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
     let path = match journaling {
         // Each start is a pilot of its own, so this is its first life.
         Journaling::None => {
-            return Ok(Past {
-                store: None,
-                life: Life::first(PilotId(random()?), random()?),
-                records: Vec::new(),
-            });
+            return Ok(Past::new(None, Life::first(PilotId(random()?), random()?)));
         }
         Journaling::Keep(path) if path.exists() => path,
         Journaling::Resume(path) | Journaling::AcceptLoss(path) => path,
@@ -42,11 +49,7 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
             move_aside(path).map_err(PilotError::system(format!("move {} aside", path.display())))?;
             drop(ours);
             let (store, life) = Store::create(path, PilotId(random()?), random()?)?;
-            return Ok(Past {
-                store: Some(store),
-                life,
-                records: Vec::new(),
-            });
+            return Ok(Past::new(Some(store), life));
         }
     };
     let mut records = Vec::new();
@@ -63,24 +66,18 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
     })
 }
 
-fn part(path: &Path, part: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(part);
-    name.into()
-}
-
 /// Moves a journal to the first name that is free: `journal.1.sqlite` and so on. The database goes first: what lies
 /// beside one that is not there belongs to nobody.
 fn move_aside(path: &Path) -> io::Result<()> {
-    if !PARTS.iter().any(|name| part(path, name).exists()) {
+    if !PARTS.iter().any(|name| beside(path, name).exists()) {
         return Ok(());
     }
     let free = (1..=ASIDE)
         .map(|number| path.with_extension(format!("{number}.sqlite")))
-        .find(|other| !PARTS.iter().any(|name| part(other, name).exists()))
+        .find(|other| !PARTS.iter().any(|name| beside(other, name).exists()))
         .ok_or_else(|| io::Error::other("there are too many of them"))?;
     for name in PARTS {
-        match std::fs::rename(part(path, name), part(&free, name)) {
+        match std::fs::rename(beside(path, name), beside(&free, name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed?,
         }
@@ -113,22 +110,9 @@ pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, Pilo
     let journal = directory.join(JOURNAL);
     Store::refuse_owned(&journal)?;
     if !force && journal.exists() {
-        let mut unfinished = std::collections::BTreeMap::<u64, u64>::new();
-        Store::inspect(&journal, |record| match record {
-            Record::Submitted(submitted) => {
-                unfinished.insert(submitted.submission, submitted.count.into());
-            }
-            Record::Ended(ended) => {
-                if let Some(left) = unfinished.get_mut(&ended.run.submission) {
-                    *left -= u64::from(ended.run.count());
-                }
-            }
-            Record::Forgotten { submission } => {
-                unfinished.remove(&submission);
-            }
-            _ => {}
-        })?;
-        let unfinished: u64 = unfinished.values().sum();
+        let mut survey = Survey::default();
+        Store::inspect(&journal, |record| survey.take(&record))?;
+        let unfinished: u64 = survey.unfinished().map(|(_, tasks)| u64::from(tasks)).sum();
         if unfinished > 0 {
             return Ok(Removed::Unfinished(unfinished));
         }

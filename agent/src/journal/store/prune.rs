@@ -7,7 +7,8 @@ use std::time::Duration;
 use scalems_core::record::Record;
 use scalems_protocol::task::After;
 
-use super::{JournalError, Store, failed, with};
+use super::super::beside;
+use super::{JournalError, Store, failed};
 
 /// What pruning did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,6 @@ impl Store {
     /// Bytes of the file and its log.
     fn size(&self) -> u64 {
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |facts| facts.len());
-        size(&self.path) + size(&with(&self.path, "-wal"))
+        size(&self.path) + size(&beside(&self.path, "-wal"))
     }
 }

@@ -1,6 +1,6 @@
 //! How a journal is read: its snapshot, then every batch after it, each against its checksum.
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 use scalems_core::record::Record;
 
 use super::super::codec;
@@ -16,6 +16,12 @@ pub(super) struct Extent {
     pub(super) snapshot: u64,
     /// Bytes of records after it.
     pub(super) after: u64,
+}
+
+/// A batch or a part: its number, how many records it has, their checksum, and they.
+fn row_of<'r>(row: &'r Row<'_>) -> rusqlite::Result<(u64, u64, u32, &'r [u8])> {
+    let records = row.get_ref(3)?.as_blob()?;
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, records))
 }
 
 impl Store {
@@ -75,11 +81,8 @@ impl Store {
         let mut rows = batches.query([]).map_err(unreadable)?;
         while let Some(row) = rows.next().map_err(unreadable)? {
             let last = extent.last;
-            let read = || -> rusqlite::Result<(u64, u64, u32, &[u8])> {
-                let records = row.get_ref(3)?.as_blob()?;
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, records))
-            };
-            let (end, count, crc, records) = read().map_err(|error| self.damaged(last, error.to_string()))?;
+            let (end, count, crc, records) =
+                row_of(row).map_err(|error| self.damaged(last, error.to_string()))?;
             if last.checked_add(count) != Some(end) {
                 return Err(self.damaged(last, format!("then comes a batch that ends with record {end}")));
             }
@@ -115,11 +118,8 @@ impl Store {
             let what = format!("part {part} of the snapshot");
             let row = rows.next().map_err(unreadable)?;
             let row = row.ok_or_else(|| self.damaged(0, format!("{what} is missing")))?;
-            let read = || -> rusqlite::Result<(u64, u64, u32, &[u8])> {
-                let records = row.get_ref(3)?.as_blob()?;
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, records))
-            };
-            let (number, count, crc, records) = read().map_err(|error| self.damaged(0, error.to_string()))?;
+            let (number, count, crc, records) =
+                row_of(row).map_err(|error| self.damaged(0, error.to_string()))?;
             if number != part || checksum(part, count, records) != crc {
                 return Err(self.damaged(0, format!("{what} is not what was written")));
             }

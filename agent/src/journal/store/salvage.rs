@@ -1,9 +1,10 @@
 //! Salvage: what can be read of a damaged journal, in a new one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
+use scalems_core::Survey;
 use scalems_core::record::{Ended, Record};
 use scalems_protocol::state::Ending;
 use scalems_protocol::{Code, TaskError};
@@ -45,24 +46,13 @@ impl Store {
         })?;
         let mut records = 0_u64;
         let mut needs = values::Values::beside(path);
-        let mut left = BTreeMap::<u64, u32>::new();
+        let mut survey = Survey::default();
         let read = from.read(|_, record, spot| {
             needs.note(&record, spot);
             records += 1;
-            match &record {
-                Record::Submitted(submitted) => {
-                    left.insert(submitted.submission, submitted.count);
-                }
-                Record::Ended(ended) => {
-                    if let Some(left) = left.get_mut(&ended.run.submission) {
-                        *left = left.saturating_sub(ended.run.count());
-                    }
-                }
-                _ => {}
-            }
+            survey.take(&record);
             Ok(())
         });
-        left.retain(|_, left| *left > 0);
         from.values = needs;
         let damage = read.err();
         let mut copy = Self::make(to, &facts)?;
@@ -72,7 +62,7 @@ impl Store {
             lost: BTreeSet::new(),
             again: Vec::new(),
             failed: Vec::new(),
-            unfinished: left.into_keys().collect(),
+            unfinished: survey.unfinished().map(|(submission, _)| submission).collect(),
         };
         let mut writes = Ok(());
         // What is behind the damage is not reached; that there is damage is known.
