@@ -65,10 +65,7 @@ impl Agent {
         {
             return self.refuse(peer, request, id, refusal, out);
         }
-        if let ClientToAgent::Named(Named::Goodbye(_)) = message {
-            self.catch_up(seat, out);
-        }
-        if let Some((message, blobs)) = self.put_off(peer, seat, message, blobs) {
+        if let Some((message, blobs)) = self.put_off(peer, seat, message, blobs, out) {
             self.client_says(peer, seat, message, blobs, out);
         }
     }
@@ -387,6 +384,7 @@ impl Agent {
         fresh: bool,
         out: &mut Vec<Action>,
     ) {
+        self.returns(seat, fresh, hello, out);
         let holder = if fresh {
             self.number()
         } else {
@@ -446,7 +444,6 @@ impl Agent {
         if fresh || !hello.brings {
             self.settle_seat(seat, out);
         }
-        self.returns(seat, fresh, hello);
         self.untold.insert(seat);
         let attachment = self.attachments.get_mut(&seat).expect("the seat is known");
         attachment.outbox.begin_again();
@@ -519,7 +516,6 @@ impl Agent {
     }
 
     pub(super) fn detach(&mut self, seat: u64) {
-        self.unsay(seat);
         let Some(attachment) = self.attachments.get_mut(&seat) else {
             return;
         };
@@ -616,6 +612,7 @@ impl Agent {
 
     /// Whether there was one.
     pub(super) fn remove_seat(&mut self, seat: u64) -> bool {
+        self.unsay(seat);
         let Some(attachment) = self.attachments.remove(&seat) else {
             return false;
         };

@@ -62,9 +62,12 @@ impl Agent {
         })
     }
 
-    /// A client has taken its seat: what it will say again.
-    pub(super) fn returns(&mut self, seat: u64, fresh: bool, hello: &ClientHello) {
+    /// A client takes a seat: what it will say again. What another one said there is taken in before it.
+    pub(super) fn returns(&mut self, seat: u64, fresh: bool, hello: &ClientHello, out: &mut Vec<Action>) {
         let another_life = hello.incarnation != self.config.incarnation;
+        if fresh {
+            self.catch_up(seat, out);
+        }
         if let Some(attachment) = self.attachments.get_mut(&seat) {
             if fresh {
                 attachment.repeats = Some(0);
@@ -72,10 +75,9 @@ impl Agent {
                 attachment.repeats = Some(hello.repeats);
             }
         }
-        self.unsay(seat);
     }
 
-    /// What a seat's client said and waits: it says it again if it comes back.
+    /// A seat is no more, and what its client said and waits.
     pub(super) fn unsay(&mut self, seat: u64) {
         for (_, _, blobs) in self.returning.said.remove(&seat).into_iter().flatten() {
             self.returning.bytes -= bytes(&blobs);
@@ -89,6 +91,7 @@ impl Agent {
         seat: u64,
         message: ClientToAgent,
         blobs: Vec<Bytes>,
+        out: &mut Vec<Action>,
     ) -> Option<(ClientToAgent, Vec<Bytes>)> {
         let repeats = self
             .attachments
@@ -97,8 +100,12 @@ impl Agent {
         let again = matches!(&message, ClientToAgent::Named(Named::Submit(submit))
             if repeats.is_some_and(|repeats| submit.request <= repeats));
         let waits = self.returning.said.contains_key(&seat) || (again && self.waits_for_workers());
-        let room = self.returning.bytes + bytes(&blobs) <= WAITING_BYTES;
-        if !waits || !room || matches!(message, ClientToAgent::Named(Named::Goodbye(_) | Named::Stop(_))) {
+        if !waits || matches!(message, ClientToAgent::Named(Named::Stop(_))) {
+            return Some((message, blobs));
+        }
+        let leaves = matches!(message, ClientToAgent::Named(Named::Goodbye(_)));
+        if leaves || self.returning.bytes + bytes(&blobs) > WAITING_BYTES {
+            self.catch_up(seat, out);
             return Some((message, blobs));
         }
         self.returning.bytes += bytes(&blobs);
@@ -114,7 +121,12 @@ impl Agent {
     pub(super) fn catch_up(&mut self, seat: u64, out: &mut Vec<Action>) {
         for (peer, message, blobs) in self.returning.said.remove(&seat).into_iter().flatten() {
             self.returning.bytes -= bytes(&blobs);
-            self.client_says(peer, seat, message, blobs, out);
+            // It may have come back over another connection. What it asked over this one it asks again.
+            let now = self.attachments.get(&seat).and_then(|attachment| attachment.peer);
+            let asks = matches!(message, ClientToAgent::Named(Named::Ask(_)));
+            if now == Some(peer) || !asks {
+                self.client_says(now.unwrap_or(peer), seat, message, blobs, out);
+            }
         }
     }
 

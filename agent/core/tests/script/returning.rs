@@ -157,7 +157,7 @@ fn what_is_behind_it_waits_with_it() {
         question: Question::Status,
     };
     world.client(1, ask).is(&[]);
-    // With another connection all of it is said again.
+    // Over another connection all of it is said again, and what was said stays said.
     world
         .round(vec![scalems_core::Input::ClientGone(scalems_core::Peer(1))])
         .is(&[]);
