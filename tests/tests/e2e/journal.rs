@@ -203,6 +203,28 @@ fn an_agent_that_dies_is_started_again_by_its_parent() {
 }
 
 #[test]
+fn a_parent_that_waits_to_start_the_agent_again_ends_when_it_is_told_to() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut pilot = Pilot::start_alone("--restart --no-workers --beat 100ms --lost-after 1s");
+        for life in 1..=4 {
+            let session = pilot.session();
+            assert_eq!(session.ask_status().unwrap().incarnation, life);
+            let before = agent(&pilot);
+            process::signal(before, Signal::SIGKILL);
+            assert!(process::wait_gone(before, Instant::now() + PATIENCE));
+            if life < 4 {
+                // It is the next one that answers.
+                assert_eq!(session.ask_status().unwrap().incarnation, life + 1);
+            }
+        }
+        // It waits for 0.8 s now.
+        pilot.signal(signal);
+        pilot.expect_failure("is started again in 400ms");
+        pilot.home.until_empty();
+    }
+}
+
+#[test]
 fn a_worker_that_outlived_its_agent_and_ends_in_order_is_not_replaced() {
     let often = "--beat 100ms --lost-after 1s --orphan-time 20s";
     let mut pilot = Pilot::start(often);
