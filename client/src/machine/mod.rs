@@ -45,7 +45,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scalems_protocol::client::{Acknowledge, AgentToClient, ClientToAgent, Goodbye};
+use scalems_protocol::client::{Acknowledge, AgentToClient, CancelDone, ClientToAgent, ForgetDone, Goodbye};
 
 use asks::{Asker, Asks};
 use backlog::Queues;
@@ -408,12 +408,17 @@ impl Machine {
             AgentToClient::Refused(refused) => self.refused(now, refused, out),
             AgentToClient::Detached(detached) => self.end(SessionEnd::Detached(detached.refusal), out),
             AgentToClient::Accepted(accepted) => self.accepted(accepted, out),
-            AgentToClient::CancelDone(done) => self.cancel_done(done, out),
+            // The journal's numbers are not for people.
+            AgentToClient::CancelDone(done) => self.cancel_done(CancelDone { record: 0, ..done }, out),
             AgentToClient::ForgetDone(done) => match self.requests.get(done.request) {
                 Some(Request::Forget { call, .. }) => {
                     let call = *call;
                     self.requests.answer(done.request);
-                    reply(call, Ok(Answered::Forgotten(done)), out);
+                    reply(
+                        call,
+                        Ok(Answered::Forgotten(ForgetDone { record: 0, ..done })),
+                        out,
+                    );
                 }
                 _ => self.counters.strays += 1,
             },

@@ -3,7 +3,8 @@
 //!
 //! A client says in its hello up to which request it will say again. Those wait until all workers of before are back, or
 //! lost. The hello of a worker that holds leases of them waits until they are there; then they have the number again that
-//! its leases bear, and what runs goes on. None of it waits for longer than clients may bring results back.
+//! its leases bear, and what runs goes on. None of it waits for longer than clients may bring results back, and what
+//! does not run only for as long as the workers of before are waited for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use scalems_protocol::client::{ClientHello, ClientToAgent, NamedClientToAgent as Named};
 use scalems_protocol::group::HeldRun;
 use scalems_protocol::limits;
+use scalems_protocol::state::TaskState;
 use scalems_protocol::worker::{Ping, WorkerHello};
 
 use super::Agent;
@@ -38,8 +40,8 @@ struct Waiting {
     /// The number that it proves to have had, or 0.
     worker: u32,
     hello: WorkerHello,
-    /// The last request of each seat that it waits for.
-    last: BTreeMap<u64, u64>,
+    /// The last request of each seat that it waits for, and until when.
+    last: BTreeMap<u64, (u64, Micros)>,
 }
 
 impl Agent {
@@ -137,9 +139,19 @@ impl Agent {
         self.now < self.return_until() && self.coming.iter().any(|number| !listed(number))
     }
 
+    /// Until when a lease waits for its submission: nobody loses much with one that does not run.
+    fn keep_until(&self, held: &HeldRun) -> Micros {
+        if held.state == TaskState::Running {
+            self.return_until()
+        } else {
+            let soon = self.begun.saturating_add(self.lost_after());
+            soon.min(self.return_until())
+        }
+    }
+
     /// Whether a client may say a request again that is not known.
-    fn is_expected(&self, seat: u64, request: u64) -> bool {
-        self.now < self.return_until()
+    fn is_expected(&self, seat: u64, request: u64, until: Micros) -> bool {
+        self.now < until
             && self.stopping.is_none()
             && self.attachments.get(&seat).is_some_and(|seat| {
                 let repeats = seat.repeats.unwrap_or(u64::MAX);
@@ -159,7 +171,7 @@ impl Agent {
         held.incarnation < self.config.incarnation
             && self.is_of_life_before(held.run.submission)
             && self.tasks.get(held.run.submission).is_none()
-            && self.is_expected(held.origin.session, held.origin.request)
+            && self.is_expected(held.origin.session, held.origin.request, self.keep_until(held))
     }
 
     /// Lets a worker wait for its welcome if it holds what is to come. Whether it does.
@@ -167,8 +179,9 @@ impl Agent {
         self.returning.hellos.remove(&peer);
         let mut last = BTreeMap::new();
         for held in hello.held.iter().filter(|held| self.may_be_said_again(held)) {
-            let last: &mut u64 = last.entry(held.origin.session).or_default();
-            *last = held.origin.request.max(*last);
+            let (request, until): &mut (u64, Micros) = last.entry(held.origin.session).or_default();
+            *request = held.origin.request.max(*request);
+            *until = self.keep_until(held).max(*until);
         }
         if last.is_empty() {
             return false;
@@ -246,7 +259,7 @@ impl Agent {
         let ready: Vec<Peer> = peers
             .filter(|(_, waiting)| {
                 let mut last = waiting.last.iter();
-                !last.any(|(seat, request)| self.is_expected(*seat, *request))
+                !last.any(|(seat, (request, until))| self.is_expected(*seat, *request, *until))
             })
             .map(|(peer, _)| *peer)
             .collect();

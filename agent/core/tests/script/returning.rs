@@ -1,7 +1,7 @@
 //! Submissions that left no record in the life before, and what workers have of them (R4).
 
 use scalems_protocol::client::{ClientHello, Goodbye, Question};
-use scalems_protocol::state::TaskState::{Done, Running};
+use scalems_protocol::state::TaskState::{Done, Leased, Running};
 use scalems_protocol::task::{OnSilence, Policy};
 use scalems_protocol::worker::WorkerWelcome;
 
@@ -88,12 +88,14 @@ fn what_has_ended_there_is_the_result() {
 
 #[test]
 fn what_nobody_says_again_is_ended_after_a_while() {
-    let (mut world, _, welcome) = unknown(rerun());
-    let list = [held(run(1, 0, 1, 1), Running)];
-    world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
-    world.lives(1, true);
-    world.wait(29_999).is(&[]);
-    world.wait(1).is(&["w1< welcome worker 1 w drop [1.0@1]"]);
+    for (state, milliseconds) in [(Running, 30_000), (Done, 10_000), (Leased, 10_000)] {
+        let (mut world, _, welcome) = unknown(rerun());
+        let list = [held(run(1, 0, 1, 1), state)];
+        world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
+        world.lives(1, true);
+        world.wait(milliseconds - 1).is(&[]);
+        world.wait(1).is(&["w1< welcome worker 1 w drop [1.0@1]"]);
+    }
 }
 
 #[test]
