@@ -45,14 +45,14 @@ struct Named {
 impl Machine {
     /// Goes on with the calls to cancel, if something happened that they may have waited for.
     pub(super) fn run_jobs(&mut self, out: &mut Vec<Output>) {
-        if !std::mem::take(&mut self.jobs_stirred) || self.over.is_some() {
-            return;
+        // What one of them ends is news to others, and to what it looked at before.
+        while std::mem::take(&mut self.jobs_stirred) && self.over.is_none() {
+            let keys: Vec<CallKey> = self.jobs.keys().copied().collect();
+            for key in keys {
+                self.run_job(key, out);
+            }
+            self.settle(out);
         }
-        let keys: Vec<CallKey> = self.jobs.keys().copied().collect();
-        for key in keys {
-            self.run_job(key, out);
-        }
-        self.settle(out);
     }
 
     fn run_job(&mut self, key: CallKey, out: &mut Vec<Output>) {

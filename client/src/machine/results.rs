@@ -35,6 +35,8 @@ impl Machine {
         done: &Done,
         out: &mut Vec<Output>,
     ) -> u32 {
+        // A cancel of some of them may have waited for that.
+        self.jobs_stirred = true;
         let good = matches!(done, Done::Ended { group, .. } if group.ending == Ending::Done);
         self.packs.end(pack, lo, hi, good, |from, to| {
             out.push(Output::Resolve {

@@ -585,3 +585,25 @@ fn so_many_requests_may_be_open() {
     assert_eq!(sent(&script.step(done(2))), [""; 0]);
     assert_eq!(sent(&script.step(done(1))), ["forget", "forget"]);
 }
+
+#[test]
+fn parts_of_an_array_are_canceled_with_the_whole() {
+    let mut script = Script::new(Config::default());
+    script.step(Input::Submit(array(1, 0, 1, 4)));
+    // A part waits until the array is at the agent; then the whole is canceled here, and nothing goes there any more.
+    let parts = [(1, 2, 4), (1, 0, 2), (1, 0, 4)];
+    let out = script.step(call(1, cancel_tasks(&parts, Strength::Withdraw)));
+    assert_eq!(resolved(&out).len(), 1, "{out:?}");
+    let tally = CancelDone {
+        withdrawn: 4,
+        ended: 4,
+        ..CancelDone::default()
+    };
+    assert_eq!(
+        out.last(),
+        Some(&Output::Reply(
+            CallKey(1),
+            Box::new(Ok(Answered::Canceled(tally)))
+        ))
+    );
+}
