@@ -33,14 +33,16 @@ impl Agent {
         if self.config.journal { record } else { 0 }
     }
 
-    /// An answer that waits for the records that there are now, with their number.
+    /// An answer that waits for the records that there are now, with their number, unless it has one from before.
     pub(super) fn acknowledging(&self, mut answer: AgentToClient) -> AgentToClient {
-        let record = self.known_as(self.records);
-        match &mut answer {
-            AgentToClient::Accepted(accepted) => accepted.record = record,
-            AgentToClient::CancelDone(done) => done.record = record,
-            AgentToClient::ForgetDone(done) => done.record = record,
-            _ => {}
+        let record = match &mut answer {
+            AgentToClient::Accepted(accepted) => &mut accepted.record,
+            AgentToClient::CancelDone(done) => &mut done.record,
+            AgentToClient::ForgetDone(done) => &mut done.record,
+            _ => return answer,
+        };
+        if *record == 0 {
+            *record = self.known_as(self.records);
         }
         answer
     }
