@@ -242,7 +242,7 @@ impl Store {
                 path: path.to_owned(),
             });
         }
-        let incarnation = facts.incarnation + 1;
+        let incarnation = facts.incarnation.saturating_add(1);
         if incarnation > MOST_LIVES {
             return Err(JournalError::WornOut {
                 path: path.to_owned(),

@@ -7,7 +7,7 @@
 use scalems_protocol::client::{AgentToClient, ClientHello, Detached, Resume, SessionKind};
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::token::Token;
-use scalems_protocol::worker::{WorkerResume, WorkerToAgent};
+use scalems_protocol::worker::{WorkerResume, WorkerStop, WorkerToAgent};
 use scalems_protocol::{JournalMark, Role};
 
 use super::Agent;
@@ -15,6 +15,8 @@ use super::answers::Answers;
 use super::timers::{Timer, Timers};
 use crate::interface::{Action, Input};
 
+/// So many lives of the agent may be missing at most.
+const LIVES_MISSED: u64 = 1_000;
 /// Sessions and seats of an agent that records nothing have numbers that no later life gives again.
 const UNRECORDED: u64 = 1 << 62;
 
@@ -30,7 +32,11 @@ impl Agent {
 
     /// The number that an acknowledgement of records up to this one bears.
     pub(super) const fn known_as(&self, record: u64) -> u64 {
-        if self.config.journal { record } else { 0 }
+        if self.config.journal && self.behind.is_none() {
+            record
+        } else {
+            0
+        }
     }
 
     /// An answer that waits for the records that there are now, with their number, unless it has one from before.
@@ -47,20 +53,21 @@ impl Agent {
         answer
     }
 
-    /// Whether a peer has seen records of which this life knows nothing.
+    /// Whether a peer has seen records of which this life knows nothing. Of another life that is all behind the end that
+    /// the journal had when this one began.
     fn misses(&self, seen: JournalMark) -> bool {
-        let unknown_life = seen.incarnation >= self.config.incarnation && seen.life != self.config.life;
         let known = if seen.life == self.config.life {
             self.durable
         } else {
             self.begun_at
         };
-        self.config.journal && seen.record > 0 && (unknown_life || seen.record > known)
+        self.config.journal && seen.record > known
     }
 
-    /// Looks at what a client says that it has seen, if it proves that it was here.
-    pub(super) fn client_has_seen(&mut self, hello: &ClientHello, out: &mut Vec<Action>) {
-        if let (Some(Resume { peer, token }), Some(seen)) = (&hello.resume, hello.seen)
+    /// Looks at what a client says that it has seen, if it proves that it was here. Observers change nothing.
+    pub(super) fn client_has_seen(&mut self, role: Role, hello: &ClientHello, out: &mut Vec<Action>) {
+        if role == Role::Client
+            && let (Some(Resume { peer, token }), Some(seen)) = (&hello.resume, hello.seen)
             && self.misses(seen)
             && Token::derive(&self.config.secret, Role::Client, *peer).verify(token)
         {
@@ -88,7 +95,10 @@ impl Agent {
         );
         self.alarm("journal_behind", self.config.pilot_name.clone(), message.clone());
         out.push(Action::FellBehind {
-            incarnation: seen.incarnation.max(self.config.incarnation),
+            // No number that a peer makes up keeps a person from going on.
+            incarnation: seen
+                .incarnation
+                .clamp(self.config.incarnation, self.config.incarnation + LIVES_MISSED),
             message: message.clone(),
         });
         for peer in std::mem::take(&mut self.clients).into_keys() {
@@ -101,6 +111,22 @@ impl Agent {
         }
         for attachment in self.attachments.values_mut() {
             attachment.peer = None;
+        }
+        // Numbers of workers that joined this life are given to others where the journal is right.
+        let of_this = self
+            .workers
+            .values()
+            .filter(|worker| !self.is_of_before(worker.number));
+        for peer in of_this.filter_map(|worker| worker.peer) {
+            out.push(Action::ToWorker {
+                peer,
+                message: WorkerStop {
+                    drain_ms: 0,
+                    reason: "the journal is behind: what this agent gave out counts for nothing".into(),
+                }
+                .into(),
+                blobs: Vec::new(),
+            });
         }
         self.behind = Some(message);
         self.waiting.clear();

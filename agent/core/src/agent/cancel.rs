@@ -155,6 +155,7 @@ impl Agent {
 
     /// Takes back the names of a submission.
     pub(super) fn unname(&mut self, number: u64, origin: Origin, uid: Option<String>) {
+        self.forgotten_again(number);
         if let Some(attachment) = self.attachments.get_mut(&origin.session) {
             attachment.requests.submissions.remove(&origin.request);
         }

@@ -236,7 +236,7 @@ impl Agent {
             );
             return self.refuse(peer, None, None, Refusal::new(Code::OtherPilot, message), out);
         }
-        self.client_has_seen(hello, out);
+        self.client_has_seen(role, hello, out);
         if let Some(refusal) = self.refused_behind().filter(|_| !Self::may_read_on(hello)) {
             return self.refuse(peer, None, None, refusal, out);
         }

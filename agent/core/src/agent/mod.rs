@@ -121,6 +121,8 @@ pub struct Agent {
     reported: VecDeque<Reported>,
     /// The last number that submissions of the life before may have.
     before: u64,
+    /// The last submission that left a record in them.
+    last_recorded: u64,
     /// What is said again, and what workers have of it.
     returning: Returning,
     /// Groups of results that wait for clients of the life before.
@@ -195,6 +197,7 @@ impl Agent {
             answers: Answers::default(),
             reported: VecDeque::new(),
             before: 0,
+            last_recorded: 0,
             returning: Returning::default(),
             kept: 0,
             untold: BTreeSet::new(),

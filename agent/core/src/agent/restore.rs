@@ -109,6 +109,7 @@ impl Restore {
         agent.durable = self.records;
         agent.begun_at = self.records;
         agent.numbers.durable = agent.tasks.last;
+        agent.last_recorded = agent.tasks.last;
         let incarnation = agent.config.incarnation;
         for (seat, ended) in agent.tasks.end_replay() {
             if let Some(attachment) = agent.attachments.get_mut(&seat)

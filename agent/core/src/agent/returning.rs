@@ -32,6 +32,8 @@ pub(super) struct Returning {
     bytes: usize,
     /// Submissions that have a number of this life and were taken in before.
     again: BTreeSet<u64>,
+    /// Somebody waits no more: what was listed there may go on elsewhere.
+    stirred: bool,
 }
 
 /// A worker that is not welcome yet.
@@ -42,6 +44,10 @@ struct Waiting {
     hello: WorkerHello,
     /// The last request of each seat that it waits for, and until when.
     last: BTreeMap<u64, (u64, Micros)>,
+    /// Submissions that it lists.
+    listed: BTreeSet<u64>,
+    /// Of requests that are to come: the life that granted most, its number, and how many tasks there are at least.
+    numbers: BTreeMap<(u64, u64), (u64, u64, u32)>,
 }
 
 impl Agent {
@@ -58,10 +64,7 @@ impl Agent {
     /// Whether a worker that is not welcome yet lists leases of this submission.
     pub(super) fn is_listed(&self, submission: u64) -> bool {
         let mut hellos = self.returning.hellos.values();
-        hellos.any(|waiting| {
-            let mut held = waiting.hello.held.iter();
-            held.any(|held| held.run.submission == submission)
-        })
+        hellos.any(|waiting| waiting.listed.contains(&submission))
     }
 
     /// A client takes a seat: what it will say again. What another one said there is taken in before it.
@@ -72,17 +75,22 @@ impl Agent {
         }
         if let Some(attachment) = self.attachments.get_mut(&seat) {
             if fresh {
+                // A number that the one before may have used means nothing else.
+                if attachment.repeats.is_none() {
+                    attachment.requests.high += limits::OPEN_REQUESTS;
+                }
                 attachment.repeats = Some(0);
             } else if another_life {
-                attachment.repeats = Some(hello.repeats);
+                let most = attachment.requests.high.saturating_add(limits::OPEN_REQUESTS);
+                attachment.repeats = Some(hello.repeats.min(most));
             }
         }
     }
 
     /// A seat is no more, and what its client said and waits.
     pub(super) fn unsay(&mut self, seat: u64) {
-        for (_, _, blobs) in self.returning.said.remove(&seat).into_iter().flatten() {
-            self.returning.bytes -= bytes(&blobs);
+        for (_, message, blobs) in self.returning.said.remove(&seat).into_iter().flatten() {
+            self.returning.bytes -= weight(&message, &blobs);
         }
     }
 
@@ -106,11 +114,11 @@ impl Agent {
             return Some((message, blobs));
         }
         let leaves = matches!(message, ClientToAgent::Named(Named::Goodbye(_)));
-        if leaves || self.returning.bytes + bytes(&blobs) > WAITING_BYTES {
+        if leaves || self.returning.bytes + weight(&message, &blobs) > WAITING_BYTES {
             self.catch_up(seat, out);
             return Some((message, blobs));
         }
-        self.returning.bytes += bytes(&blobs);
+        self.returning.bytes += weight(&message, &blobs);
         self.returning
             .said
             .entry(seat)
@@ -122,7 +130,7 @@ impl Agent {
     /// Takes in what a seat's client has said and what waited.
     pub(super) fn catch_up(&mut self, seat: u64, out: &mut Vec<Action>) {
         for (peer, message, blobs) in self.returning.said.remove(&seat).into_iter().flatten() {
-            self.returning.bytes -= bytes(&blobs);
+            self.returning.bytes -= weight(&message, &blobs);
             // It may have come back over another connection. What it asked over this one it asks again.
             let now = self.attachments.get(&seat).and_then(|attachment| attachment.peer);
             let asks = matches!(message, ClientToAgent::Named(Named::Ask(_)));
@@ -144,8 +152,9 @@ impl Agent {
         if held.state == TaskState::Running {
             self.return_until()
         } else {
-            let soon = self.begun.saturating_add(self.lost_after());
-            soon.min(self.return_until())
+            // The last of them is seen to be lost a beat or two later.
+            let soon = self.lost_after().saturating_add(2 * self.beat_every());
+            self.begun.saturating_add(soon).min(self.return_until())
         }
     }
 
@@ -162,37 +171,51 @@ impl Agent {
     /// Whether some client may say something again.
     pub(super) fn is_any_expected(&self) -> bool {
         let mut seats = self.attachments.values();
-        self.now < self.return_until()
-            && seats.any(|seat| seat.repeats.is_none_or(|repeats| repeats > seat.requests.high))
+        seats.any(|seat| seat.repeats.is_none_or(|repeats| repeats > seat.requests.high))
     }
 
     /// Whether a lease may be of a submission that its client will say again.
     fn may_be_said_again(&self, held: &HeldRun) -> bool {
+        // What left no record has a number behind all that did.
         held.incarnation < self.config.incarnation
+            && held.run.check().is_ok()
+            && held.run.submission > self.last_recorded
             && self.is_of_life_before(held.run.submission)
             && self.tasks.get(held.run.submission).is_none()
             && self.is_expected(held.origin.session, held.origin.request, self.keep_until(held))
     }
 
-    /// Lets a worker wait for its welcome if it holds what is to come. Whether it does.
+    /// Lets a worker of before wait for its welcome if it holds what is to come. Whether it does.
     pub(super) fn let_wait(&mut self, peer: Peer, hello: &WorkerHello, out: &mut Vec<Action>) -> bool {
-        self.returning.hellos.remove(&peer);
-        let mut last = BTreeMap::new();
+        self.no_welcome_for(peer);
+        let Some(worker) = self.resumed(hello) else {
+            return false;
+        };
+        self.no_welcome_for_worker(worker);
+        let mut waiting = Waiting {
+            worker,
+            hello: hello.clone(),
+            last: BTreeMap::new(),
+            listed: hello.held.iter().map(|held| held.run.submission).collect(),
+            numbers: BTreeMap::new(),
+        };
         for held in hello.held.iter().filter(|held| self.may_be_said_again(held)) {
-            let (request, until): &mut (u64, Micros) = last.entry(held.origin.session).or_default();
-            *request = held.origin.request.max(*request);
+            let (seat, request) = (held.origin.session, held.origin.request);
+            let (last, until) = waiting.last.entry(seat).or_default();
+            *last = request.max(*last);
             *until = self.keep_until(held).max(*until);
+            let number = waiting.numbers.entry((seat, request)).or_default();
+            let count = held.run.hi.max(number.2);
+            *number = (held.incarnation, held.run.submission, count).max((number.0, number.1, count));
         }
-        if last.is_empty() {
+        if waiting.last.is_empty() {
             return false;
         }
-        let waiting = Waiting {
-            worker: self.resumed(hello).unwrap_or(0),
-            hello: hello.clone(),
-            last,
-        };
         self.returning.hellos.insert(peer, waiting);
-        self.still_there(out);
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.heard = self.now;
+        }
+        ping(peer, out);
         true
     }
 
@@ -201,8 +224,17 @@ impl Agent {
         self.returning.hellos.contains_key(&peer)
     }
 
+    /// A connection is gone, or says something new.
     pub(super) fn no_welcome_for(&mut self, peer: Peer) {
-        self.returning.hellos.remove(&peer);
+        self.returning.stirred |= self.returning.hellos.remove(&peer).is_some();
+    }
+
+    /// A worker is over, or has come over another connection.
+    pub(super) fn no_welcome_for_worker(&mut self, number: u32) {
+        let hellos = &mut self.returning.hellos;
+        let before = hellos.len();
+        hellos.retain(|_, waiting| waiting.worker != number);
+        self.returning.stirred |= hellos.len() < before;
     }
 
     /// Neither are workers that wait for their welcome lost, nor is the agent to them.
@@ -211,30 +243,25 @@ impl Agent {
             if let Some(worker) = self.workers.get_mut(&waiting.worker) {
                 worker.heard = self.now;
             }
-            out.push(Action::ToWorker {
-                peer: *peer,
-                message: Ping::default().into(),
-                blobs: Vec::new(),
-            });
+            ping(*peer, out);
         }
     }
 
     /// The number that a submission had which is said again: workers hold leases of it.
     pub(super) fn number_of_before(&self, seat: u64, request: u64, count: u32) -> Option<u64> {
-        let repeats = self.attachments.get(&seat)?.repeats?;
+        if self.returning.hellos.is_empty() || request > self.attachments.get(&seat)?.repeats? {
+            return None;
+        }
         let hellos = self.returning.hellos.values();
-        let held = hellos.flat_map(|waiting| &waiting.hello.held);
-        let of_it = held.filter(|held| {
-            request <= repeats
-                && (held.origin.session, held.origin.request) == (seat, request)
-                && held.run.hi <= count
-                && self.is_of_life_before(held.run.submission)
-                && self.tasks.get(held.run.submission).is_none()
-        });
+        let numbers = hellos.filter_map(|waiting| waiting.numbers.get(&(seat, request)));
         // A later life had it for longer.
-        of_it
-            .max_by_key(|held| held.incarnation)
-            .map(|held| held.run.submission)
+        let (_, number, most) = numbers.max()?;
+        (*most <= count && self.tasks.get(*number).is_none()).then_some(*number)
+    }
+
+    /// A submission is forgotten.
+    pub(super) fn forgotten_again(&mut self, submission: u64) {
+        self.returning.again.remove(&submission);
     }
 
     /// A submission was taken in: whether it was before, too.
@@ -265,13 +292,31 @@ impl Agent {
             .collect();
         for peer in ready {
             if let Some(waiting) = self.returning.hellos.remove(&peer) {
+                self.returning.stirred = true;
                 self.worker_hello(peer, &waiting.hello, out);
-                self.go_on_again(out);
             }
+        }
+        if std::mem::take(&mut self.returning.stirred) {
+            self.go_on_again(out);
         }
     }
 }
 
-fn bytes(blobs: &[Bytes]) -> usize {
-    blobs.iter().map(Bytes::len).sum()
+fn ping(peer: Peer, out: &mut Vec<Action>) {
+    out.push(Action::ToWorker {
+        peer,
+        message: Ping::default().into(),
+        blobs: Vec::new(),
+    });
+}
+
+/// About what a message takes in memory.
+fn weight(message: &ClientToAgent, blobs: &[Bytes]) -> usize {
+    let header = match message {
+        ClientToAgent::Envelope(envelope) => envelope.task.meta.len(),
+        ClientToAgent::Named(Named::Submit(submit)) => submit.task.meta.len() + 4 * submit.ends.len(),
+        ClientToAgent::Named(Named::BringBack(brought)) => 1_024 * brought.groups.len(),
+        ClientToAgent::Named(_) => 0,
+    };
+    4_096 + header + blobs.iter().map(Bytes::len).sum::<usize>()
 }

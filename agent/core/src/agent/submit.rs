@@ -419,6 +419,7 @@ impl Agent {
         // A worker that is not back may have a later attempt than the one that ended.
         if self.may_run_elsewhere(number, policy.on_silence) {
             self.held_back.insert(number);
+            self.events.submission_changed(number);
             return;
         }
         for stretch in submission.slots.stretches(lo, hi) {

@@ -59,6 +59,7 @@ fn nothing_is_taken_in_any_more_and_reads_go_on() {
     world.client(1, hello_again.clone()).begins(&[
         &format!("fell behind life 2: {WHY}"),
         "c3< detached: journal_behind",
+        "w2< stop 0 ms",
         "c1< refused",
     ]);
     world.client(1, hello_again).begins(&["c1< refused"]);
@@ -115,10 +116,11 @@ fn only_who_proves_to_have_been_there_is_believed() {
         (mark(1, 1, 5), right, true),
         (mark(1, 1, 5), wrong, false),
         (mark(1, 1, 0), right, false),
-        // Another second life, and a third.
-        (mark(2, 7, 3), right, true),
-        (mark(3, 7, 3), right, true),
-        (mark(3, 7, 3), wrong, false),
+        // Another second life, and a third. What went on from a copy saw nothing that is missing here.
+        (mark(2, 7, 4), right, false),
+        (mark(2, 7, 5), right, true),
+        (mark(3, 7, 5), right, true),
+        (mark(3, 7, 5), wrong, false),
         // This one.
         (mark(2, 2, 5), right, false),
         (mark(2, 2, 6), right, true),
@@ -128,6 +130,26 @@ fn only_who_proves_to_have_been_there_is_believed() {
         hello.seen = Some(mark);
         assert_eq!(fell(&world.client(1, hello)), behind, "{mark:?}");
     }
+}
+
+#[test]
+fn who_may_change_nothing_is_not_believed_and_no_number_is_past_going_on() {
+    let (mut world, hello, _) = put_back();
+    let mark = JournalMark {
+        incarnation: u64::MAX,
+        life: 0,
+        record: u64::MAX,
+    };
+    let seen = ClientHello {
+        seen: Some(mark),
+        ..hello
+    };
+    assert!(!fell(&world.observer(7, seen.clone())));
+    let said = world.client(1, seen);
+    assert!(said.0[0].starts_with("fell behind life 1002: "), "{said:?}");
+    // Who reads on takes nothing along that would be believed elsewhere.
+    world.client(5, shared("shell")).begins(&["c5< welcome"]);
+    assert_eq!(world.seen(), 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use scalems_protocol::worker::WorkerWelcome;
 
 use crate::bringing::brings;
 use crate::restored::{first_life, life};
-use crate::say::{RUN, With, back, done, held, hello, joins, run, submit};
+use crate::say::{QUICK, RUN, With, back, done, forget, held, hello, joins, run, submit};
 use crate::world::{Said, World};
 
 /// A submission has begun, and neither it nor its acknowledgement reached the disk when the agent died.
@@ -88,7 +88,7 @@ fn what_has_ended_there_is_the_result() {
 
 #[test]
 fn what_nobody_says_again_is_ended_after_a_while() {
-    for (state, milliseconds) in [(Running, 30_000), (Done, 10_000), (Leased, 10_000)] {
+    for (state, milliseconds) in [(Running, 30_000), (Done, 14_000), (Leased, 14_000)] {
         let (mut world, _, welcome) = unknown(rerun());
         let list = [held(run(1, 0, 1, 1), state)];
         world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
@@ -119,6 +119,70 @@ fn a_worker_that_waits_is_not_lost_until_its_connection_is() {
     );
 }
 
+/// What a worker that waits lists goes on elsewhere once it is over, in whatever order that is noticed.
+#[test]
+fn what_a_worker_that_died_while_it_waited_had_goes_on_elsewhere() {
+    use scalems_core::{Input, Peer};
+    let gone = [Input::WorkerGone(Peer(1)), Input::ProcessGone { worker: 1 }];
+    for order in [[0, 1], [1, 0]] {
+        let (mut world, _, welcome) = first_life();
+        world
+            .client(1, submit(1, 1, RUN))
+            .begins(&["record 5", "w1< lease"]);
+        world.durable().begins(&["c1< accepted 1"]);
+        world
+            .client(1, submit(2, 1, RUN))
+            .begins(&["record 6", "w1< lease"]);
+        let (mut world, _) = world.reborn(life(2), 5);
+        world.durable().is(&[]);
+        let list = [held(run(1, 0, 1, 1), Running), held(run(2, 0, 1, 1), Running)];
+        world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
+        world
+            .worker(2, joins("v", 1))
+            .begins(&["record 7: worker 65537 v", "w2< welcome"]);
+        world.durable().is(&[]);
+        let mut said = Vec::new();
+        for at in order {
+            said.extend(leases(world.round(vec![gone[at].clone()])));
+        }
+        assert_eq!(said, ["w2< lease 1 recorded 0: 1.0@1 run"], "{order:?}");
+    }
+}
+
+#[test]
+fn strangers_are_not_waited_for() {
+    let (mut world, _, welcome) = unknown(rerun());
+    let list = [held(run(1, 0, 1, 1), Running)];
+    let stranger = scalems_protocol::worker::WorkerHello {
+        resume: None,
+        ..back(&welcome, 2, &list)
+    };
+    world
+        .worker(7, stranger)
+        .begins(&["record 6: worker 65537 w-65537", "w7< welcome worker 65537"]);
+}
+
+#[test]
+fn numbers_that_left_a_record_are_not_given_again() {
+    let (mut world, _, welcome) = first_life();
+    world
+        .client(1, submit(1, 1, QUICK))
+        .begins(&["record 5", "w1< lease"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["record 6: ended 1.0@1 done"]);
+    world.durable().begins(&["c1< accepted 1"]);
+    world.client(1, forget(2, 1)).begins(&["record 7: forgotten 1"]);
+    world.durable().begins(&["c1< forget_done 2"]);
+    let (mut world, _) = world.reborn(life(2), 7);
+    world.durable().is(&[]);
+    let mut forged = held(run(1, 0, 1, 1), Running);
+    forged.origin.request = 9;
+    world
+        .worker(1, back(&welcome, 2, &[forged]))
+        .begins(&["w1< welcome worker 1 w drop [1.0@1]"]);
+}
+
 #[test]
 fn another_client_of_the_session_says_nothing_again() {
     let (mut world, _, welcome) = unknown(rerun());
@@ -129,8 +193,8 @@ fn another_client_of_the_session_says_nothing_again() {
         "w1< welcome worker 1 w drop [1.0@1]",
     ]);
     world.durable().begins(&["c2< welcome session 2"]);
-    // Its first request is another one.
-    world.client(2, submit(1, 1, RUN)).begins(&[
+    // Its first request is another one, with a number that the one before cannot have given.
+    world.client(2, submit(4_097, 1, RUN)).begins(&[
         "record 7: submitted 1048577",
         "w1< lease 1 recorded 0: 1048577.0@1 run",
     ]);

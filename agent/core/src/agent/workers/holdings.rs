@@ -227,7 +227,7 @@ impl Agent {
     }
 
     /// Whether a worker joined an earlier life of ours.
-    const fn is_of_before(&self, number: u32) -> bool {
+    pub(in super::super) const fn is_of_before(&self, number: u32) -> bool {
         number <= (self.life as u32 - 1) * WORKERS_A_LIFE
     }
 

@@ -134,7 +134,9 @@ impl Agent {
             return;
         };
         worker.over = true;
-        if worker.lives() {
+        let lives = worker.lives();
+        self.no_welcome_for_worker(number);
+        if lives {
             self.worker_ends(number, Standing::Lost, WHY, out);
         } else {
             self.release(number, |_, _| true, WHY, out);
