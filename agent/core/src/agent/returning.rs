@@ -81,8 +81,7 @@ impl Agent {
                 }
                 attachment.repeats = Some(0);
             } else if another_life {
-                let most = attachment.requests.high.saturating_add(limits::OPEN_REQUESTS);
-                attachment.repeats = Some(hello.repeats.min(most));
+                attachment.repeats = Some(hello.repeats);
             }
         }
     }

@@ -201,6 +201,26 @@ fn another_client_of_the_session_says_nothing_again() {
 }
 
 #[test]
+fn the_first_request_of_another_client_is_said_again_as_any_other() {
+    let (mut world, _, _) = unknown(rerun());
+    world
+        .client(2, hello("s"))
+        .is(&["record 6: seat 2 of 1, holder 4"]);
+    world.durable().begins(&["c2< welcome session 2"]);
+    let again = world.resume();
+    let (mut world, _) = world.reborn(life(3), 6);
+    world.durable().is(&[]);
+    let again = ClientHello {
+        incarnation: 2,
+        repeats: 4_097,
+        ..again
+    };
+    world.client(2, again).begins(&["c2< welcome"]);
+    // Some worker of before may have it.
+    world.client(2, submit(4_097, 1, RUN)).is(&[]);
+}
+
+#[test]
 fn what_a_client_has_does_not_come_again_if_it_says_so() {
     let (mut world, again, welcome) = unknown(rerun());
     let list = [held(run(1, 0, 1, 1), Running)];
