@@ -21,6 +21,9 @@ use crate::interface::{Action, Micros, Peer};
 /// Data of messages that wait: with more they are taken in at once, and run anew.
 const WAITING_BYTES: usize = 256 << 20;
 
+/// In each life new holders of seats of before have numbers of requests of their own.
+const REQUESTS_A_LIFE: u64 = 1 << 32;
+
 /// What waits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Returning {
@@ -75,9 +78,10 @@ impl Agent {
         }
         if let Some(attachment) = self.attachments.get_mut(&seat) {
             if fresh {
-                // A number that the one before may have used means nothing else.
+                // A number that one before may have used, and that left no record, means nothing else.
                 if attachment.repeats.is_none() {
-                    attachment.requests.high += limits::OPEN_REQUESTS;
+                    let own = self.config.incarnation.saturating_mul(REQUESTS_A_LIFE);
+                    attachment.requests.high = attachment.requests.high.max(own);
                 }
                 attachment.repeats = Some(0);
             } else if another_life {

@@ -194,7 +194,7 @@ fn another_client_of_the_session_says_nothing_again() {
     ]);
     world.durable().begins(&["c2< welcome session 2"]);
     // Its first request is another one, with a number that the one before cannot have given.
-    world.client(2, submit(4_097, 1, RUN)).begins(&[
+    world.client(2, submit((2 << 32) + 1, 1, RUN)).begins(&[
         "record 7: submitted 1048577",
         "w1< lease 1 recorded 0: 1048577.0@1 run",
     ]);
@@ -212,12 +212,12 @@ fn the_first_request_of_another_client_is_said_again_as_any_other() {
     world.durable().is(&[]);
     let again = ClientHello {
         incarnation: 2,
-        repeats: 4_097,
+        repeats: (2 << 32) + 1,
         ..again
     };
     world.client(2, again).begins(&["c2< welcome"]);
     // Some worker of before may have it.
-    world.client(2, submit(4_097, 1, RUN)).is(&[]);
+    world.client(2, submit((2 << 32) + 1, 1, RUN)).is(&[]);
 }
 
 #[test]
