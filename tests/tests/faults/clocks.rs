@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use scalems_client::Session;
-use scalems_tests::pilot::{PATIENCE, Pilot, Running, process, quoted};
+use scalems_tests::pilot::{PATIENCE, Pilot, Running, process, quoted, until_workers};
 use scalems_tests::sim::random::Random;
 use tempfile::TempDir;
 
@@ -129,6 +129,8 @@ fn a_clock_that_goes_back_while_the_agent_is_dead_loses_nothing() {
         .name("drill")
         .connect(pilot.directory())
         .unwrap();
+    // One that has not joined would end with the agent.
+    until_workers(&session, |rows| rows.len() == 2);
     let mut random = Random::new(super::seed(), 86);
     let mut stream = Stream::default();
     for (round, jump) in ["-1h", "+0", "-1d", "+1h", "-400d"].iter().enumerate() {
