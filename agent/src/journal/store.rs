@@ -546,6 +546,5 @@ fn checksum(last: u64, count: u64, records: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&head), records)
 }
 
-/// `path` with more at its end: what belongs to it and lies beside.
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 use scalems_protocol::client::{AgentToClient, ClientHello, Detached, Resume, SessionKind};
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::token::Token;
-use scalems_protocol::worker::{WorkerResume, WorkerStop, WorkerToAgent};
+use scalems_protocol::worker::{WorkerStop, WorkerToAgent};
 use scalems_protocol::{JournalMark, Role};
 
 use super::Agent;
@@ -75,10 +75,16 @@ impl Agent {
         }
     }
 
-    fn worker_has_seen(&mut self, name: &str, resume: &WorkerResume, out: &mut Vec<Action>) {
-        let right = || Token::derive(&self.config.secret, Role::Worker, resume.worker).verify(&resume.token);
-        if resume.pilot == self.config.pilot && self.misses(resume.seen) && right() {
-            self.fall_behind(resume.seen, &format!("worker {name:?}"), out);
+    /// The same of a worker's hello.
+    pub(super) fn worker_has_seen(&mut self, input: &Input, out: &mut Vec<Action>) {
+        if let Input::Worker { message, .. } = input
+            && let WorkerToAgent::WorkerHello(hello) = message
+            && let Some(resume) = &hello.resume
+            && resume.pilot == self.config.pilot
+            && self.misses(resume.seen)
+            && Token::derive(&self.config.secret, Role::Worker, resume.worker).verify(&resume.token)
+        {
+            self.fall_behind(resume.seen, &format!("worker {:?}", hello.name), out);
         }
     }
 
@@ -136,13 +142,7 @@ impl Agent {
 
     /// Whether an input is not for an agent whose journal is behind. Workers get no answer: what they run goes on, and they
     /// ask again until their orphan time is over.
-    pub(super) fn is_deaf_to(&mut self, input: &Input, out: &mut Vec<Action>) -> bool {
-        if let Input::Worker { message, .. } = input
-            && let WorkerToAgent::WorkerHello(hello) = message
-            && let Some(resume) = &hello.resume
-        {
-            self.worker_has_seen(&hello.name, resume, out);
-        }
+    pub(super) const fn is_deaf_to(&self, input: &Input) -> bool {
         let of_workers = matches!(
             input,
             Input::Worker { .. }

@@ -212,7 +212,8 @@ impl Agent {
     /// Takes one input in. Urgent answers are pushed to `out`; the rest comes with the next flush.
     pub fn handle(&mut self, now: Micros, input: Input, out: &mut Vec<Action>) {
         self.advance(now);
-        if self.is_deaf_to(&input, out) {
+        self.worker_has_seen(&input, out);
+        if self.is_deaf_to(&input) {
             return;
         }
         match input {

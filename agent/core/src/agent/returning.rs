@@ -28,7 +28,7 @@ const REQUESTS_A_LIFE: u64 = 1 << 32;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Returning {
     /// Of workers that hold leases of submissions that are to come.
-    hellos: BTreeMap<Peer, Waiting>,
+    hellos: BTreeMap<Peer, Unwelcome>,
     /// What clients said from the first request on that is said again, by their seats.
     said: BTreeMap<u64, VecDeque<(Peer, ClientToAgent, Vec<Bytes>)>>,
     /// Data of that.
@@ -41,8 +41,8 @@ pub(super) struct Returning {
 
 /// A worker that is not welcome yet.
 #[derive(Clone, Debug)]
-struct Waiting {
-    /// The number that it proves to have had, or 0.
+struct Unwelcome {
+    /// The number that it proves to have had.
     worker: u32,
     hello: WorkerHello,
     /// The last request of each seat that it waits for, and until when.
@@ -97,6 +97,12 @@ impl Agent {
         }
     }
 
+    /// Whether a client may have said a request to an earlier life.
+    fn is_said_again(&self, seat: u64, request: u64) -> bool {
+        let repeats = self.attachments.get(&seat).and_then(|seat| seat.repeats);
+        repeats.is_some_and(|repeats| request <= repeats)
+    }
+
     /// Puts off what a client says again, and what it says behind that. What need not wait comes back.
     pub(super) fn put_off(
         &mut self,
@@ -106,12 +112,8 @@ impl Agent {
         blobs: Vec<Bytes>,
         out: &mut Vec<Action>,
     ) -> Option<(ClientToAgent, Vec<Bytes>)> {
-        let repeats = self
-            .attachments
-            .get(&seat)
-            .and_then(|attachment| attachment.repeats);
         let again = matches!(&message, ClientToAgent::Named(Named::Submit(submit))
-            if repeats.is_some_and(|repeats| submit.request <= repeats));
+            if self.is_said_again(seat, submit.request));
         let waits = self.returning.said.contains_key(&seat) || (again && self.waits_for_workers());
         if !waits || matches!(message, ClientToAgent::Named(Named::Stop(_))) {
             return Some((message, blobs));
@@ -195,7 +197,7 @@ impl Agent {
             return false;
         };
         self.no_welcome_for_worker(worker);
-        let mut waiting = Waiting {
+        let mut waiting = Unwelcome {
             worker,
             hello: hello.clone(),
             last: BTreeMap::new(),
@@ -252,7 +254,7 @@ impl Agent {
 
     /// The number that a submission had which is said again: workers hold leases of it.
     pub(super) fn number_of_before(&self, seat: u64, request: u64, count: u32) -> Option<u64> {
-        if self.returning.hellos.is_empty() || request > self.attachments.get(&seat)?.repeats? {
+        if self.returning.hellos.is_empty() || !self.is_said_again(seat, request) {
             return None;
         }
         let hellos = self.returning.hellos.values();
@@ -269,11 +271,7 @@ impl Agent {
 
     /// A submission was taken in: whether it was before, too.
     pub(super) fn taken_in(&mut self, seat: u64, request: u64, submission: u64) {
-        let repeats = self
-            .attachments
-            .get(&seat)
-            .and_then(|attachment| attachment.repeats);
-        if repeats.is_some_and(|repeats| request <= repeats) && !self.is_of_life_before(submission) {
+        if self.is_said_again(seat, request) && !self.is_of_life_before(submission) {
             self.returning.again.insert(submission);
         }
     }

@@ -264,6 +264,24 @@ fn what_is_behind_it_waits_with_it() {
 }
 
 #[test]
+fn what_takes_too_much_memory_waits_no_longer() {
+    let (mut world, again, _) = unknown(rerun());
+    let again = ClientHello { repeats: 10, ..again };
+    world.client(1, again).begins(&["c1< welcome"]);
+    let data = vec![0; 60 << 20];
+    for request in 1..=4 {
+        world.client_with(1, submit(request, 1, RUN), &[&data]).is(&[]);
+    }
+    world.client_with(1, submit(5, 1, RUN), &[&data]).begins(&[
+        "record 6: submitted 1048577",
+        "record 7: submitted 1048578",
+        "record 8: submitted 1048579",
+        "record 9: submitted 1048580",
+        "record 10: submitted 1048581",
+    ]);
+}
+
+#[test]
 fn who_leaves_has_said_what_it_said() {
     let (mut world, again, _) = unknown(rerun());
     world.client(1, again).begins(&["c1< welcome"]);
