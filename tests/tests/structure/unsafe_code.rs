@@ -21,7 +21,7 @@ const AUDITED: &[(&str, &str)] = &[
         "a signal handler that ends what a benchmark has started",
     ),
     (
-        "client/cli/src/commands/start.rs",
+        "client/cli/src/commands/pilot/start/mod.rs",
         "setsid between fork and exec of a pilot that runs behind",
     ),
     (

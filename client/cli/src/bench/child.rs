@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::commands::start::own_program;
+use crate::commands::pilot::start::own_program;
 use crate::interrupt;
 
 /// How much of what a process complained about is shown.

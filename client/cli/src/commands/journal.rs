@@ -8,7 +8,7 @@ use scalems_agent::journal::{Store, Story, export};
 use scalems_agent::pilot::JOURNAL;
 use scalems_client::locate;
 
-use super::start::DEFAULT_NAME;
+use super::pilot::start::DEFAULT_NAME;
 use crate::Context;
 use crate::args::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs, Output};
 use crate::exit::Exit;

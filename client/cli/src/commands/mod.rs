@@ -3,7 +3,6 @@
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;
-pub(crate) mod start;
 pub(crate) mod submit;
 pub(crate) mod task;
 pub(crate) mod wait;

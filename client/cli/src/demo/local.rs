@@ -11,7 +11,7 @@ use scalems_agent::pilot::{Pilot, PilotError, PilotOptions};
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
 
-use crate::commands::start::own_program;
+use crate::commands::pilot::start::own_program;
 
 /// Beats and patience of a demo: a lost worker is noticed while somebody watches.
 const BEAT_MS: u64 = 300;

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
 
 /// Both generations at once: a replica of the second runs as soon as its own of the first has ended.
 fn submit(session: &Session, dir: &Path, steps: u64) -> anyhow::Result<Vec<TaskHandle>> {
-    let program = crate::commands::start::own_program()?;
+    let program = crate::commands::pilot::start::own_program()?;
     let task = |window: u32, generation: u32| {
         let argv = [
             program.display().to_string(),

@@ -1,5 +1,7 @@
 //! `scalems pilot …`.
 
+pub(crate) mod start;
+
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,7 +21,7 @@ const GONE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(context: &Context, command: PilotCommand) -> anyhow::Result<Exit> {
     match command {
-        PilotCommand::Start(args) => super::start::run(context, &args),
+        PilotCommand::Start(args) => start::run(context, &args),
         PilotCommand::List => list(context),
         PilotCommand::Info => info(context),
         PilotCommand::Wait(args) => wait(context, &args),
@@ -182,7 +184,7 @@ fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
 
 fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
     let name = args.name.as_deref().or(context.pilot.as_deref());
-    let name = name.unwrap_or(super::start::DEFAULT_NAME);
+    let name = name.unwrap_or(start::DEFAULT_NAME);
     let directory = match &args.dir {
         Some(dir) => std::path::absolute(dir)?,
         None => locate::pilot_directory(name)?,

@@ -1,0 +1,128 @@
+//! The command line. Every `--help` has an example that a test runs.
+
+mod bench;
+mod journal;
+mod pilot;
+mod submit;
+mod task;
+mod values;
+mod worker;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use scalems_protocol::select::Selector;
+
+pub(crate) use self::bench::{BenchArgs, Transport, Workload};
+pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
+pub(crate) use self::pilot::{PilotCommand, PilotRemoveArgs, PilotStartArgs, PilotWaitArgs};
+pub(crate) use self::submit::{Silence, SubmitArgs};
+pub(crate) use self::task::TaskCommand;
+use self::values::{duration, selector};
+pub(crate) use self::worker::{WorkerCommand, WorkerStartArgs};
+
+/// A pilot agent for ensembles on HPC machines.
+#[derive(Debug, Parser)]
+#[command(name = "scalems", version, about, max_term_width = 110)]
+#[command(after_help = "Examples:\n  scalems demo\n  scalems pilot start --detach\n  \
+    scalems submit --wait -- echo hello\n  scalems pilot stop")]
+pub(crate) struct Cli {
+    /// The pilot to talk to; without it the one that runs.
+    #[arg(long, global = true, env = "SCALEMS_PILOT", value_name = "NAME")]
+    pub(crate) pilot: Option<String>,
+    /// How to print.
+    #[arg(long, global = true, value_enum, default_value = "human", value_name = "FORM")]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to print what a command found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables and sentences.
+    Human,
+    /// One JSON value.
+    Json,
+    /// One JSON value a line, as things come.
+    Jsonl,
+    /// Only what scripts need: ids.
+    Quiet,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a small ensemble on an embedded pilot, and draw a picture of it.
+    Demo(DemoArgs),
+    /// Start, look at and stop pilots.
+    #[command(subcommand)]
+    Pilot(PilotCommand),
+    /// Start, look at and stop workers.
+    #[command(subcommand)]
+    Worker(WorkerCommand),
+    /// Submit a program, or an array of it.
+    Submit(SubmitArgs),
+    /// Look at tasks and cancel them.
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Wait until tasks have ended.
+    Wait(WaitArgs),
+    /// Print what tasks wrote.
+    Logs(LogsArgs),
+    /// Check and export what a pilot has written down.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Measure this machine: throughput, latency, start-up, memory.
+    Bench(BenchArgs),
+    /// Print the version of the program and of the protocol.
+    Version,
+    /// One replica of the demo's ensemble.
+    #[command(hide = true)]
+    DemoReplica(scalems_demo::ReplicaArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scalems demo --dir my-demo")]
+pub(crate) struct DemoArgs {
+    /// Where to put results; made if it is not there.
+    #[arg(long, default_value = "scalems-demo", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Steps of each replica; fewer give a rougher picture.
+    #[arg(long, value_name = "N", default_value_t = scalems_demo::DEFAULT_STEPS,
+        value_parser = clap::value_parser!(u64).range(scalems_demo::STEPS_MIN..=scalems_demo::STEPS_MAX))]
+    pub(crate) steps: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scalems wait last\n  scalems wait all --timeout 1h")]
+pub(crate) struct WaitArgs {
+    /// Which.
+    #[arg(value_parser = selector, value_name = "SEL")]
+    pub(crate) select: Selector,
+    /// At most so long.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scalems logs last --stderr")]
+pub(crate) struct LogsArgs {
+    /// Which.
+    #[arg(value_parser = selector, value_name = "SEL")]
+    pub(crate) select: Selector,
+    /// The errors instead.
+    #[arg(long)]
+    pub(crate) stderr: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,132 @@
+//! `scalems submit`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use scalems_protocol::select::read_range;
+
+use super::values::duration;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scalems submit --wait -- echo hello\n  \
+    scalems submit --array 0-9 --wait -- echo 'ligand-%{INDEX}'\n  scalems submit --after 1 -- true")]
+pub(crate) struct SubmitArgs {
+    /// One task for each index: `0-999`, `0-100:10`.
+    #[arg(long, value_parser = array, value_name = "RANGE")]
+    pub(crate) array: Option<(u32, u32, u32)>,
+    /// Run after these submissions have ended: `5`, `5:any`, `5:failed`, `5:each` (task by task).
+    #[arg(long, value_parser = after, value_name = "N[:WHEN]")]
+    pub(crate) after: Vec<scalems_protocol::task::After>,
+    /// Further attempts after a failure.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) retries: u32,
+    /// The wait before the first further attempt; doubled for each one after it.
+    #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
+    pub(crate) backoff: Duration,
+    /// Cores of each task.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) cores: u32,
+    /// GPUs of each task.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) gpus: u32,
+    /// Memory of each task, MiB.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) memory: u64,
+    /// Higher goes first.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+    /// A variable for the program: `NAME=VALUE`, or `NAME` to pass this shell's.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// The directory to run in; without it, this one.
+    #[arg(long, value_name = "DIR", conflicts_with = "own_dir")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Give each attempt a directory of its own.
+    #[arg(long)]
+    pub(crate) own_dir: bool,
+    /// When the worker is not heard of any more: let the task begin elsewhere once the worker is lost (`rerun`), or only
+    /// after it cannot run any more (`continue`, without --own-dir), or have the worker end it first (`stop`).
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) on_silence: Option<Silence>,
+    /// A file that each program reads; `-`: what comes in here.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<String>,
+    /// A file for what each program writes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdout: Option<String>,
+    /// A file for each program's errors.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stderr: Option<String>,
+    /// A name for people and selectors.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A label for people and selectors.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// The longest that one attempt may run.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) time_limit: Option<Duration>,
+    /// The longest from now to the end.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) deadline: Option<Duration>,
+    /// Run the one argument in a shell.
+    #[arg(long)]
+    pub(crate) shell: bool,
+    /// Wait until all has ended; the exit code says whether all went well.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// At most so long.
+    #[arg(long, value_parser = duration, requires = "wait", value_name = "TIME")]
+    pub(crate) timeout: Option<Duration>,
+    /// The program and its arguments; `%{INDEX}`, `%{TASK}`, `%{SUBMISSION}`, `%{ATTEMPT}` and `%{CWD}` are
+    /// filled in.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+/// What becomes of an attempt whose worker is not heard of any more.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Silence {
+    Rerun,
+    Continue,
+    Stop,
+}
+
+/// `A-B` or `A-B:STEP`.
+fn array(text: &str) -> Result<(u32, u32, u32), String> {
+    let wrong = || format!("{text:?} is no range: write 0-999 or 0-100:10");
+    let (first, last, step) = read_range(text).ok_or_else(wrong)?;
+    let count = (last - first) / step + 1;
+    let most = scalems_protocol::limits::SUBMISSION_TASKS;
+    if count > u64::from(most) {
+        return Err(format!("{text:?} has {count} tasks; an array has at most {most}"));
+    }
+    let narrow = |number: u64| u32::try_from(number).map_err(|_| wrong());
+    Ok((narrow(first)?, narrow(count)?, narrow(step)?))
+}
+
+fn after(text: &str) -> Result<scalems_protocol::task::After, String> {
+    use scalems_protocol::task::{After, When};
+    let (number, when) = text.split_once(':').unwrap_or((text, "ok"));
+    let (when, each) = match when {
+        "ok" => (When::Ok, false),
+        "any" => (When::Any, false),
+        "failed" => (When::Failed, false),
+        "each" => (When::Ok, true),
+        other => {
+            return Err(format!(
+                "{other:?} is no way to end: write ok, any, failed or each"
+            ));
+        }
+    };
+    let number = number
+        .parse()
+        .map_err(|_| format!("{number:?} is no submission's number"))?;
+    Ok(After {
+        submission: Some(number),
+        when,
+        each,
+        ..After::default()
+    })
+}

@@ -1,0 +1,54 @@
+//! `scalems task …`.
+
+use clap::Subcommand;
+use scalems_protocol::select::Selector;
+
+use super::values::selector;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// List submissions, or the tasks of some.
+    #[command(after_help = "Examples:\n  scalems task list\n  scalems task list state:failed")]
+    List {
+        /// Which; without it, one line for each submission.
+        #[arg(value_parser = selector, value_name = "SEL")]
+        select: Option<Selector>,
+    },
+    /// Show one task and its result.
+    #[command(after_help = "Example:\n  scalems task info 1.0")]
+    Info {
+        /// Which.
+        #[arg(value_parser = selector, value_name = "SEL")]
+        select: Selector,
+    },
+    /// Say why a task is where it is.
+    #[command(after_help = "Example:\n  scalems task explain 1.0")]
+    Explain {
+        /// Which.
+        #[arg(value_parser = selector, value_name = "SEL")]
+        select: Selector,
+    },
+    /// Cancel tasks.
+    #[command(after_help = "Examples:\n  scalems task cancel last\n  scalems task cancel 1-100 --kill")]
+    Cancel {
+        /// Which.
+        #[arg(value_parser = selector, value_name = "SEL")]
+        select: Selector,
+        /// Only those that have not started.
+        #[arg(long, conflicts_with = "kill")]
+        withdraw: bool,
+        /// Kill those that run at once.
+        #[arg(long)]
+        kill: bool,
+        /// Why, for people.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Drop ended tasks and their results at the agent. Files stay.
+    #[command(after_help = "Examples:\n  scalems task forget 1\n  scalems task forget all")]
+    Forget {
+        /// Which.
+        #[arg(value_parser = selector, value_name = "SEL")]
+        select: Selector,
+    },
+}
