@@ -94,7 +94,7 @@ impl Agent {
                     out,
                 );
                 let wait_ms = backoff.saturating_mul(1 << own.min(20)).min(LONGEST_BACKOFF_MS);
-                self.again(number, offset, offset + 1, wait_ms * 1_000);
+                self.again(number, offset, offset + 1, wait_ms * 1_000, out);
             } else {
                 self.end(one, out);
             }
@@ -106,7 +106,7 @@ impl Agent {
         let number = run.submission;
         let submission = self.tasks.known(number);
         if !charged && submission.canceling.is_empty() {
-            return self.again(number, run.lo, run.hi, 0);
+            return self.again(number, run.lo, run.hi, 0, out);
         }
         let limit = submission.template.policy.crash_limit;
         for offset in run.lo..run.hi {
@@ -137,7 +137,7 @@ impl Agent {
                         out,
                     );
                 }
-                self.again(number, offset, offset + 1, 0);
+                self.again(number, offset, offset + 1, 0, out);
                 continue;
             };
             self.end_unseen(Ended::bare(one, ending, error), out);
@@ -145,7 +145,7 @@ impl Agent {
     }
 
     /// Tasks get another attempt, after a wait.
-    fn again(&mut self, number: u64, lo: u32, hi: u32, wait: Micros) {
+    fn again(&mut self, number: u64, lo: u32, hi: u32, wait: Micros, out: &mut Vec<Action>) {
         let submission = self.tasks.known(number);
         for stretch in submission.slots.stretches(lo, hi) {
             let slot = Slot {
@@ -156,7 +156,7 @@ impl Agent {
         }
         self.tasks.known(number).raise_attempts(lo, hi);
         if wait == 0 {
-            self.make_ready(number, lo, hi);
+            self.make_ready_again(number, lo, hi, out);
         } else {
             self.events.submission_changed(number);
             self.timers.add(
@@ -233,6 +233,7 @@ impl Agent {
         if over {
             self.ended_tasks += u64::from(self.tasks.known(run.submission).count());
             self.ended.push_back(run.submission);
+            self.tried_before.remove(&run.submission);
             self.watch_ended();
         }
     }

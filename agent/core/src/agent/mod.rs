@@ -87,6 +87,8 @@ pub struct Agent {
     absent: BTreeMap<u32, Micros>,
     /// Submissions of the life before that wait for those.
     held_back: BTreeSet<u64>,
+    /// Submissions of before of which a task that has had an attempt waits for what it runs after, or has waited.
+    tried_before: BTreeSet<u64>,
     /// How many workers have joined in this life.
     joined: u32,
     links: u64,
@@ -175,6 +177,7 @@ impl Agent {
             coming: BTreeSet::new(),
             absent: BTreeMap::new(),
             held_back: BTreeSet::new(),
+            tried_before: BTreeSet::new(),
             joined: 0,
             timers: Timers::default(),
             events: Events::default(),

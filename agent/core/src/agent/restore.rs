@@ -266,14 +266,13 @@ impl Agent {
             }
             let submission = self.tasks.known(number);
             let count = submission.count();
-            // Those that have had an attempt wait for nothing else.
             let again = submission.slots.all().into_iter();
             let again: Vec<(u32, u32)> = again
                 .filter(|stretch| stretch.value.attempt > 0)
                 .map(|stretch| (stretch.lo, stretch.hi))
                 .collect();
             for (lo, hi) in again {
-                self.make_ready(number, lo, hi);
+                self.make_ready_again(number, lo, hi, out);
             }
             self.unblock(number, 0, count, out);
         }

@@ -335,7 +335,9 @@ impl Agent {
             .slots
             .stretches(lo, hi)
             .into_iter()
-            .filter(|stretch| stretch.value.state == TaskState::Waiting && stretch.value.attempt == 0)
+            .filter(|stretch| stretch.value.state == TaskState::Waiting)
+            // Others that have had an attempt wait for something else.
+            .filter(|stretch| stretch.value.attempt == 0 || self.tried_before.contains(&number))
             .map(|stretch| (stretch.lo, stretch.hi))
             .collect();
         let blockers = submission.blockers.clone();
@@ -406,6 +408,18 @@ impl Agent {
             .filter(|stretch| stretch.value.state == TaskState::Waiting)
         {
             self.end_unstarted(number, stretch.lo, stretch.hi, Ending::Canceled, &error, out);
+        }
+    }
+
+    /// Puts waiting tasks that have had an attempt into the queue. What they were to run after had ended then; if that was
+    /// in an earlier life, and left no record, it has to end once more.
+    pub(super) fn make_ready_again(&mut self, number: u64, lo: u32, hi: u32, out: &mut Vec<Action>) {
+        let submission = self.tasks.get(number);
+        if self.is_inherited(number) && submission.is_some_and(|submission| !submission.blockers.is_empty()) {
+            self.tried_before.insert(number);
+            self.unblock(number, lo, hi, out);
+        } else {
+            self.make_ready(number, lo, hi);
         }
     }
 

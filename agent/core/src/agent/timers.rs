@@ -62,7 +62,7 @@ impl Agent {
         while let Some(timer) = self.timers.due(self.now) {
             match timer {
                 Timer::Deadline(submission) => self.deadline_passed(submission, out),
-                Timer::Retry { submission, lo, hi } => self.make_ready(submission, lo, hi),
+                Timer::Retry { submission, lo, hi } => self.make_ready_again(submission, lo, hi, out),
                 Timer::Awaited => {
                     // What they have said and what waited for workers is not late.
                     self.take_returned(out);

@@ -346,6 +346,60 @@ fn faults_cancels_and_dependencies_last() {
         .is(&["record 12: ended 1.0@2 failed", "record 13: ended 2.0@0 canceled"]);
 }
 
+/// A submission after another one; each may be tried twice. In the first life the one ended, the other began and failed,
+/// and none of that is on disk.
+fn one_after_another() -> World {
+    let (mut world, resume, welcome) = first_life();
+    let policy = Policy {
+        retries: 1,
+        ..Policy::default()
+    };
+    world
+        .client(1, submit(1, 1, RUN))
+        .begins(&["record 5", "w1< lease 1 recorded 0: 1.0@1 run"]);
+    let mut second = submit(2, 1, RUN).policy(policy);
+    second.task.after = vec![After {
+        request: Some(1),
+        ..After::default()
+    }];
+    world.client(1, second).begins(&["record 6"]);
+    world.durable().begins(&["c1< accepted 1", "c1< accepted 2"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .begins(&["record 7: ended 1.0@1 done", "w1< lease 2 recorded 0: 2.0@1 run"]);
+    let (mut world, said) = world.reborn(life(2), 6);
+    said.is(&["record 7: numbers to 2097152"]);
+    world.durable().is(&[]);
+    world.client(1, resume).begins(&["c1< welcome"]);
+    let list = [held(run(1, 0, 1, 1), Running), held(run(2, 0, 1, 1), Done)];
+    world
+        .worker(1, back(&welcome, 2, &list))
+        .is(&["w1< welcome worker 1 w drop []"]);
+    // Without a record of it what comes first has not ended.
+    world
+        .worker(1, failed(1, run(2, 0, 1, 1)))
+        .is(&["record 8: fault 2.0@1"]);
+    world
+}
+
+#[test]
+fn another_attempt_waits_for_what_has_to_end_once_more() {
+    let mut world = one_after_another();
+    world.lives(1, true);
+    world.wait(60_000).is(&[]);
+    world
+        .worker(1, done(2, run(1, 0, 1, 1)))
+        .is(&["record 9: ended 1.0@1 done", "w1< lease 1 recorded 0: 2.0@2 run"]);
+}
+
+#[test]
+fn another_attempt_is_canceled_with_what_ends_badly_once_more() {
+    let mut world = one_after_another();
+    world
+        .worker(1, failed(2, run(1, 0, 1, 1)))
+        .is(&["record 9: ended 1.0@1 failed", "record 10: ended 2.0@1 canceled"]);
+}
+
 #[test]
 fn numbers_that_left_no_record_may_be_missing_and_said_again() {
     let (mut world, resume, _) = first_life();
