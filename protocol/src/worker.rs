@@ -67,6 +67,9 @@ pub struct WorkerHello {
     /// The leases that it holds.
     #[serde(default)]
     pub held: Vec<HeldRun>,
+    /// How many times the worker has said hello with this one; the answer repeats it. 0: it does not count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hello: u64,
 }
 
 /// Proof of having been a worker of this pilot.
@@ -189,6 +192,9 @@ pub struct WorkerWelcome {
     /// Leases that the worker holds and has to drop: kill what runs, report nothing.
     #[serde(default)]
     pub drop: Vec<Run>,
+    /// Which hello is answered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hello: u64,
 }
 
 /// Work. Agent messages with a number are numbered from 1 after each welcome.

@@ -64,6 +64,7 @@ fn run(batch: u32, tasks: u32) {
         }],
         resume: None,
         held: vec![],
+        hello: 1,
     };
     agent.handle(
         0,

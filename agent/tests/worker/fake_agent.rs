@@ -191,6 +191,7 @@ impl FakeAgent {
             lost_ms: 10_000,
             drop: Vec::new(),
             mark: JournalMark::default(),
+            hello: hello.hello,
         });
         hello
     }

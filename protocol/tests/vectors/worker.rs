@@ -35,6 +35,7 @@ fn hello() -> WorkerHello {
         modes: vec![mode("task.executable", false), mode("scalems.echo", true)],
         resume: None,
         held: Vec::new(),
+        hello: 1,
     }
 }
 
@@ -51,6 +52,7 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
             held(run(5, 4, 8, 1), TaskState::Running),
             held(run(5, 0, 4, 1), TaskState::Done),
         ],
+        hello: 2,
         ..hello()
     };
     let report = |number| Report {
@@ -139,6 +141,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
                 lost_ms: 10_000,
                 mark: mark(40),
                 drop: vec![run(5, 0, 2, 1)],
+                hello: 2,
             },
         ),
         with_blobs(

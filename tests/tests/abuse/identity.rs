@@ -141,6 +141,7 @@ fn nobody_is_a_worker_without_its_token() {
             seen: scalems_client::protocol::JournalMark::default(),
         }),
         held: Vec::new(),
+        hello: 1,
     };
     raw.send(&WorkerToAgent::from(hello).encode(), &[]);
     match AgentToWorker::decode(&raw.raw_answer()).unwrap() {

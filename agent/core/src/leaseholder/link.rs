@@ -42,6 +42,8 @@ pub(super) enum Stage {
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) stage: Stage,
+    /// How often hello was said.
+    hellos: u64,
     pub(super) resume: Option<WorkerResume>,
     pub(super) incarnation: Incarnation,
     /// The last numbered message of the agent's that was applied.
@@ -66,6 +68,7 @@ impl Link {
     pub(super) fn new(now: Micros, join_ms: u64) -> Self {
         Self {
             stage: Stage::Offline { greeted: false },
+            hellos: 0,
             resume: None,
             incarnation: 0,
             applied: 0,
@@ -89,12 +92,20 @@ impl Link {
         self.ask_at = now.saturating_add(self.quiet());
     }
 
-    pub(super) fn greeted(&mut self, now: Micros) {
+    /// Hello is said, so many times by now.
+    pub(super) fn greeted(&mut self, now: Micros) -> u64 {
         self.stage = Stage::Greeted {
             again_at: now.saturating_add(HELLO_AGAIN),
             asked: false,
             lost: false,
         };
+        self.hellos += 1;
+        self.hellos
+    }
+
+    /// Whether a welcome answers the last hello, as far as it says which one it answers.
+    pub(super) const fn is_answered_by(&self, welcome: &WorkerWelcome) -> bool {
+        welcome.hello == 0 || welcome.hello == self.hellos
     }
 
     pub(super) fn disconnected(&mut self) {

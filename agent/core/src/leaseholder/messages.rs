@@ -100,12 +100,16 @@ impl Leaseholder {
             },
             resume: self.link.resume.clone(),
             held,
+            hello: self.link.greeted(now),
         };
-        self.link.greeted(now);
         out.push(Output::Send(hello.into(), Vec::new()));
     }
 
     fn welcomed(&mut self, now: Micros, welcome: WorkerWelcome, out: &mut Vec<Output>) {
+        // It speaks of a list that is not what is held, and of a numbering that is over.
+        if !self.link.is_answered_by(&welcome) {
+            return;
+        }
         if self
             .link
             .resume

@@ -135,6 +135,7 @@ pub(crate) fn joins(name: &str, cores: u64) -> WorkerHello {
         modes: vec![mode(RUN, false), mode(QUICK, true)],
         resume: None,
         held: Vec::new(),
+        hello: 1,
     }
 }
 

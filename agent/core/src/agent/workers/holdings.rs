@@ -173,6 +173,7 @@ impl Agent {
             lost_ms: self.config.lost_ms,
             mark,
             drop: drop.into_iter().map(|held| held.run).collect(),
+            hello: hello.hello,
         };
         worker.taken = Vec::new();
         let draining = (worker.standing == Standing::Draining).then_some(worker.drain_until);

@@ -146,6 +146,29 @@ fn a_gap_in_numbers_is_answered_with_hello_and_holdings() {
 }
 
 #[test]
+fn a_welcome_of_a_hello_before_the_last_one_is_no_answer() {
+    let mut rig = Rig::joined(1);
+    rig.number += 1;
+    let first = hello(&rig.say(lease(program(1), run(1, 0, 1)))).hello;
+    // A second hello goes after it: the agent says that it does not know the worker, but has its hello by then.
+    rig.at(6 * SECOND, []);
+    let who = Refusal::new(Code::HelloFirst, "who");
+    rig.say(WorkerRefused { refusal: who });
+    let second = hello(&rig.at(8 * SECOND, [])).hello;
+    assert_eq!(second, first + 1);
+    let answer = |hello| WorkerWelcome {
+        hello,
+        ..welcome(1, Vec::new())
+    };
+    // What comes behind the first answer is granted again behind the second one.
+    assert!(rig.say(answer(first)).is_empty());
+    rig.number = 0;
+    assert!(rig.say(lease(program(1), run(1, 0, 1))).is_empty());
+    beat(&rig.say(answer(second)));
+    assert_eq!(rig.hash(), 0, "it holds nothing");
+}
+
+#[test]
 fn results_that_are_not_recorded_are_told_again() {
     let mut rig = Rig::joined(2);
     let (message, blobs) = lease_with(template(program::ECHO), run(1, 0, 2), b"ab", vec![1, 2]);

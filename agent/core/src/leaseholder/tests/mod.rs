@@ -149,6 +149,7 @@ fn welcome(incarnation: u64, drop: Vec<Run>) -> WorkerWelcome {
         lost_ms: 10_000,
         mark: JournalMark::default(),
         drop,
+        hello: 0,
     }
 }
 
