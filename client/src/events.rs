@@ -135,7 +135,8 @@ impl Events {
         self.shared.wait(timeout.into(), "an event", || {
             let mut state = lock(&self.queue.state);
             let next = state.updates.pop_front();
-            (next.is_some() || state.ended).then_some(next)
+            let over = state.ended || self.shared.over().is_some();
+            (next.is_some() || over).then_some(next)
         })
     }
 }

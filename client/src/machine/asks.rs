@@ -93,6 +93,16 @@ impl Asks {
         self.probe = Some(self.add(now, Asker::Probe, What::Question(Question::Status), timeout_us));
     }
 
+    /// The answer to a probe that is under way gets its time anew.
+    pub(super) fn probe_anew(&mut self, now: Micros) {
+        let Some((id, open)) = self.probe.and_then(|id| Some((id, self.open.get_mut(&id)?))) else {
+            return;
+        };
+        self.deadlines.remove(&(open.deadline, id));
+        open.deadline = now.saturating_add(open.timeout_us);
+        self.deadlines.insert((open.deadline, id));
+    }
+
     pub(super) fn is_probing(&self) -> bool {
         self.probe.is_some()
     }

@@ -7,6 +7,10 @@ use scalems_protocol::{JournalMark, PilotId};
 use super::Machine;
 use super::interface::{Attached, Config, Micros, Output, SessionEnd};
 
+/// How often the machine is called, at least, while it waits for an agent that is not there. If it is called later by more
+/// than that again, it is its own clock that stood or leapt.
+const LOOK: Micros = 1_000_000;
+
 /// The state of the connection and of the attachment.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
@@ -18,8 +22,10 @@ pub(super) struct Link {
     hello_at: Micros,
     /// Hellos on this connection that said nothing of an earlier attachment and are not answered.
     first_hellos: u32,
-    /// Since when there is no attachment.
+    /// Since when there is no attachment. A pause of our own begins it anew.
     away_since: Micros,
+    /// Without an attachment, when the machine is called again at the latest: by that a pause of our own is seen.
+    look_at: Micros,
     heard: Micros,
 }
 
@@ -42,6 +48,7 @@ impl Link {
             hello_at: now,
             first_hellos: 0,
             away_since: now,
+            look_at: now.saturating_add(LOOK),
             heard: now,
         }
     }
@@ -109,11 +116,27 @@ impl Link {
             return None;
         }
         let end = self.away_since.saturating_add(self.patience(config));
+        let end = end.min(self.look_at);
         Some(if self.connected {
             end.min(self.hello_at)
         } else {
             end
         })
+    }
+
+    /// The machine is called. Whether it should have been long before: then it stood still, or its clock has leapt, and
+    /// what it waited for has not been late.
+    pub(super) fn wake(&mut self, now: Micros) -> bool {
+        let paused = now > self.look_at.saturating_add(LOOK);
+        self.look_at = now.saturating_add(LOOK);
+        if paused && !self.attached {
+            self.away_since = now;
+        }
+        paused
+    }
+
+    pub(super) const fn look_at(&self) -> Micros {
+        self.look_at
     }
 
     /// The end of the session, if the agent was away for too long.

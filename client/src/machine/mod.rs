@@ -240,7 +240,8 @@ impl Machine {
             .filter(|_| self.packs.backlog_bytes > 0);
         let owed = self.owed.filter(|_| self.link.is_attached());
         let owed = owed.map(|(_, since)| since.saturating_add(self.config.patience_us));
-        [link, probe, self.asks.deadline(), hold, owed]
+        let look = self.asks.is_probing().then_some(self.link.look_at());
+        [link, probe, look, self.asks.deadline(), hold, owed]
             .into_iter()
             .flatten()
             .min()
@@ -301,6 +302,9 @@ impl Machine {
     fn timers(&mut self, now: Micros, out: &mut Vec<Output>) {
         if self.over.is_some() {
             return;
+        }
+        if self.link.wake(now) {
+            self.asks.probe_anew(now);
         }
         if let Some(end) = self.link.overdue(now, &self.config) {
             return self.end(end, out);

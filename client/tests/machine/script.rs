@@ -60,6 +60,19 @@ impl Script {
         self.now += by_us;
         self.step(Input::Tick)
     }
+
+    /// As [`Self::later`], with a clock that shows all of that time: the machine is called whenever it wants to be.
+    pub(crate) fn wait(&mut self, by_us: u64) -> Vec<Output> {
+        let until = self.now + by_us;
+        let mut out = Vec::new();
+        while let Some(at) = self.machine.deadline(self.now).filter(|at| *at < until) {
+            self.now = at.max(self.now);
+            out.extend(self.step(Input::Tick));
+        }
+        self.now = until;
+        out.extend(self.step(Input::Tick));
+        out
+    }
 }
 
 pub(crate) fn template(mode: &str) -> Arc<Template> {

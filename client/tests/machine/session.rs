@@ -62,13 +62,12 @@ fn the_first_words() {
 fn hello_is_said_again_until_there_is_a_welcome() {
     let mut script = Script::new(config());
     assert_eq!(sent(&script.step(Input::Connected)), ["hello"]);
-    let wait = script.machine.deadline(0).unwrap();
-    assert_eq!(wait, Config::default().hello_us);
-    assert_eq!(sent(&script.later(wait - 1)), [""; 0]);
-    assert_eq!(sent(&script.later(1)), ["hello"]);
+    let wait = Config::default().hello_us;
+    assert_eq!(sent(&script.wait(wait - 1)), [""; 0]);
+    assert_eq!(sent(&script.wait(1)), ["hello"]);
     script.step(Input::Disconnected);
     assert_eq!(
-        sent(&script.later(10 * wait / 4)),
+        sent(&script.wait(10 * wait / 4)),
         [""; 0],
         "not without a connection"
     );
@@ -80,8 +79,8 @@ fn without_any_welcome_the_session_ends() {
     let mut script = Script::new(config());
     script.step(Input::Submit(bare(1, 3)));
     let end = SessionEnd::Unreachable { after_us: 10_000_000 };
-    assert_eq!(script.machine.deadline(0), Some(10_000_000));
-    let out = script.later(10_000_000);
+    assert_eq!(script.wait(10_000_000 - 1), []);
+    let out = script.wait(1);
     assert_eq!(resolved(&out), [(1, 0, 3, None)]);
     assert_eq!(out.last(), Some(&Output::Over(end.clone())));
     assert_eq!(script.machine.over(), Some(&end));
@@ -321,8 +320,34 @@ fn a_silent_agent_is_asked_and_then_given_up() {
     let lost = SessionEnd::Lost {
         after_us: limits::ORPHAN_MS * 1_000,
     };
-    let out = script.later(limits::ORPHAN_MS * 1_000);
+    let out = script.wait(limits::ORPHAN_MS * 1_000);
     assert_eq!(out.last(), Some(&Output::Over(lost)));
+}
+
+#[test]
+fn time_that_only_the_clock_has_seen_is_not_the_agents() {
+    const HOUR: u64 = 3_600_000_000;
+    // Before the first welcome: there is a hello under way, and its answer may be.
+    let mut script = Script::new(config());
+    script.step(Input::Connected);
+    assert_eq!(sent(&script.later(HOUR)), ["hello"]);
+    let again = sent(&script.wait(10_000_000 - 1));
+    assert!(again.iter().all(|name| *name == "hello") && script.machine.over().is_none());
+    assert!(matches!(
+        script.step(said(welcome(0, 1)))[..],
+        [Output::Attached(_)]
+    ));
+    // And the same for the answer to a probe.
+    script.step(Input::Submit(bare(1, 1)));
+    assert_eq!(sent(&script.wait(30_000_000)), ["ask"]);
+    assert_eq!(script.later(HOUR), []);
+    let lost = SessionEnd::Lost {
+        after_us: limits::ORPHAN_MS * 1_000,
+    };
+    assert_eq!(
+        script.wait(limits::ORPHAN_MS * 1_000).last(),
+        Some(&Output::Over(lost))
+    );
 }
 
 #[test]

@@ -115,4 +115,6 @@ fn what_is_refused_and_what_is_over_ends() {
     let mut late = bench.session.events(Topic::Alarms);
     bench.run();
     assert_eq!(late.next(), None);
+    // Also when nobody drives the session any more.
+    assert_eq!(bench.session.events(Topic::Alarms).next(), None);
 }
