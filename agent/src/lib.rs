@@ -2,6 +2,7 @@
 //!
 //! [`pilot`] opens a pilot and [`bus`] serves it; [`worker`] takes leases and [`executor`] runs programs.
 
+pub mod batch;
 pub mod bus;
 pub mod executor;
 pub mod journal;

@@ -9,6 +9,7 @@ use scalems_protocol::{PilotId, Role};
 use scalems_transport::{ConnectionFile, PrivateDir};
 
 use super::{JOURNAL, Journaling, PilotError, lock, random};
+use crate::batch::Submitted;
 use crate::journal::{Life, Store, beside};
 
 /// Names that a file is moved to, at most.
@@ -100,7 +101,8 @@ pub enum Removed {
 /// tasks, or a journal that cannot be read.
 pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, PilotError> {
     let gone = |path: &Path| PilotError::system(format!("remove {}", path.display()));
-    if !directory.join("lock").exists() {
+    let begun = directory.join("lock").exists();
+    if !begun && !directory.join(Submitted::FILE).exists() {
         return Err(PilotError::NoPilot {
             directory: directory.to_owned(),
         });
@@ -110,9 +112,7 @@ pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, Pilo
     let journal = directory.join(JOURNAL);
     Store::refuse_owned(&journal)?;
     if !force && journal.exists() {
-        let mut survey = Survey::default();
-        Store::inspect(&journal, |record| survey.take(&record))?;
-        let unfinished: u64 = survey.unfinished().map(|(_, tasks)| u64::from(tasks)).sum();
+        let unfinished = unfinished(&journal)?;
         if unfinished > 0 {
             return Ok(Removed::Unfinished(unfinished));
         }
@@ -143,6 +143,31 @@ pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, Pilo
     }
 }
 
+/// Fails if a pilot that is started in this directory would not begin: another has left unfinished tasks in its journal.
+pub fn check_finished(name: &str, directory: &Path) -> Result<(), PilotError> {
+    let journal = directory.join(JOURNAL);
+    let tasks = if journal.exists() {
+        unfinished(&journal)?
+    } else {
+        0
+    };
+    if tasks > 0 {
+        return Err(PilotError::Unfinished {
+            name: name.to_owned(),
+            tasks,
+            journal,
+        });
+    }
+    Ok(())
+}
+
+/// How many tasks in a journal have not ended.
+fn unfinished(journal: &Path) -> Result<u64, PilotError> {
+    let mut survey = Survey::default();
+    Store::inspect(journal, |record| survey.take(&record))?;
+    Ok(survey.unfinished().map(|(_, tasks)| u64::from(tasks)).sum())
+}
+
 /// Whether it is one of the files that agents and workers make in a pilot's directory.
 fn is_ours(name: &str) -> bool {
     let journal = name
@@ -151,5 +176,6 @@ fn is_ours(name: &str) -> bool {
     let connection = Role::ALL
         .iter()
         .any(|role| name == ConnectionFile::file_name(*role));
-    journal || connection || matches!(name, "agent.log" | "workers" | "tasks")
+    let job = matches!(name, Submitted::FILE | "job.sh" | "job.log");
+    journal || connection || job || matches!(name, "agent.log" | "workers" | "tasks")
 }

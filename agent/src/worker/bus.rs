@@ -22,10 +22,12 @@ use super::program::{self, Begun, Site};
 use super::reach::Reach;
 use super::result;
 use super::stopper::StopSignal;
-use crate::executor::{Executor, ProgramEvent, Stop};
+use crate::executor::{Executor, Exit, ProgramEvent, Stop};
 
 /// Messages that one round takes: enough for batches to form, few enough that programs do not wait long.
 const ROUND: usize = 128;
+/// After a program was asked to end by somebody else, so long that may be about to happen to the worker too.
+const ALL_ASKED: Duration = Duration::from_millis(50);
 
 /// All that a worker's process is made of.
 pub(super) struct Bus {
@@ -82,17 +84,24 @@ impl Bus {
                 info!("the pilot's connection file is gone: it has ended, and this worker does");
                 self.input(Input::Stop { drain_ms: 0 });
             }
-            self.programs();
-            if let Some(drain) = self.stop.take() {
-                self.input(Input::Stop {
-                    drain_ms: u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
-                });
-            }
+            self.programs()?;
+            self.stop_if_asked();
             self.flush()?;
             if let Some(reason) = self.end.take() {
                 return Ok(reason);
             }
         }
+    }
+
+    /// Whether the worker is asked to end.
+    fn stop_if_asked(&mut self) -> bool {
+        let asked = self.stop.take();
+        if let Some(drain) = asked {
+            self.input(Input::Stop {
+                drain_ms: u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+        asked.is_some()
     }
 
     fn now(&self) -> Micros {
@@ -174,8 +183,11 @@ impl Bus {
         Ok(())
     }
 
-    fn programs(&mut self) {
+    fn programs(&mut self) -> Result<(), WorkerError> {
         self.executor.drain(&mut self.events);
+        if self.events.iter().any(was_asked_to_end) {
+            self.await_own_end()?;
+        }
         for event in std::mem::take(&mut self.events) {
             match event {
                 ProgramEvent::Started { key, .. } => self.input(Input::Started { key }),
@@ -196,6 +208,23 @@ impl Bus {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Whoever asks all processes of a job to end asks one after another: this one may be next.
+    fn await_own_end(&mut self) -> Result<(), WorkerError> {
+        let until = Instant::now() + ALL_ASKED;
+        while !self.stop_if_asked() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            // Programs that end meanwhile wake it too.
+            poll([Source::wake(&self.stop.wake)], Some(left))?;
+            self.stop.wake.reset();
+            self.executor.drain(&mut self.events);
+        }
+        Ok(())
     }
 
     /// Lets the machine decide, and does what it decided. What cannot even be begun is decided on again.
@@ -293,4 +322,10 @@ impl Bus {
         }
         self.joined |= matches!(note, Note::Welcomed { .. });
     }
+}
+
+/// Whether a program was ended by a request that is not ours.
+fn was_asked_to_end(event: &ProgramEvent) -> bool {
+    matches!(event, ProgramEvent::Ended { outcome, .. }
+        if outcome.exit == Exit::Signaled(libc::SIGTERM) && outcome.stopped_by.is_none())
 }

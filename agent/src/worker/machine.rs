@@ -21,16 +21,22 @@ pub(super) struct Cpus {
 }
 
 impl Cpus {
-    /// The CPUs that this process may use, or as many as `wanted` says.
-    pub(super) fn detect(wanted: Option<u32>) -> Self {
-        Self::choose(&allowed(), quota(), wanted)
+    /// The CPUs that this process may use, or as many as `wanted` says. A batch system may have given so many to
+    /// its `job`.
+    pub(super) fn detect(wanted: Option<u32>, job: Option<u32>) -> Self {
+        Self::choose(&allowed(), quota(), job, wanted)
     }
 
-    /// A worker that may use all of `allowed` pins to the first of them. One that may only use as much time
-    /// as `quota` CPUs have shares them with others, of which it knows nothing, and does not pin.
-    fn choose(allowed: &[u32], quota: u32, wanted: Option<u32>) -> Self {
-        let count = wanted.unwrap_or_else(|| quota.min(allowed.len() as u32)).max(1);
-        let real = quota as usize >= allowed.len() && count as usize <= allowed.len();
+    /// A worker that may use all of `allowed` pins to the first of them. One that may only use as much time as
+    /// `quota` CPUs have, or that a batch system gave fewer to and did not say which, shares them with others, of
+    /// which it knows nothing, and does not pin.
+    fn choose(allowed: &[u32], quota: u32, job: Option<u32>, wanted: Option<u32>) -> Self {
+        let count = wanted
+            .or(job)
+            .unwrap_or_else(|| quota.min(allowed.len() as u32))
+            .max(1);
+        let alone = quota.min(job.unwrap_or(quota)) as usize >= allowed.len();
+        let real = alone && count as usize <= allowed.len();
         let numbers = match allowed.get(..count as usize) {
             Some(first) if real => first.to_vec(),
             _ => (0..count).collect(),
@@ -87,8 +93,27 @@ mod tests {
     use super::*;
 
     fn chosen(allowed: &[u32], quota: u32, wanted: Option<u32>) -> (Vec<u32>, bool) {
-        let Cpus { numbers, real } = Cpus::choose(allowed, quota, wanted);
+        let Cpus { numbers, real } = Cpus::choose(allowed, quota, None, wanted);
         (numbers, real)
+    }
+
+    #[test]
+    fn a_batch_system_says_how_many_are_ours() {
+        let chosen = |allowed: &[u32], job| {
+            let Cpus { numbers, real } = Cpus::choose(allowed, allowed.len() as u32, Some(job), None);
+            (numbers, real)
+        };
+        assert_eq!(
+            chosen(&[4, 5], 2),
+            (vec![4, 5], true),
+            "the job has these to itself"
+        );
+        assert_eq!(chosen(&[4, 5, 6, 7], 2), (vec![0, 1], false), "or any of these");
+        assert_eq!(
+            chosen(&[4, 5], 4),
+            (vec![0, 1, 2, 3], false),
+            "or more than there are"
+        );
     }
 
     #[test]
@@ -102,7 +127,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_something() {
-        assert!(!Cpus::detect(None).numbers.is_empty());
+        assert!(!Cpus::detect(None, None).numbers.is_empty());
         assert!(memory_mib().is_some());
     }
 }

@@ -30,6 +30,7 @@ use self::environment::Surroundings;
 use self::machine::Cpus;
 use self::program::{MODES, Site};
 use self::reach::Reach;
+use crate::batch::Share;
 use crate::executor::{self, Executor, ExecutorError};
 
 pub use self::stopper::{StopSignal, Stopper};
@@ -67,6 +68,8 @@ pub struct WorkerOptions {
     pub gpus: u32,
     /// Memory to offer instead of what was found, MiB.
     pub memory_mib: Option<u64>,
+    /// What of this machine a batch system has given to the job that the worker is part of.
+    pub share: Share,
     /// Further resources to offer, by name.
     pub resources: Vec<(String, u64)>,
     /// Directories for attempts of tasks without a directory of their own are made in here.
@@ -84,6 +87,7 @@ impl WorkerOptions {
             cores: None,
             gpus: 0,
             memory_mib: None,
+            share: Share::default(),
             resources: Vec::new(),
             directory: directory.into(),
             join: JOIN,
@@ -160,7 +164,7 @@ pub enum WorkerError {
 pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, WorkerError> {
     let host = crate::host_name();
     let reach = Reach::open(&options.connection, &host)?;
-    let cpus = Cpus::detect(options.cores);
+    let cpus = Cpus::detect(options.cores, options.share.cores);
     let mut settings = settings(options, &host, &cpus)?;
     let directory = std::path::absolute(&options.directory).map_err(|source| WorkerError::Directory {
         directory: options.directory.clone(),
@@ -210,7 +214,11 @@ fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings
         }
     }
     Ok(Settings {
-        name: options.name.clone().unwrap_or_else(|| host.to_owned()),
+        name: options
+            .name
+            .clone()
+            .or_else(|| options.share.node.clone())
+            .unwrap_or_else(|| host.to_owned()),
         host: host.to_owned(),
         pid: std::process::id(),
         process: String::new(),
@@ -219,6 +227,7 @@ fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings
         gpus: (0..options.gpus).collect(),
         memory_mib: options
             .memory_mib
+            .or(options.share.memory_mib)
             .or_else(machine::memory_mib)
             .ok_or(WorkerError::Memory)?,
         named: options.resources.clone(),

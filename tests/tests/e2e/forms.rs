@@ -94,7 +94,10 @@ fn every_command_in_every_form() {
     assert_eq!(came, ["{count: number, submission: number}", COUNTS]);
     forms.quiet(wait, "6");
 
-    forms.rows("pilot list", "{file: text, host: text, pid: number, pilot: text}");
+    forms.rows(
+        "pilot list",
+        "{file: text, host: text, pid: number, pilot: text, state: text}",
+    );
     forms.quiet("pilot list", "default");
     forms.one("wait all", COUNTS);
     forms.quiet("wait all", "");

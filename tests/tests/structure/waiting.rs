@@ -21,6 +21,10 @@ const ALLOWED: &[(&str, &str)] = &[
         "a pilot that starts behind says by a file that it serves, or ends: nothing tells of either",
     ),
     (
+        "client/cli/src/commands/pilot/jobs.rs",
+        "whether a job serves is said by a file that other hosts write, and by a batch system that tells only who asks",
+    ),
+    (
         "client/cli/src/demo/timeline.rs",
         "the demo looks, at most for a second, whether a replica runs at the worker that it is about to kill",
     ),

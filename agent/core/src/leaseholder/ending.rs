@@ -45,6 +45,7 @@ impl Leaseholder {
     /// what is given back.
     pub(super) fn stop_here(&mut self, now: Micros, drain_ms: u64, out: &mut Vec<Output>) {
         let first = self.phase == Phase::Serving;
+        self.asked_here = true;
         self.drain(now, drain_ms, EndReason::Asked, out);
         if first && self.link.is_welcomed() && !self.table.is_empty() {
             self.queue.take_all();

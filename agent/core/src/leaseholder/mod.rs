@@ -57,6 +57,8 @@ pub struct Leaseholder {
     phase: Phase,
     /// Why the worker ends, once it does.
     reason: Option<EndReason>,
+    /// Whether that was asked for on its own machine.
+    asked_here: bool,
     /// What the agent asked for since the last flush.
     asked: Asked,
     /// When the agent is told the news there is, at the latest.
@@ -83,6 +85,7 @@ impl Leaseholder {
             sum: 0,
             phase: Phase::Serving,
             reason: None,
+            asked_here: false,
             asked: Asked::default(),
             report_by: None,
             settings,

@@ -328,6 +328,10 @@ impl Leaseholder {
             .filter(|_| outcome.stopped)
             .map(|(cause, _)| cause);
         let (ending, error) = match cause {
+            // Who ends all processes of a job asks its tasks as well as the worker: that is no fault of theirs.
+            None if self.asked_here && outcome.ending == Ending::Failed => {
+                return self.give_back(task.grant, task.told());
+            }
             None => (outcome.ending, outcome.error),
             Some(Cause::Canceled(reason)) => (Ending::Canceled, Some(canceled_because(reason))),
             Some(Cause::TimeLimit(limit)) => (Ending::Failed, Some(time_limit(*limit))),

@@ -1,9 +1,11 @@
 //! `scalems pilot …`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use scalems_agent::batch::Kind;
 
 use super::values::duration;
 
@@ -11,6 +13,8 @@ use super::values::duration;
 pub(crate) enum PilotCommand {
     /// Start a pilot on this machine: in front, or behind with --detach.
     Start(PilotStartArgs),
+    /// Submit a pilot to a batch system, and wait until it serves.
+    Submit(PilotSubmitArgs),
     /// List the pilots of this user.
     #[command(after_help = "Example:\n  scalems pilot list")]
     List,
@@ -76,6 +80,40 @@ pub(crate) struct PilotStartArgs {
     /// No worker joins later: refuse at once what those here could never run.
     #[arg(long)]
     pub(crate) closed: bool,
+    /// Start the agent again when it dies.
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// Be the pilot of the batch job that this runs in: a worker on each of its nodes, and the agent here, started again
+    /// when it dies.
+    #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["detach", "workers", "no_workers", "closed"])]
+    pub(crate) batch: Option<Batch>,
+    /// The network interface by which the other nodes reach the agent, with --batch.
+    #[arg(long, value_name = "NAME", requires = "batch", conflicts_with = "tcp")]
+    pub(crate) interface: Option<String>,
+    /// So long after a warning (SIGUSR1) the batch system ends the job.
+    #[arg(long, value_parser = duration, default_value = "60s", value_name = "TIME", hide = true)]
+    pub(crate) warning: Duration,
+    #[command(flatten)]
+    pub(crate) agent: AgentArgs,
+}
+
+/// A batch system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Batch {
+    Slurm,
+}
+
+impl From<Batch> for Kind {
+    fn from(batch: Batch) -> Self {
+        match batch {
+            Batch::Slurm => Self::Slurm,
+        }
+    }
+}
+
+/// What an agent is told, wherever it runs.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
     /// Where the journal is kept, which lets nothing be lost when the agent dies: in this file instead of the pilot's
     /// directory, or nowhere.
     #[arg(long, value_name = "PATH|none")]
@@ -90,9 +128,6 @@ pub(crate) struct PilotStartArgs {
     /// Begin anew: a journal that is there is kept under another name.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) fresh: bool,
-    /// Start the agent again when it dies.
-    #[arg(long)]
-    pub(crate) restart: bool,
     /// What ended so long ago is forgotten, with results that nobody collected; 0: never.
     #[arg(long, value_parser = duration, default_value = "30d", value_name = "TIME")]
     pub(crate) retain: Duration,
@@ -105,6 +140,97 @@ pub(crate) struct PilotStartArgs {
     /// How long work goes on without the agent.
     #[arg(long, value_parser = duration, default_value = "10m", value_name = "TIME")]
     pub(crate) orphan_time: Duration,
+}
+
+impl AgentArgs {
+    /// The words that say the same again.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(journal) = &self.journal {
+            words.extend(["--journal".to_owned(), journal.display().to_string()]);
+        }
+        let switches = [
+            ("--resume", self.resume),
+            ("--accept-loss", self.accept_loss),
+            ("--fresh", self.fresh),
+        ];
+        words.extend(
+            switches
+                .into_iter()
+                .filter(|(_, on)| *on)
+                .map(|(word, _)| word.to_owned()),
+        );
+        for (word, time) in [
+            ("--retain", self.retain),
+            ("--beat", self.beat),
+            ("--lost-after", self.lost_after),
+            ("--orphan-time", self.orphan_time),
+        ] {
+            words.extend([word.to_owned(), format!("{}ms", time.as_millis())]);
+        }
+        words
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  scalems pilot submit --batch slurm --nodes 3 --time 2h --dry-run\n  \
+        scalems pilot submit --batch slurm --name night --time 12:00:00 --dry-run -- --account=chem"
+)]
+pub(crate) struct PilotSubmitArgs {
+    /// Its name; `--pilot` says the same.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Its directory, instead of the one that its name gives. All nodes must see it.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The batch system; without it the one whose commands are found here.
+    #[arg(long, value_enum, value_name = "SYSTEM")]
+    pub(crate) batch: Option<Batch>,
+    /// Nodes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
+    pub(crate) nodes: u32,
+    /// How long the job may run.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) time: Duration,
+    /// Cores of each node, beside other jobs; without it whole nodes.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub(crate) cores: Option<u32>,
+    /// GPUs of each node.
+    #[arg(long, value_name = "N")]
+    pub(crate) gpus: Option<u32>,
+    /// Memory of each node, MiB.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
+    /// The partition or queue.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) partition: Option<String>,
+    /// The network interface by which the nodes and this host reach the agent.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interface: Option<String>,
+    /// A line for the job's shell before anything else: `module load gromacs`.
+    #[arg(long, value_name = "LINE")]
+    pub(crate) setup: Vec<String>,
+    /// So long before its end the job takes nothing new, and lets end what runs.
+    #[arg(long, value_parser = duration, default_value = "60s", value_name = "TIME")]
+    pub(crate) warning: Duration,
+    /// The template of the job's script, instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) template: Option<PathBuf>,
+    /// Print the job's script and submit nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Come back once the job is queued.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Wait at most so long until the pilot serves.
+    #[arg(long, value_parser = duration, value_name = "TIME", conflicts_with = "no_wait")]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) agent: AgentArgs,
+    /// Further words for the command that queues the job, such as sbatch's `--account=chem`.
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) further: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::pilot::Batch;
 use super::values::duration;
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +56,9 @@ pub(crate) struct WorkerStartArgs {
     /// Where tasks without a directory of their own get one.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
+    /// The batch system whose job the worker is part of: the job is ended with a worker that has lost its agent for good.
+    #[arg(long, value_enum, value_name = "SYSTEM", hide = true)]
+    pub(crate) batch: Option<Batch>,
     /// A file that says which process this is; it goes when the worker ends in order.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) note: Option<PathBuf>,

@@ -1,9 +1,11 @@
 //! `scalems worker …`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use scalems_agent::worker::{self, Connection, Stopper, WorkerOptions};
+use scalems_agent::batch::{JobState, Kind, Share};
+use scalems_agent::worker::{self, Connection, EndReason, Stopper, WorkerOptions};
 use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
@@ -107,7 +109,13 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         cores: args.cores,
         gpus: args.gpus.unwrap_or(0),
         memory_mib: args.memory,
-        ..WorkerOptions::new(Connection::File(file), directory)
+        // One that is kept to some cores has a part of what the job has here.
+        share: if args.cpus.is_some() {
+            Share::default()
+        } else {
+            scalems_agent::batch::share()
+        },
+        ..WorkerOptions::new(Connection::File(file.clone()), directory)
     };
     let (stopper, signal_in) = Stopper::pair()?;
     let bus = std::thread::Builder::new()
@@ -130,11 +138,30 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         .map_err(|_| anyhow::anyhow!("the worker's thread panicked"))?;
     let reason = result?;
     tracing::info!(?reason, "the worker has ended");
+    if let (Some(batch), EndReason::Orphaned) = (args.batch, &reason) {
+        end_headless_job(batch.into(), &file)?;
+    }
     if let Some(note) = &args.note {
         // Best effort: what stays names a process that is gone.
         let _gone = std::fs::remove_file(note);
     }
     Ok(Exit::Well)
+}
+
+/// Ends the job that this worker is part of if the agent's node is none of its nodes any more: nobody else would, and it
+/// would be paid for to its end.
+fn end_headless_job(kind: Kind, connection: &Path) -> anyhow::Result<()> {
+    let system = kind.system();
+    let Some(id) = system.own_job() else {
+        return Ok(());
+    };
+    let agent = ConnectionFile::read(connection)?.host;
+    let job = system.look(&id)?;
+    if job.state == JobState::Running && !job.nodes.contains(&agent) {
+        eprintln!("scalems: job {id} has lost {agent} with its agent, and no other came: the job is ended");
+        system.cancel(&id)?;
+    }
+    Ok(())
 }
 
 async fn signals(stopper: &Stopper, mut ended: tokio::sync::oneshot::Receiver<()>) -> anyhow::Result<()> {

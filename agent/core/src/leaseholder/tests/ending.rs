@@ -1,8 +1,8 @@
 //! How a worker ends.
 
 use scalems_protocol::task::OnSilence;
-use scalems_protocol::worker::{WorkerRefused, WorkerStop};
-use scalems_protocol::{Code, Refusal};
+use scalems_protocol::worker::{Report, WorkerRefused, WorkerStop};
+use scalems_protocol::{Code, Refusal, TaskError};
 
 use super::*;
 
@@ -93,6 +93,45 @@ fn a_worker_that_is_stopped_here_offers_nothing_any_more() {
         outcome: stopped(),
     }]);
     assert_eq!(end(&out), Some(&EndReason::Asked));
+}
+
+/// What is said of a task that ends like this in a worker that was asked to end.
+fn told_of(end: impl FnOnce(&mut Rig), outcome: Outcome) -> Report {
+    let mut rig = busy();
+    end(&mut rig);
+    let out = rig.round([Input::Ended { key: 1, outcome }]);
+    let mut reports = out.into_iter().filter_map(|output| match output {
+        Output::Send(WorkerToAgent::Report(report), _) => Some(report),
+        _ => None,
+    });
+    reports.next().expect("it is told at once")
+}
+
+#[test]
+fn what_fails_while_a_worker_is_stopped_here_is_handed_back() {
+    let failed = || Outcome {
+        ending: Ending::Failed,
+        error: Some(TaskError::retryable(Code::Signal, "it was ended by signal 15")),
+        ..done()
+    };
+    let here = |rig: &mut Rig| {
+        rig.round([Input::Stop { drain_ms: 60_000 }]);
+        rig.say(welcome(1, Vec::new()));
+    };
+    let told = told_of(here, failed());
+    assert_eq!((&told.returned[..], told.results.len()), (&[run(1, 0, 1)][..], 0));
+    assert_eq!(told_of(here, done()).results.len(), 1, "that has ended");
+    let there = |rig: &mut Rig| {
+        rig.say(WorkerStop {
+            drain_ms: 60_000,
+            reason: "enough".into(),
+        });
+    };
+    assert_eq!(
+        told_of(there, failed()).results.len(),
+        1,
+        "nobody asked it to end"
+    );
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! `scalems pilot …`.
 
+mod jobs;
 pub(crate) mod start;
+mod submit;
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use scalems_agent::batch::{Job, JobState};
 use scalems_agent::pilot::Removed;
-use scalems_client::locate;
 use scalems_client::protocol::client::Status;
 use scalems_client::protocol::event::Topic;
+use scalems_client::{ClientError, Session, locate};
 
+use self::jobs::{Queued, Waited};
 use super::connect;
 use crate::Context;
 use crate::args::{PilotCommand, PilotRemoveArgs, PilotWaitArgs};
@@ -22,6 +26,7 @@ const GONE: Duration = Duration::from_secs(20);
 pub(crate) fn run(context: &Context, command: PilotCommand) -> anyhow::Result<Exit> {
     match command {
         PilotCommand::Start(args) => start::run(context, &args),
+        PilotCommand::Submit(args) => submit::run(context, &args),
         PilotCommand::List => list(context),
         PilotCommand::Info => info(context),
         PilotCommand::Wait(args) => wait(context, &args),
@@ -33,43 +38,136 @@ pub(crate) fn run(context: &Context, command: PilotCommand) -> anyhow::Result<Ex
 #[derive(serde::Serialize)]
 struct Row {
     pilot: String,
-    host: String,
-    pid: u32,
-    file: std::path::PathBuf,
+    /// Of its agent; none before that serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<std::path::PathBuf>,
+    /// The batch system's job that it is, if it is one, and what that does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_s: Option<u64>,
 }
 
 fn list(context: &Context) -> anyhow::Result<Exit> {
     let found = locate::list_in(&locate::home()?)?;
-    let rows: Vec<Row> = found
-        .into_iter()
-        .map(|found| Row {
-            pilot: found.file.pilot,
-            host: found.file.host,
-            pid: found.file.pid,
-            file: found.path,
-        })
-        .collect();
+    let serves = |found: locate::Located| Row {
+        pilot: found.file.pilot,
+        host: Some(found.file.host),
+        pid: Some(found.file.pid),
+        file: Some(found.path),
+        job: None,
+        state: "serves".to_owned(),
+        left_s: None,
+    };
+    let mut rows: Vec<Row> = found.into_iter().map(serves).collect();
+    for queued in Queued::all()? {
+        let row = rows.iter_mut().find(|row| row.pilot == queued.name);
+        let job = match queued.look() {
+            Ok(job) => job,
+            Err(error) => {
+                tracing::warn!(
+                    pilot = queued.name,
+                    "cannot find out what its job does: {error:#}"
+                );
+                continue;
+            }
+        };
+        let over = matches!(job.state, JobState::Ended { .. } | JobState::Unknown);
+        match row {
+            Some(row) => {
+                row.job = Some(queued.submitted.job.clone());
+                row.left_s = job.left.filter(|_| !over).map(|left| left.as_secs());
+                if over {
+                    row.state = format!("its job {}", jobs::said(&job));
+                }
+            }
+            None if over => {}
+            None => rows.push(Row {
+                pilot: queued.name.clone(),
+                host: None,
+                pid: None,
+                file: None,
+                job: Some(queued.submitted.job.clone()),
+                state: format!("its job {}", jobs::said(&job)),
+                left_s: None,
+            }),
+        }
+    }
+    rows.sort_by(|a, b| a.pilot.cmp(&b.pilot));
     print::rows(
         context.output,
-        &["pilot", "host", "process", "connection file"],
+        &["pilot", "host", "process", "job", "time left", "state"],
         &rows,
         |row| {
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
             vec![
                 row.pilot.clone(),
-                row.host.clone(),
-                row.pid.to_string(),
-                row.file.display().to_string(),
+                text(&row.host),
+                row.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+                text(&row.job),
+                row.left_s
+                    .map(|left| print::time(left * 1_000))
+                    .unwrap_or_default(),
+                row.state.clone(),
             ]
         },
     )?;
     Ok(Exit::Well)
 }
 
+/// Connects to the pilot that is meant; if it does not serve and has a job that has not ended, that is looked at.
+fn connect_or_job(context: &Context) -> anyhow::Result<Result<Session, (Queued, Job)>> {
+    let error = match connect(context) {
+        Ok(session) => return Ok(Ok(session)),
+        Err(error) => error,
+    };
+    if !matches!(error, ClientError::Locate(_) | ClientError::Unreachable { .. }) {
+        return Err(error.into());
+    }
+    match Queued::meant(context) {
+        Ok(Some(job)) => Ok(Err(job)),
+        Ok(None) => Err(error.into()),
+        Err(other) => {
+            tracing::warn!("cannot find out whether it has a job: {other:#}");
+            Err(error.into())
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct JobRow {
+    pilot: String,
+    job: String,
+    state: String,
+}
+
 fn info(context: &Context) -> anyhow::Result<Exit> {
-    let session = connect(context)?;
-    let status = session.ask_status()?;
-    print::one(context.output, &status, &lines(&status))?;
-    Ok(Exit::Well)
+    match connect_or_job(context)? {
+        Ok(session) => {
+            let status = session.ask_status()?;
+            print::one(context.output, &status, &lines(&status))?;
+            Ok(Exit::Well)
+        }
+        Err((queued, job)) => {
+            let row = JobRow {
+                pilot: queued.name.clone(),
+                job: queued.submitted.job.clone(),
+                state: jobs::said(&job),
+            };
+            let lines = [
+                ("pilot", row.pilot.clone()),
+                ("job", format!("{} {}", row.job, row.state)),
+                ("state", "does not serve".to_owned()),
+            ];
+            print::one(context.output, &row, &lines)?;
+            Ok(Exit::NoPilot)
+        }
+    }
 }
 
 fn lines(status: &Status) -> Vec<(&'static str, String)> {
@@ -114,7 +212,14 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
 
 fn wait(context: &Context, args: &PilotWaitArgs) -> anyhow::Result<Exit> {
     let until = Instant::now() + args.timeout;
-    let session = connect(context)?;
+    let session = match connect_or_job(context)? {
+        Ok(session) => session,
+        Err((queued, _)) => match queued.until_served(None, Some(until))? {
+            Waited::Serves(_) => connect(context)?,
+            Waited::TimedOut => return Ok(Exit::TimedOut),
+            Waited::Interrupted => return Ok(Exit::Interrupted),
+        },
+    };
     let mut events = session.events(Topic::Workers);
     loop {
         let status = session.ask_status()?;
@@ -139,7 +244,25 @@ fn wait(context: &Context, args: &PilotWaitArgs) -> anyhow::Result<Exit> {
 }
 
 fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
-    let session = connect(context)?;
+    let session = match connect_or_job(context)? {
+        Ok(session) => session,
+        Err((queued, job)) => {
+            let (name, id) = (&queued.name, &queued.submitted.job);
+            anyhow::ensure!(
+                job.is_to_come(),
+                "the agent of pilot {name} is not reached, and its job {id} {}: it may be starting; the batch system's \
+                 own command ends the job",
+                jobs::said(&job)
+            );
+            queued.cancel()?;
+            if context.output == crate::args::Output::Human {
+                print::out(&format!(
+                    "pilot {name} had not begun; its job {id} is out of the queue\n"
+                ))?;
+            }
+            return Ok(Exit::Well);
+        }
+    };
     let name = session
         .pilot()
         .map(|pilot| pilot.pilot_name.clone())
@@ -190,6 +313,15 @@ fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
         None => locate::pilot_directory(name)?,
     };
     let place = directory.display();
+    if let Some(queued) = Queued::read(name, &directory)? {
+        let job = queued.look();
+        let to_come = job.as_ref().is_ok_and(Job::is_to_come);
+        anyhow::ensure!(
+            !to_come,
+            "pilot {name} is job {}, which waits to begin: `scalems pilot stop --pilot {name}` ends it",
+            queued.submitted.job
+        );
+    }
     match scalems_agent::pilot::remove(name, &directory, args.force)? {
         Removed::Unfinished(tasks) => {
             anyhow::bail!(

@@ -1,9 +1,11 @@
 //! `scalems pilot start`: the agent in this process, its workers as processes of their own, so that the
 //! death of one is not the death of another.
 
+mod job;
 mod parent;
 mod workers;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -31,6 +33,9 @@ const WORKER_END: Duration = Duration::from_secs(10);
 /// How a signal's drain is bounded: the first one lets running tasks end for so long.
 const SIGNAL_DRAIN: Duration = Duration::from_secs(10);
 
+/// What is kept of the time before a job's end for ending programs and closing the journal.
+const CLOSING: Duration = Duration::from_secs(20);
+
 pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Exit> {
     let name = args
         .name
@@ -41,6 +46,9 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         Some(dir) => std::path::absolute(dir)?,
         None => locate::pilot_directory(name)?,
     };
+    if let Some(batch) = args.batch {
+        return job::run(batch.into(), args, &directory);
+    }
     if args.detach {
         return behind(context, name, &directory);
     }
@@ -50,8 +58,7 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
             "without a journal there is nothing that an agent could be started again from: leave out --restart or \
              --journal none"
         );
-        let own = std::env::args_os().skip(1).filter(|arg| arg != "--restart");
-        return parent::run(own.collect(), &directory);
+        return parent::run(own_words(&[("--restart", false)]), &directory);
     }
     let pilot = Pilot::open(&options(args, name, &directory))?;
     if nix::unistd::geteuid().is_root() {
@@ -103,25 +110,25 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
         expected_workers: if args.no_workers { 0 } else { args.workers },
         open_to_workers: !args.closed,
         // A few beats fit into the time after which silence means that a worker is lost.
-        beat_ms: args.beat.min(args.lost_after / 5).as_millis().max(1) as u64,
-        lost_ms: args.lost_after.as_millis() as u64,
-        orphan_ms: args.orphan_time.as_millis() as u64,
-        retain_ms: args.retain.as_millis() as u64,
+        beat_ms: args.agent.beat.min(args.agent.lost_after / 5).as_millis().max(1) as u64,
+        lost_ms: args.agent.lost_after.as_millis() as u64,
+        orphan_ms: args.agent.orphan_time.as_millis() as u64,
+        retain_ms: args.agent.retain.as_millis() as u64,
         ..PilotOptions::new(name, directory)
     }
 }
 
 fn journaling(args: &PilotStartArgs, directory: &Path) -> Journaling {
-    let path = match &args.journal {
+    let path = match &args.agent.journal {
         Some(path) if path.as_os_str() == "none" => return Journaling::None,
         Some(path) => path.clone(),
         None => directory.join(JOURNAL),
     };
-    if args.accept_loss {
+    if args.agent.accept_loss {
         Journaling::AcceptLoss(path)
-    } else if args.resume {
+    } else if args.agent.resume {
         Journaling::Resume(path)
-    } else if args.fresh {
+    } else if args.agent.fresh {
         Journaling::Fresh(path)
     } else {
         Journaling::Keep(path)
@@ -164,6 +171,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut warning = signal(SignalKind::user_defined1())?;
     // Whoever reads that it serves may end it by a signal at once.
     announce();
     let cpus = shares(args, count)?;
@@ -181,6 +189,10 @@ async fn serve(
                 _ = terminate.recv() => signals += 1,
                 _ = interrupt.recv() => signals += 1,
                 _ = hangup.recv() => continue,
+                _ = warning.recv() => {
+                    handle.stop(args.warning.saturating_sub(CLOSING));
+                    continue;
+                }
                 ended = &mut bus_ended => return ended,
             }
             handle.stop(if signals == 1 {
@@ -207,6 +219,24 @@ async fn serve(
     Ok(())
 }
 
+/// The words of this command, but for these options; those with a value may have it behind `=` or as the next word.
+fn own_words(without: &[(&str, bool)]) -> Vec<OsString> {
+    let mut words = std::env::args_os().skip(1);
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        let is = |name: &str| {
+            let behind = word.as_encoded_bytes().strip_prefix(name.as_bytes());
+            behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+        };
+        match without.iter().find(|(name, _)| is(name)) {
+            Some((name, true)) if word == *name => drop(words.next()),
+            Some(_) => {}
+            None => kept.push(word),
+        }
+    }
+    kept
+}
+
 /// This program's file, also when it was replaced on disk meanwhile.
 pub(crate) fn own_program() -> std::io::Result<PathBuf> {
     let path = std::env::current_exe()?;
@@ -224,10 +254,7 @@ fn behind(context: &Context, name: &str, directory: &Path) -> anyhow::Result<Exi
     let log = directory.path().join("agent.log");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("open {}", log.display()))?;
-    let args: Vec<_> = std::env::args_os()
-        .skip(1)
-        .filter(|arg| arg != "--detach")
-        .collect();
+    let args = own_words(&[("--detach", false)]);
     let mut command = std::process::Command::new(own_program()?);
     command
         .args(args)

@@ -28,11 +28,14 @@ pub(super) fn run(args: Vec<OsString>, directory: &Path) -> anyhow::Result<Exit>
     runtime.block_on(supervise(args, directory))
 }
 
-async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<Exit> {
+/// As [`run`], beside other things.
+pub(super) async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     // From a terminal these reach the agent as well.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // A batch system's word that the job's time is nearly over.
+    let mut warning = signal(SignalKind::user_defined1())?;
     let (mut wait, mut short) = (FIRST_WAIT, 0);
     loop {
         let begun = Instant::now();
@@ -48,6 +51,10 @@ async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<
                 _ = terminate.recv() => {
                     asked = true;
                     pid.into_iter().for_each(workers::terminate);
+                }
+                _ = warning.recv() => {
+                    asked = true;
+                    pid.into_iter().for_each(workers::warn);
                 }
                 _ = interrupt.recv() => asked = true,
                 _ = hangup.recv() => {}
@@ -77,13 +84,19 @@ async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = terminate.recv() => return Ok(Exit::Failed),
+            _ = warning.recv() => return Ok(Exit::Failed),
             _ = interrupt.recv() => return Ok(Exit::Failed),
         }
         wait = (2 * wait).min(LONGEST_WAIT);
-        life.retain(|arg| arg != "--fresh" && arg != "--accept-loss");
-        if !life.iter().any(|arg| arg == "--resume") {
-            life.push("--resume".into());
-        }
+        resume(&mut life);
+    }
+}
+
+/// Makes of an agent's words those of one that goes on where another has ended.
+pub(super) fn resume(life: &mut Vec<OsString>) {
+    life.retain(|arg| arg != "--fresh" && arg != "--accept-loss");
+    if !life.iter().any(|arg| arg == "--resume") {
+        life.push("--resume".into());
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use scalems_transport::connection_file::start_time;
 use tokio::process::{Child, Command};
 use tokio::sync::{oneshot, watch};
@@ -42,7 +44,7 @@ impl LocalWorker {
             number,
             args: args_of,
             file: own,
-            resumes: args.resume,
+            resumes: args.agent.resume,
         }
     }
 
@@ -178,14 +180,19 @@ fn wait_for_end(process: &impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Asks a worker to end. It may not know how to yet, and then ends at once: it runs nothing by then.
+/// Asks a process to end. It may not know how to yet, and then ends at once: it runs nothing by then.
 pub(super) fn terminate(pid: u32) {
-    let told = nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid.cast_signed()),
-        nix::sys::signal::Signal::SIGTERM,
-    );
-    if let Err(error) = told {
-        tracing::warn!(pid, %error, "cannot signal a worker");
+    tell(pid, Signal::SIGTERM);
+}
+
+/// Tells an agent that the time of its job is nearly over.
+pub(super) fn warn(pid: u32) {
+    tell(pid, Signal::SIGUSR1);
+}
+
+fn tell(pid: u32, signal: Signal) {
+    if let Err(error) = kill(Pid::from_raw(pid.cast_signed()), signal) {
+        tracing::warn!(pid, %signal, %error, "cannot signal a process of this pilot");
     }
 }
 

@@ -1,0 +1,211 @@
+//! Batch systems: how a pilot becomes a job, and what it learns of the allocation that the job has.
+//!
+//! Everything that differs between systems is behind [`BatchSystem`]; [`script`] writes a job's script from a
+//! template that a site can change.
+
+mod command;
+pub mod hosts;
+pub mod interface;
+pub mod script;
+mod slurm;
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use command::CommandError;
+pub use slurm::Slurm;
+
+/// Which batch system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Slurm.
+    Slurm,
+}
+
+impl Kind {
+    /// Its name in options, templates and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slurm => "slurm",
+        }
+    }
+
+    /// The system itself.
+    pub fn system(self) -> Box<dyn BatchSystem> {
+        match self {
+            Self::Slurm => Box::new(Slurm),
+        }
+    }
+
+    /// The system whose job this process runs in, told by its environment.
+    pub fn around_us() -> Option<Self> {
+        [Self::Slurm]
+            .into_iter()
+            .find(|kind| kind.system().own_job().is_some())
+    }
+}
+
+/// Why a batch system did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// A command of it failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// It said something that is not understood.
+    #[error("{command} said {said:?}, which is not understood")]
+    Answer {
+        /// The command.
+        command: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// This process is in no job of it.
+    #[error("this process is in no {system} job: {variable} is not set")]
+    NoJob {
+        /// Its name.
+        system: &'static str,
+        /// What a job would have.
+        variable: &'static str,
+    },
+    /// The job's environment says something that is not understood.
+    #[error("the job's {variable} is {value:?}, which is not understood")]
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// What it is.
+        value: String,
+    },
+}
+
+/// A batch system's commands. Each of them may take a while and is given up after half a minute.
+pub trait BatchSystem: Debug + Send + Sync {
+    /// Which it is.
+    fn kind(&self) -> Kind;
+
+    /// Queues a script, with further words for the command that does it, and gives the job's id.
+    fn submit(&self, script: &Path, further: &[OsString]) -> Result<String, BatchError>;
+
+    /// What the system knows of a job.
+    fn look(&self, job: &str) -> Result<Job, BatchError>;
+
+    /// Takes a job out of the queue, or ends it.
+    fn cancel(&self, job: &str) -> Result<(), BatchError>;
+
+    /// The id of the job that this process runs in.
+    fn own_job(&self) -> Option<String>;
+
+    /// What the job that this process runs in has.
+    fn allocation(&self) -> Result<Allocation, BatchError>;
+
+    /// The command line before a program that has it run once on each of the nodes. It ends when all have ended, and
+    /// the loss of one node does not end the others.
+    fn launcher(&self, nodes: &[String]) -> Vec<OsString>;
+
+    /// A time limit as the system's scripts have it.
+    fn time_limit(&self, time: Duration) -> String;
+}
+
+/// What a batch system knows of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Why it is there, in the system's word; empty if there is none.
+    pub reason: String,
+    /// When it may start, for people.
+    pub start: Option<String>,
+    /// How long it may still run.
+    pub left: Option<Duration>,
+    /// The nodes that it has now.
+    pub nodes: Vec<String>,
+}
+
+impl Job {
+    /// Whether it has not begun.
+    pub fn is_to_come(&self) -> bool {
+        self.state == JobState::Pending
+    }
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// It waits to run.
+    Pending,
+    /// It runs, or is about to, or is about to end.
+    Running,
+    /// It is over.
+    Ended {
+        /// How, in the system's word.
+        how: String,
+    },
+    /// The system does not know it, or not any more.
+    Unknown,
+}
+
+/// What the job that a process runs in has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The job's id.
+    pub job: String,
+    /// Its nodes, by name.
+    pub nodes: Vec<String>,
+    /// Whether the job had begun before, and the batch system has put it into the queue again.
+    pub again: bool,
+}
+
+/// What of this node is for this job, as far as the batch system says so in the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// The batch system's name for this node.
+    pub node: Option<String>,
+    /// Cores.
+    pub cores: Option<u32>,
+    /// Memory, MiB.
+    pub memory_mib: Option<u64>,
+}
+
+/// What of this node is for the job that this process runs in; nothing without a job.
+pub fn share() -> Share {
+    slurm::share(|name| std::env::var(name).ok())
+}
+
+/// The job that a pilot was submitted as, kept in its directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The batch system.
+    pub system: Kind,
+    /// The job's id.
+    pub job: String,
+    /// Its script.
+    pub script: PathBuf,
+    /// What it writes.
+    pub log: PathBuf,
+}
+
+impl Submitted {
+    /// The name of its file in a pilot's directory.
+    pub const FILE: &str = "job.json";
+
+    /// Reads it from a pilot's directory; none if the pilot was not submitted.
+    pub fn read(directory: &Path) -> std::io::Result<Option<Self>> {
+        let text = match std::fs::read(directory.join(Self::FILE)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        Ok(Some(serde_json::from_slice(&text)?))
+    }
+
+    /// Writes it to a pilot's directory, in the place of one of before.
+    pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+        let path = directory.join(Self::FILE);
+        let beside = path.with_extension("json.new");
+        std::fs::write(&beside, serde_json::to_vec_pretty(self)?)?;
+        std::fs::rename(beside, path)
+    }
+}

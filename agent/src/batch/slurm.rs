@@ -1,0 +1,242 @@
+//! Slurm, by its commands: sbatch, squeue, scancel, srun.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use super::command::{self, CommandError};
+use super::{Allocation, BatchError, BatchSystem, Job, JobState, Kind, Share, hosts};
+
+const SYSTEM: &str = "slurm";
+/// The fields of a line: state, reason, start, time left, nodes.
+const FORMAT: &str = "%T|%r|%S|%L|%N";
+
+/// Slurm.
+#[derive(Clone, Copy, Debug)]
+pub struct Slurm;
+
+impl BatchSystem for Slurm {
+    fn kind(&self) -> Kind {
+        Kind::Slurm
+    }
+
+    fn submit(&self, script: &Path, further: &[OsString]) -> Result<String, BatchError> {
+        let mut args: Vec<OsString> = vec!["--parsable".into()];
+        args.extend_from_slice(further);
+        args.push(script.into());
+        let said = command::run(SYSTEM, "sbatch", &args)?;
+        // The id, and behind a semicolon the cluster.
+        let id = said.split(';').next().unwrap_or_default();
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BatchError::Answer {
+                command: "sbatch",
+                said,
+            });
+        }
+        Ok(id.to_owned())
+    }
+
+    fn look(&self, job: &str) -> Result<Job, BatchError> {
+        let args = ["-h", "-t", "all", "-j", job, "-o", FORMAT].map(OsString::from);
+        match command::run(SYSTEM, "squeue", &args) {
+            Ok(said) => read(&said),
+            // Some minutes after its end.
+            Err(CommandError::Refused { said, .. }) if said.contains("Invalid job id") => Ok(unknown()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn cancel(&self, job: &str) -> Result<(), BatchError> {
+        command::run(SYSTEM, "scancel", &[job.into()])?;
+        Ok(())
+    }
+
+    fn own_job(&self) -> Option<String> {
+        std::env::var("SLURM_JOB_ID").ok().filter(|id| !id.is_empty())
+    }
+
+    fn allocation(&self) -> Result<Allocation, BatchError> {
+        let job = self.own_job().ok_or(BatchError::NoJob {
+            system: SYSTEM,
+            variable: "SLURM_JOB_ID",
+        })?;
+        let variable = "SLURM_JOB_NODELIST";
+        let value = std::env::var(variable).unwrap_or_default();
+        let nodes = hosts::expand(&value).ok_or(BatchError::Environment { variable, value })?;
+        let restarts = std::env::var("SLURM_RESTART_COUNT").unwrap_or_default();
+        Ok(Allocation {
+            job,
+            nodes,
+            again: !matches!(restarts.as_str(), "" | "0"),
+        })
+    }
+
+    fn launcher(&self, nodes: &[String]) -> Vec<OsString> {
+        let count = nodes.len();
+        [
+            "srun".to_owned(),
+            format!("--nodes={count}"),
+            format!("--ntasks={count}"),
+            "--ntasks-per-node=1".to_owned(),
+            format!("--nodelist={}", nodes.join(",")),
+            // All that the job has on each node, beside whatever else runs there.
+            "--overlap".to_owned(),
+            "--mem=0".to_owned(),
+            "--cpu-bind=none".to_owned(),
+            "--mpi=none".to_owned(),
+            "--no-kill".to_owned(),
+            "--kill-on-bad-exit=0".to_owned(),
+            "--wait=0".to_owned(),
+            "--quit-on-interrupt".to_owned(),
+            "--job-name=scalems-worker".to_owned(),
+        ]
+        .map(OsString::from)
+        .into()
+    }
+
+    fn time_limit(&self, time: Duration) -> String {
+        // Whole minutes count: less would be taken for none.
+        let minutes = time.as_secs().div_ceil(60).max(1);
+        let (days, hours, minutes) = (minutes / 1_440, minutes / 60 % 24, minutes % 60);
+        format!("{days}-{hours:02}:{minutes:02}:00")
+    }
+}
+
+fn unknown() -> Job {
+    Job {
+        state: JobState::Unknown,
+        reason: String::new(),
+        start: None,
+        left: None,
+        nodes: Vec::new(),
+    }
+}
+
+/// Reads what squeue says of one job.
+fn read(said: &str) -> Result<Job, BatchError> {
+    let wrong = || BatchError::Answer {
+        command: "squeue",
+        said: said.to_owned(),
+    };
+    // Nothing: older versions say so of a job that they do not know.
+    let Some(line) = said.lines().next() else {
+        return Ok(unknown());
+    };
+    let fields: Vec<&str> = line.split('|').collect();
+    let [state, reason, start, left, nodes] = fields[..] else {
+        return Err(wrong());
+    };
+    let state = match state {
+        "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
+            JobState::Pending
+        }
+        "RUNNING" | "CONFIGURING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => {
+            JobState::Running
+        }
+        "" => return Err(wrong()),
+        how => JobState::Ended { how: how.to_owned() },
+    };
+    let nodes = match nodes {
+        "" | "(null)" => Vec::new(),
+        list => hosts::expand(list).ok_or_else(wrong)?,
+    };
+    let known = |text: &str| !["", "None", "N/A", "(null)"].contains(&text);
+    Ok(Job {
+        reason: Some(reason)
+            .filter(|text| known(text))
+            .unwrap_or_default()
+            .to_owned(),
+        start: Some(start)
+            .filter(|text| known(text) && state == JobState::Pending)
+            .map(str::to_owned),
+        left: time(left),
+        state,
+        nodes,
+    })
+}
+
+/// `MM:SS`, `HH:MM:SS`, `D-HH:MM:SS`; none for `UNLIMITED`, `INVALID` and `NOT_SET`.
+fn time(text: &str) -> Option<Duration> {
+    let (days, rest) = text.split_once('-').unwrap_or(("0", text));
+    let days: u64 = days.parse().ok()?;
+    let parts: Option<Vec<u64>> = rest.split(':').map(|part| part.parse().ok()).collect();
+    let parts = parts.filter(|parts| (2..=3).contains(&parts.len()))?;
+    let seconds = parts.iter().fold(0, |sum, part| 60 * sum + part);
+    Some(Duration::from_secs(86_400 * days + seconds))
+}
+
+/// What of this node is for the job, by the variables of a step.
+pub(super) fn share(variable: impl Fn(&str) -> Option<String>) -> Share {
+    let number = |name: &str| variable(name)?.parse::<u64>().ok().filter(|number| *number > 0);
+    let cores = number("SLURM_CPUS_ON_NODE");
+    let by_core = || Some(number("SLURM_MEM_PER_CPU")? * cores?);
+    Share {
+        node: variable("SLURMD_NODENAME").filter(|name| !name.is_empty()),
+        cores: cores.map(|cores| cores as u32),
+        memory_mib: number("SLURM_MEM_PER_NODE").or_else(by_core),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_job_says_why_and_when() {
+        let job = read("PENDING|Priority|2026-11-24T01:02:03|1:00:00|\n").unwrap();
+        assert_eq!(job.state, JobState::Pending);
+        assert_eq!(job.reason, "Priority");
+        assert_eq!(job.start.as_deref(), Some("2026-11-24T01:02:03"));
+        assert_eq!(job.left, Some(Duration::from_secs(3_600)));
+        assert!(job.nodes.is_empty());
+        let job = read("PENDING|None|N/A|INVALID|").unwrap();
+        assert_eq!((job.reason.as_str(), job.start, job.left), ("", None, None));
+    }
+
+    #[test]
+    fn a_running_job_says_where_and_how_long() {
+        let job = read("RUNNING|None|2026-11-24T01:02:03|1-02:03:04|n[1,3]").unwrap();
+        assert_eq!(job.state, JobState::Running);
+        assert_eq!(job.nodes, ["n1", "n3"]);
+        assert_eq!(job.left, Some(Duration::from_secs(93_784)));
+        assert_eq!(job.start, None);
+    }
+
+    #[test]
+    fn what_is_over_or_not_known_is_told_apart() {
+        let how = |text: &str| JobState::Ended { how: text.to_owned() };
+        assert_eq!(read("TIMEOUT|TimeLimit|x|0:00|n1").unwrap().state, how("TIMEOUT"));
+        assert_eq!(read("").unwrap().state, JobState::Unknown);
+        assert!(read("RUNNING|x").is_err());
+        assert!(read("RUNNING|None|x|0:10|n[1").is_err());
+    }
+
+    #[test]
+    fn time_limits_are_rounded_up_to_minutes() {
+        for (seconds, text) in [
+            (1, "0-00:01:00"),
+            (60, "0-00:01:00"),
+            (61, "0-00:02:00"),
+            (7_200, "0-02:00:00"),
+            (90_000, "1-01:00:00"),
+        ] {
+            assert_eq!(Slurm.time_limit(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_share_is_what_the_step_says() {
+        let of = |pairs: &'static [(&str, &str)]| {
+            share(move |name| {
+                let found = pairs.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(of(&[]), Share::default());
+        let whole = of(&[("SLURM_CPUS_ON_NODE", "4"), ("SLURM_MEM_PER_NODE", "4000")]);
+        assert_eq!((whole.cores, whole.memory_mib), (Some(4), Some(4_000)));
+        let part = of(&[("SLURM_CPUS_ON_NODE", "4"), ("SLURM_MEM_PER_CPU", "500")]);
+        assert_eq!((part.cores, part.memory_mib), (Some(4), Some(2_000)));
+        assert_eq!(of(&[("SLURM_MEM_PER_NODE", "0")]).memory_mib, None);
+    }
+}

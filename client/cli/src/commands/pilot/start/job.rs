@@ -1,0 +1,316 @@
+//! `scalems pilot start --batch`: the first process of a batch job. It keeps the agent running on this node and one
+//! worker on each node of the job, through one launch for all of them and one more for each node that comes back.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use scalems_agent::batch::{Allocation, BatchSystem, JobState, Kind, interface};
+use scalems_client::Session;
+use scalems_client::protocol::client::WorkerRow;
+use scalems_protocol::Role;
+use scalems_transport::ConnectionFile;
+use scalems_transport::connection_file::Writer;
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{WORKER_END, own_program, own_words, parent, workers};
+use crate::args::PilotStartArgs;
+use crate::exit::Exit;
+
+/// How often it is looked whether the agent serves, before the workers are started.
+const SERVES: Duration = Duration::from_millis(20);
+/// How often it is looked which nodes have no worker.
+const LOOK: Duration = Duration::from_secs(10);
+/// A launched worker has so long to join before its node counts as one without. Doubled with each further launch on
+/// the node, up to the longest.
+const JOINS: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_mins(10);
+
+pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow::Result<Exit> {
+    let system: Arc<dyn BatchSystem> = kind.system().into();
+    let allocation = system.allocation()?;
+    let mut life = own_words(&[
+        ("--batch", true),
+        ("--interface", true),
+        ("--restart", false),
+        ("--cores", true),
+        ("--gpus", true),
+        ("--memory", true),
+    ]);
+    life.push("--no-workers".into());
+    if allocation.again {
+        parent::resume(&mut life);
+    }
+    if args.tcp.is_none() {
+        let address = interface::address(args.interface.as_deref())?;
+        life.push(format!("--tcp={address}").into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (ending, told) = watch::channel(false);
+        let nodes = Nodes::new(system, allocation, args, directory, told.clone())?;
+        let workers = tokio::task::LocalSet::new();
+        let kept = workers.spawn_local(nodes.keep(told));
+        let exit = workers.run_until(parent::supervise(life, directory)).await;
+        // The agent told its workers to end, if it ended in order.
+        ending.send_replace(true);
+        workers.run_until(kept).await?;
+        exit
+    })
+}
+
+/// The nodes of a job, each with its worker.
+struct Nodes {
+    system: Arc<dyn BatchSystem>,
+    job: String,
+    directory: PathBuf,
+    /// What runs a worker, behind the batch system's launcher.
+    command: Vec<OsString>,
+    launches: JoinSet<()>,
+    /// Tells the launches that the pilot ends.
+    ending: watch::Receiver<bool>,
+    each: BTreeMap<String, Node>,
+}
+
+/// What was done for a node.
+#[derive(Debug)]
+struct Node {
+    launched: Instant,
+    /// How long the next launch is waited for.
+    patience: Duration,
+}
+
+impl Nodes {
+    fn new(
+        system: Arc<dyn BatchSystem>,
+        allocation: Allocation,
+        args: &PilotStartArgs,
+        directory: &Path,
+        ending: watch::Receiver<bool>,
+    ) -> anyhow::Result<Self> {
+        let file = directory.join(ConnectionFile::file_name(Role::Worker));
+        let mut command: Vec<OsString> = vec![own_program()?.into()];
+        command.extend(["worker", "start", "--connection"].map(OsString::from));
+        command.push(file.into());
+        command.extend(["--dir".into(), directory.join("tasks").into()]);
+        command.push(format!("--batch={}", system.kind().name()).into());
+        let numbers = [
+            ("--cores", args.cores.map(u64::from)),
+            ("--gpus", args.gpus.map(u64::from)),
+            ("--memory", args.memory),
+        ];
+        for (option, value) in numbers {
+            if let Some(value) = value {
+                command.extend([option.into(), value.to_string().into()]);
+            }
+        }
+        let node = |name| {
+            let launched = Instant::now();
+            let patience = JOINS;
+            (name, Node { launched, patience })
+        };
+        Ok(Self {
+            system,
+            job: allocation.job,
+            directory: directory.to_owned(),
+            command,
+            launches: JoinSet::new(),
+            ending,
+            each: allocation.nodes.into_iter().map(node).collect(),
+        })
+    }
+
+    /// Starts the workers once the agent serves, and looks after them until it is told that the pilot ends.
+    async fn keep(mut self, mut ending: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.served() => {}
+            _ = ending.wait_for(|ending| *ending) => return,
+        }
+        let all: Vec<String> = self.each.keys().cloned().collect();
+        self.launch(&all);
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {}
+                _ = ending.wait_for(|ending| *ending) => break,
+            }
+            tokio::select! {
+                missing = self.missing() => match missing {
+                    Ok(missing) if missing.is_empty() => {}
+                    Ok(missing) => {
+                        tracing::warn!(nodes = missing.join(","), "nodes of the job have no worker: one is started on each");
+                        self.launch(&missing);
+                    }
+                    // The agent may be about to be started again.
+                    Err(error) => tracing::info!("cannot find out which nodes have workers: {error:#}"),
+                },
+                _ = ending.wait_for(|ending| *ending) => break,
+            }
+        }
+        // Each ends its launcher by itself, in time.
+        while self.launches.join_next().await.is_some() {}
+    }
+
+    /// Waits until an agent on this host serves.
+    async fn served(&self) {
+        let file = self.directory.join(ConnectionFile::file_name(Role::Worker));
+        let host = scalems_agent::host_name();
+        let serves = || {
+            let file = ConnectionFile::read(&file);
+            file.is_ok_and(|file| file.writer(&host) == Writer::Running)
+        };
+        let mut look = tokio::time::interval(SERVES);
+        while !serves() {
+            look.tick().await;
+        }
+    }
+
+    /// Starts workers on nodes, and waits for their end on the side.
+    fn launch(&mut self, nodes: &[String]) {
+        let mut words = self.system.launcher(nodes);
+        words.extend(self.command.iter().cloned());
+        let launcher = words.remove(0);
+        let now = Instant::now();
+        for name in nodes {
+            let node = self.each.entry(name.clone());
+            let node = node
+                .and_modify(|node| node.patience = (2 * node.patience).min(LONGEST))
+                .or_insert(Node {
+                    launched: now,
+                    patience: JOINS,
+                });
+            node.launched = now;
+        }
+        self.launches
+            .spawn_local(launched(launcher, words, nodes.join(","), self.ending.clone()));
+    }
+
+    /// The nodes that have had no worker for longer than one takes to join, and that the job still has.
+    async fn missing(&self) -> anyhow::Result<Vec<String>> {
+        let directory = self.directory.clone();
+        let rows = tokio::task::spawn_blocking(move || ask(&directory)).await??;
+        let missing = without_worker(&self.each, &rows, Instant::now());
+        if missing.is_empty() {
+            return Ok(missing);
+        }
+        // Only now the batch system is asked: it has others to serve.
+        let (system, job) = (self.system.clone(), self.job.clone());
+        let job = tokio::task::spawn_blocking(move || system.look(&job)).await??;
+        anyhow::ensure!(job.state == JobState::Running, "the job is {:?}", job.state);
+        Ok(missing
+            .into_iter()
+            .filter(|node| job.nodes.contains(node))
+            .collect())
+    }
+}
+
+fn ask(directory: &Path) -> anyhow::Result<Vec<WorkerRow>> {
+    let options = Session::options().name("job").shared();
+    let session = options.connect_timeout(LOOK).connect(directory)?;
+    Ok(session.ask_workers()?)
+}
+
+/// A node counts as having a worker while the last one of its name is there, was ended by somebody, or has time to join.
+fn without_worker(each: &BTreeMap<String, Node>, rows: &[WorkerRow], now: Instant) -> Vec<String> {
+    let mut last: BTreeMap<&str, &WorkerRow> = BTreeMap::new();
+    for row in rows {
+        let known = last.entry(&row.name).or_insert(row);
+        if row.worker > known.worker {
+            *known = row;
+        }
+    }
+    each.iter()
+        .filter(|(name, node)| {
+            let alone = last.get(name.as_str()).is_none_or(|row| row.state == "lost");
+            alone && now.saturating_duration_since(node.launched) >= node.patience
+        })
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// Runs a launcher to its end.
+async fn launched(
+    launcher: OsString,
+    words: Vec<OsString>,
+    nodes: String,
+    mut ending: watch::Receiver<bool>,
+) {
+    let child = Command::new(&launcher)
+        .args(&words)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("run {}", launcher.display()));
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return tracing::error!(nodes, "cannot start workers: {error:#}"),
+    };
+    let status = tokio::select! {
+        status = child.wait() => Some(status),
+        _ = ending.wait_for(|ending| *ending) => tokio::time::timeout(WORKER_END, child.wait()).await.ok(),
+    };
+    let status = if let Some(status) = status {
+        status
+    } else {
+        tracing::warn!(nodes, "workers did not end within {WORKER_END:?} and are told to");
+        child.id().into_iter().for_each(workers::terminate);
+        child.wait().await
+    };
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => tracing::warn!(nodes, %status, "a launch of workers has ended"),
+        Err(error) => tracing::error!(nodes, %error, "cannot wait for a launch of workers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(worker: u64, name: &str, state: &str) -> WorkerRow {
+        WorkerRow {
+            worker,
+            name: name.to_owned(),
+            host: name.to_owned(),
+            pid: 1,
+            state: state.to_owned(),
+            resources: Vec::new(),
+            leases: (0, 0),
+            ended: 0,
+            silent_ms: 0,
+            beats: (0, 0),
+        }
+    }
+
+    #[test]
+    fn nodes_whose_last_worker_is_lost_get_another() {
+        let begun = Instant::now();
+        let node = || Node {
+            launched: begun,
+            patience: JOINS,
+        };
+        let names = ["back", "ended", "fine", "lost", "silent"];
+        let each = names.map(|name| (name.to_owned(), node())).into();
+        let rows = [
+            row(7, "back", "active"),
+            row(1, "back", "lost"),
+            row(2, "ended", "gone"),
+            row(3, "fine", "suspect"),
+            row(4, "lost", "lost"),
+        ];
+        assert!(
+            without_worker(&each, &rows, begun).is_empty(),
+            "they have time to join"
+        );
+        assert_eq!(without_worker(&each, &rows, begun + JOINS), ["lost", "silent"]);
+    }
+}

@@ -1,0 +1,182 @@
+//! `scalems pilot submit`: a pilot as a job of a batch system.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use scalems_agent::batch::script::{self, Request};
+use scalems_agent::batch::{BatchSystem, JobState, Kind, Submitted};
+use scalems_client::locate;
+use scalems_transport::{ConnectionFile, PrivateDir};
+
+use super::jobs::{AgentsLife, Queued, Waited, said};
+use super::start::{DEFAULT_NAME, own_program};
+use crate::Context;
+use crate::args::{Output, PilotSubmitArgs};
+use crate::exit::{Exit, Misuse};
+use crate::print;
+
+pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<Exit> {
+    let name = args.name.as_deref().or(context.pilot.as_deref());
+    let name = name.unwrap_or(DEFAULT_NAME);
+    let directory = match &args.dir {
+        Some(dir) => std::path::absolute(dir)?,
+        None => locate::pilot_directory(name)?,
+    };
+    let kind = args.batch.map_or_else(found, |batch| Ok(batch.into()))?;
+    let system = kind.system();
+    let script = script_of(args, &*system, name, &directory)?;
+    if args.dry_run {
+        print::out(&script)?;
+        return Ok(Exit::Well);
+    }
+    if !(args.agent.resume || args.agent.fresh) && args.agent.journal.is_none() {
+        // Else the job would find it out, hours later.
+        scalems_agent::pilot::check_finished(name, &directory)?;
+    }
+    let directory = PrivateDir::ensure(&directory)?.path().to_owned();
+    if let Some(earlier) = Queued::read(name, &directory)? {
+        let (id, job) = (&earlier.submitted.job, earlier.look()?);
+        let over = matches!(job.state, JobState::Ended { .. } | JobState::Unknown);
+        if !over && args.agent.resume && earlier.has_lost_its_agent(&job) {
+            eprintln!("scalems: job {id} has lost the node of its agent: what it still has is given back");
+            earlier.cancel()?;
+        } else {
+            anyhow::ensure!(
+                over,
+                "pilot {name} is job {id} already, which {}: `scalems pilot stop --pilot {name}` ends it",
+                said(&job)
+            );
+        }
+    }
+    let before = AgentsLife::read(&directory);
+    let path = directory.join("job.sh");
+    std::fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;
+    let job = system.submit(&path, &args.further)?;
+    let submitted = Submitted {
+        system: kind,
+        job,
+        script: path,
+        log: log(&directory),
+    };
+    submitted.write(&directory).with_context(|| {
+        format!(
+            "job {} is queued, and that cannot be noted in {}",
+            submitted.job,
+            directory.display()
+        )
+    })?;
+    if args.no_wait {
+        tell(context, name, &directory, &submitted, None)?;
+        return Ok(Exit::Well);
+    }
+    let until = args.timeout.map(|time| Instant::now() + time);
+    let queued = Queued::new(name, &directory, submitted);
+    Ok(match queued.until_served(before.as_ref(), until)? {
+        Waited::Serves(file) => {
+            tell(context, name, &directory, &queued.submitted, Some(&file))?;
+            Exit::Well
+        }
+        Waited::TimedOut => Exit::TimedOut,
+        Waited::Interrupted => Exit::Interrupted,
+    })
+}
+
+/// The batch system whose commands are here.
+fn found() -> anyhow::Result<Kind> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let here = |command: &str| std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
+    if here("sbatch") {
+        return Ok(Kind::Slurm);
+    }
+    Err(Misuse(
+        "no batch system is found here (looked for sbatch): run this on a login node, or name it with --batch".to_owned(),
+    )
+    .into())
+}
+
+fn log(directory: &Path) -> PathBuf {
+    directory.join("job.log")
+}
+
+fn script_of(
+    args: &PilotSubmitArgs,
+    system: &dyn BatchSystem,
+    name: &str,
+    directory: &Path,
+) -> anyhow::Result<String> {
+    let template = match &args.template {
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("read the template {}", path.display()))?
+        }
+        None => script::template(system.kind()).to_owned(),
+    };
+    let text = |path: &Path| {
+        let text = path.to_str().map(str::to_owned);
+        text.with_context(|| format!("{} is no text, as a job script must be", path.display()))
+    };
+    let mut command = vec![
+        text(&own_program()?)?,
+        "pilot".to_owned(),
+        "start".to_owned(),
+        format!("--batch={}", system.kind().name()),
+        "--name".to_owned(),
+        name.to_owned(),
+        "--dir".to_owned(),
+        text(directory)?,
+        "--warning".to_owned(),
+        format!("{}ms", args.warning.as_millis()),
+    ];
+    if let Some(interface) = &args.interface {
+        command.extend(["--interface".to_owned(), interface.clone()]);
+    }
+    command.extend(args.agent.words());
+    let time = system.time_limit(args.time);
+    let request = Request {
+        name,
+        nodes: args.nodes,
+        cores: args.cores,
+        gpus: args.gpus,
+        memory_mib: args.memory,
+        time: &time,
+        warning_s: args.warning.as_secs(),
+        partition: args.partition.as_deref(),
+        log: &log(directory),
+        setup: &args.setup,
+        command: &command,
+    };
+    Ok(script::write(&template, &request)?)
+}
+
+fn tell(
+    context: &Context,
+    name: &str,
+    directory: &Path,
+    submitted: &Submitted,
+    file: Option<&ConnectionFile>,
+) -> anyhow::Result<()> {
+    let job = &submitted.job;
+    match context.output {
+        Output::Human => {
+            let what = file.map_or_else(
+                || format!("pilot {name} is queued as job {job}; `scalems pilot wait --pilot {name}` waits for it"),
+                |file| format!("pilot {name} serves on {} as job {job}", file.host),
+            );
+            print::out(&format!("{what}; its log is {}\n", submitted.log.display()))
+        }
+        Output::Quiet => print::out(&format!("{job}\n")),
+        Output::Json | Output::Jsonl => {
+            let mut said = serde_json::json!({
+                "pilot": name,
+                "directory": directory,
+                "job": job,
+                "script": submitted.script,
+                "log": submitted.log,
+            });
+            if let Some(file) = file {
+                said["host"] = file.host.as_str().into();
+            }
+            print::out(&format!("{said}\n"))
+        }
+    }
+}

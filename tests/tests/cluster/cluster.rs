@@ -1,0 +1,162 @@
+//! A cluster for one test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use scalems_client::Session;
+use scalems_client::protocol::client::WorkerRow;
+use scalems_tests::pilot::{Home, Output, until_workers};
+use scalems_transport::ConnectionFile;
+
+/// Some nodes called n1, n2, … with 4 CPUs each, and the machine itself as their login node. Its end is the end of all
+/// that runs on them.
+pub(crate) struct Cluster {
+    directory: PathBuf,
+    pub(crate) home: Home,
+}
+
+impl Cluster {
+    /// With three nodes.
+    #[track_caller]
+    pub(crate) fn new() -> Self {
+        Self::with("--nodes 3")
+    }
+
+    /// With these options of `tests/cluster/up`.
+    #[track_caller]
+    pub(crate) fn with(options: &str) -> Self {
+        let home = Home::new();
+        let directory = home.path().with_file_name("cluster");
+        let share = home.path().parent().unwrap().to_owned();
+        let cluster = Self { directory, home };
+        let mut up = Command::new(script("up"));
+        up.arg("--dir").arg(&cluster.directory).arg("--share").arg(share);
+        up.args(options.split_whitespace());
+        // Its daemons hold what they inherit open.
+        let log = std::fs::File::create(cluster.home.path().with_file_name("up.log")).unwrap();
+        up.stdout(log.try_clone().unwrap()).stderr(log);
+        let status = up.status().expect("the script can be run");
+        let said = std::fs::read_to_string(cluster.home.path().with_file_name("up.log")).unwrap();
+        assert!(status.success(), "the cluster did not come up ({status}): {said}");
+        cluster
+    }
+
+    /// Runs a shell's command line on the login node.
+    #[track_caller]
+    pub(crate) fn sh(&self, line: &str) -> Output {
+        self.home.sh(&self.line(line))
+    }
+
+    /// As a user's shell would have it: what stands for the login node's runtime directory is on no other node.
+    fn line(&self, line: &str) -> String {
+        let conf = self.directory.join("slurm.conf");
+        let conf = conf.display();
+        format!("export SLURM_CONF={conf} XDG_RUNTIME_DIR=/run/user/of-the-login-node; {line}")
+    }
+
+    /// Runs one of the scripts in `tests/cluster` for this cluster.
+    #[track_caller]
+    pub(crate) fn tool(&self, name: &str, args: &str) -> String {
+        let output = Command::new(script(name))
+            .args(args.split_whitespace())
+            .env("SCALEMS_CLUSTER", &self.directory)
+            .output()
+            .expect("the script can be run");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{name} {args}: {}: {error}",
+            output.status
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Submits a pilot called `night` with these further options, and waits until so many workers have joined.
+    #[track_caller]
+    pub(crate) fn pilot(&self, options: &str, workers: usize) -> Session {
+        self.sh(&format!("scalems pilot submit --name night {options}"))
+            .well();
+        self.session(workers)
+    }
+
+    /// Connects to the pilot `night` from the login node, and waits until so many workers have joined.
+    #[track_caller]
+    pub(crate) fn session(&self, workers: usize) -> Session {
+        let session = Session::connect(self.pilot_directory()).expect("the login node reaches the agent");
+        until_workers(&session, |rows| active(rows).len() == workers);
+        session
+    }
+
+    pub(crate) fn pilot_directory(&self) -> PathBuf {
+        self.home.of_pilot("night")
+    }
+
+    /// Where the agent of the pilot runs: its host, and its process there.
+    pub(crate) fn agent(&self) -> (String, u32) {
+        let file = ConnectionFile::read(&self.pilot_directory().join("client.json")).unwrap();
+        (file.host, file.pid)
+    }
+
+    /// The job of the pilot.
+    pub(crate) fn job(&self) -> String {
+        let text = std::fs::read(self.pilot_directory().join("job.json")).unwrap();
+        let job: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        job["job"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a job is over, and gives the word for how.
+    #[track_caller]
+    pub(crate) fn until_over(&self, job: &str) -> String {
+        // `scontrol wait_job` waits for the beginning; this waits for the end, in the batch system itself.
+        let line = format!(
+            "srun --quiet --dependency=afterany:{job} --overlap --time=1 true && squeue -h -t all -j {job} -o %T"
+        );
+        self.sh(&line).well().text().to_owned()
+    }
+
+    /// Waits until a file of the pilot is gone.
+    #[track_caller]
+    pub(crate) fn until_gone(&self, name: &str) {
+        let path = self.pilot_directory().join(name);
+        self.sh(&format!("while test -e {}; do sleep 0.1; done", path.display()))
+            .well();
+    }
+
+    /// What lies in a node's own `/tmp` besides what all nodes see.
+    pub(crate) fn left_in_tmp(&self, node: &str) -> Vec<String> {
+        let listing = self.tool(
+            "on",
+            &format!("{node} find /tmp -mindepth 1 -maxdepth 1 -name scalems-* -not -name scalems-t*"),
+        );
+        listing.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.pilot_directory().join("job.log"));
+            eprintln!("what the job wrote:\n{}", log.unwrap_or_default());
+        }
+        let down = Command::new(script("down"))
+            .env("SCALEMS_CLUSTER", &self.directory)
+            .status();
+        let ended = down.is_ok_and(|status| status.success());
+        assert!(ended || std::thread::panicking(), "the cluster was not ended");
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster").join(name)
+}
+
+/// The names of the workers that are there.
+pub(crate) fn active(rows: &[WorkerRow]) -> Vec<String> {
+    let mut names: Vec<String> = rows
+        .iter()
+        .filter(|row| row.state == "active")
+        .map(|row| row.name.clone())
+        .collect();
+    names.sort();
+    names
+}

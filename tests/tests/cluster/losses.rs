@@ -1,0 +1,200 @@
+//! What a pilot keeps when parts of its job are lost.
+
+use scalems_client::Session;
+use scalems_tests::pilot::{until_tasks, until_workers};
+
+use crate::cluster::{Cluster, active};
+
+#[test]
+fn an_agent_that_is_killed_is_started_again_and_nothing_is_lost() {
+    let cluster = Cluster::new();
+    let session = cluster.pilot("--nodes 3 --time 10m", 3);
+    let number: u64 = cluster
+        .sh("scalems --output quiet submit --array 0-35 -- sh -c 'sleep 1; echo %{INDEX}'")
+        .well()
+        .text()
+        .parse()
+        .unwrap();
+    until_tasks(&session, number, |counts| counts.running == 12);
+    let (host, pid) = cluster.agent();
+    cluster.tool("on", &format!("{host} kill -KILL {pid}"));
+    let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
+    assert_eq!(counts.done, 36, "{counts:?}");
+    assert_ne!(cluster.agent().1, pid, "it is another one");
+    let logs = cluster
+        .sh(&format!("scalems logs {number} | sort -n | uniq -c"))
+        .well()
+        .out;
+    assert_eq!(logs.lines().count(), 36, "{logs}");
+    // What ran went on: no task ran twice.
+    let attempts = cluster
+        .sh(&format!("scalems --output jsonl task list {number}"))
+        .well();
+    assert!(
+        attempts.jsonl().iter().all(|row| row["run"]["attempt"] == 1),
+        "{}",
+        attempts.out
+    );
+    cluster.sh("scalems pilot stop").well();
+}
+
+#[test]
+fn a_node_that_loses_power_and_comes_back_joins_again() {
+    let cluster = Cluster::new();
+    let session = cluster.pilot("--nodes 3 --time 10m --lost-after 3s", 3);
+    let lost = if cluster.agent().0 == "n2" { "n3" } else { "n2" };
+    let number: u64 = cluster
+        .sh("scalems --output quiet submit --on-silence rerun --array 0-35 -- sleep 1")
+        .well()
+        .text()
+        .parse()
+        .unwrap();
+    until_tasks(&session, number, |counts| counts.running == 12);
+    cluster.tool("crash", lost);
+    let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
+    assert_eq!(counts.done, 36, "the others ran its tasks: {counts:?}");
+    cluster.tool("boot", lost);
+    let rows = until_workers(&session, |rows| active(rows).len() == 3);
+    assert_eq!(active(&rows), ["n1", "n2", "n3"]);
+    cluster.sh("scalems pilot stop").well();
+}
+
+/// Submits tasks of a second each, so many that those which run are a part of them, and waits until all cores work.
+fn begin(cluster: &Cluster, session: &Session, tasks: u32, cores: u64) -> u64 {
+    begin_with(cluster, session, "", tasks, cores)
+}
+
+/// As [`begin`], with further options.
+fn begin_with(cluster: &Cluster, session: &Session, options: &str, tasks: u32, cores: u64) -> u64 {
+    let number = cluster
+        .sh(&format!(
+            "scalems --output quiet submit {options} --array 0-{} -- sleep 1",
+            tasks - 1
+        ))
+        .well();
+    let number = number.text().parse().unwrap();
+    until_tasks(session, number, |counts| counts.running == cores);
+    number
+}
+
+#[test]
+fn an_agent_whose_node_loses_power_goes_on_in_another_job() {
+    let cluster = Cluster::new();
+    let session = cluster.pilot("--nodes 2 --time 10m", 2);
+    // In a directory of their user's, where two attempts must never run at once, they would wait for the orphan time:
+    // nobody knows yet that the job of their workers is over.
+    let number = begin_with(&cluster, &session, "--on-silence rerun", 40, 8);
+    let (first, host) = (cluster.job(), cluster.agent().0);
+    cluster.tool("crash", &host);
+    // Slurm lets the job go on with the nodes that are left, once it has seen that this one is gone.
+    cluster.sh(&format!(
+        "until [ $(squeue -h -j {first} -o %D) = 1 ]; do sleep 1; done"
+    ));
+    cluster
+        .sh("scalems pilot submit --name night --nodes 2 --time 10m --resume --no-wait")
+        .well();
+    // That no owner of the journal lives elsewhere is waited for a minute.
+    cluster.sh("scalems pilot wait --pilot night --timeout 50s --workers 2");
+    cluster
+        .sh("scalems pilot wait --pilot night --timeout 50s --workers 2")
+        .well();
+    assert_ne!(cluster.agent().0, host, "that node is still down");
+    let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
+    assert_eq!(counts.done, 40, "the same client sees the end: {counts:?}");
+    cluster.sh("scalems pilot stop").well();
+    assert_eq!(cluster.until_over(&first), "CANCELLED");
+}
+
+#[test]
+fn a_job_that_has_lost_its_agent_for_good_is_ended() {
+    let cluster = Cluster::new();
+    let session = cluster.pilot("--nodes 2 --time 10m --orphan-time 40s", 2);
+    begin(&cluster, &session, 4_000, 8);
+    let (job, host) = (cluster.job(), cluster.agent().0);
+    cluster.tool("crash", &host);
+    cluster.sh(&format!(
+        "until [ $(squeue -h -j {job} -o %D) = 1 ]; do sleep 1; done"
+    ));
+    assert_eq!(cluster.until_over(&job), "CANCELLED");
+    cluster.home.until_empty();
+    cluster.home.note_killed();
+}
+
+#[test]
+fn a_job_that_is_queued_again_goes_on() {
+    let cluster = Cluster::with("--nodes 1");
+    let session = cluster.pilot("--time 10m", 1);
+    let number = begin(&cluster, &session, 24, 4);
+    let job = cluster.job();
+    let first = cluster.agent();
+    cluster.sh(&format!("scontrol requeue {job}")).well();
+    // The agent ends in order, and takes its connection file along.
+    cluster.until_gone("client.json");
+    // Slurm waits two minutes with it unless it is told not to.
+    cluster.sh(&format!(
+        "until scontrol update JobId={job} StartTime=now 2>/dev/null; do sleep 0.5; done"
+    ));
+    cluster
+        .sh("scalems pilot wait --pilot night --timeout 50s")
+        .well();
+    let session = cluster.session(1);
+    let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
+    assert_eq!(counts.done, 24, "{counts:?}");
+    assert_ne!(cluster.agent(), first);
+    cluster.sh("scalems pilot stop").well();
+}
+
+#[test]
+fn a_job_that_is_canceled_lets_end_what_it_can_and_goes_on_in_another() {
+    let cluster = Cluster::with("--nodes 2 --kill-wait 15");
+    let session = cluster.pilot("--nodes 2 --time 10m", 2);
+    let number = begin(&cluster, &session, 40, 8);
+    let job = cluster.job();
+    cluster.sh(&format!("scancel {job}")).well();
+    assert_eq!(cluster.until_over(&job), "CANCELLED");
+    cluster
+        .sh("scalems pilot submit --name night --nodes 2 --time 10m")
+        .fails(1, &["unfinished tasks from before", "--resume"]);
+    cluster.home.until_empty();
+    let log = std::fs::read_to_string(cluster.pilot_directory().join("job.log")).unwrap();
+    assert!(
+        !cluster.pilot_directory().join("client.json").exists(),
+        "it ended in order: {log}"
+    );
+    cluster
+        .sh("scalems pilot submit --name night --nodes 2 --time 10m --resume")
+        .well();
+    let session = cluster.session(2);
+    let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
+    assert_eq!(counts.done, 40, "{counts:?}");
+    cluster.sh("scalems pilot stop").well();
+}
+
+#[test]
+fn at_the_jobs_time_limit_what_runs_ends_and_the_rest_is_kept() {
+    let cluster = Cluster::with("--nodes 2");
+    // Slurm looks at limits every half minute, and may warn as much too early.
+    let session = cluster.pilot("--nodes 2 --time 1m --warning 30s", 2);
+    let number = begin(&cluster, &session, 1_000, 8);
+    let job = cluster.job();
+    let how = cluster.until_over(&job);
+    assert_eq!(
+        how, "COMPLETED",
+        "it was over before the batch system had to end it"
+    );
+    cluster.home.until_empty();
+    let left = cluster
+        .sh("scalems journal export --pilot night --format csv")
+        .well()
+        .out;
+    assert!(left.lines().any(|line| line.contains(",done,")), "{left}");
+    cluster
+        .sh("scalems pilot submit --name night --nodes 2 --time 10m --resume")
+        .well();
+    let session = cluster.session(2);
+    let counts = until_tasks(&session, number, |counts| counts.done > 600);
+    assert_eq!((counts.failed, counts.canceled), (0, 0), "{counts:?}");
+    cluster
+        .sh("scalems task cancel all --kill && scalems pilot stop")
+        .well();
+}

@@ -1,0 +1,7 @@
+//! Pilots as jobs of a real Slurm, on nodes that are hosts of their own (see `tests/cluster/README.md`).
+#![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
+
+mod cluster;
+mod losses;
+mod refusals;
+mod serving;

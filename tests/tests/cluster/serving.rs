@@ -1,0 +1,83 @@
+//! What a pilot does for its user when all goes well.
+
+use crate::cluster::{Cluster, active};
+
+#[test]
+fn a_pilot_runs_tasks_on_all_nodes_of_its_job_and_leaves_nothing() {
+    let cluster = Cluster::new();
+    let session = cluster.pilot("--nodes 3 --time 10m", 3);
+    let rows = session.ask_workers().unwrap();
+    assert_eq!(active(&rows), ["n1", "n2", "n3"]);
+    for row in &rows {
+        assert_eq!(row.host, row.name);
+        let cores = row.resources.iter().find(|(kind, ..)| kind == "cores");
+        assert_eq!(
+            cores.map(|(_, total, _)| *total),
+            Some(4),
+            "what the job has there: {row:?}"
+        );
+    }
+    // Each task names its node: all are used.
+    let said = cluster
+        .sh("scalems submit --array 0-2999 --wait -- hostname && scalems logs last | sort | uniq -c")
+        .well();
+    let by_node: Vec<(u64, &str)> = said
+        .out
+        .lines()
+        .filter_map(|line| line.trim().split_once(' '))
+        .filter_map(|(count, node)| Some((count.parse().ok()?, node)))
+        .collect();
+    let nodes: Vec<&str> = by_node.iter().map(|(_, node)| *node).collect();
+    assert_eq!(nodes, ["n1", "n2", "n3"], "{}", said.out);
+    assert_eq!(by_node.iter().map(|(count, _)| count).sum::<u64>(), 3_000);
+    let job = cluster.job();
+    let rows = cluster.sh("scalems --output json pilot list").well().json();
+    assert_eq!(rows[0]["job"], job.as_str(), "{rows}");
+    let left = rows[0]["left_s"].as_u64().unwrap();
+    assert!((400..=600).contains(&left), "of ten minutes: {rows}");
+    drop(session);
+    cluster.sh("scalems pilot stop").well();
+    assert_eq!(cluster.until_over(&job), "COMPLETED");
+    cluster.home.until_empty();
+    for node in ["n1", "n2", "n3"] {
+        let left: Vec<String> = cluster.left_in_tmp(node);
+        // The directory for socket files is there for the next pilot.
+        assert!(
+            left.iter().all(|path| path == "/tmp/scalems-0"),
+            "{node}: {left:?}"
+        );
+    }
+}
+
+#[test]
+fn the_script_can_be_seen_and_changed() {
+    let cluster = Cluster::with("--nodes 1");
+    let script = cluster
+        .sh("scalems pilot submit --name night --nodes 2 --time 1h30m --partition batch --setup 'module load x' --dry-run")
+        .well()
+        .out;
+    for line in [
+        "#SBATCH --nodes=2",
+        "#SBATCH --time=0-01:30:00",
+        "#SBATCH --partition=batch",
+        "module load x",
+    ] {
+        assert!(script.lines().any(|found| found == line), "{line} in:\n{script}");
+    }
+    assert!(!cluster.pilot_directory().exists(), "nothing was made");
+    cluster.home.write(
+        "own.sh",
+        "#!/bin/bash\n#SBATCH --nodes={{ nodes }} --ntasks-per-node=1 --time={{ time }} --output=\"{{ log }}\"\n\
+         echo of our own\nexec {{ command }}\n",
+    );
+    cluster.pilot("--time 5m --template own.sh -- --comment=mine", 1);
+    let job = cluster.job();
+    assert_eq!(
+        cluster.sh(&format!("squeue -h -j {job} -o %k")).well().text(),
+        "mine"
+    );
+    cluster.sh("scalems pilot stop").well();
+    cluster.until_over(&job);
+    let log = std::fs::read_to_string(cluster.pilot_directory().join("job.log")).unwrap();
+    assert!(log.contains("of our own"), "{log}");
+}
