@@ -47,7 +47,7 @@ impl Agent {
 
     /// Whether a result of this submission may not be recorded yet.
     fn is_awaited(&self, submission: u64) -> bool {
-        self.is_of_life_before(submission)
+        self.is_inherited(submission)
             && self
                 .tasks
                 .get(submission)

@@ -1,13 +1,14 @@
 //! Submissions that left no record in the life before, and what workers have of them (R4).
 
-use scalems_protocol::client::{ClientHello, Goodbye, Question};
+use scalems_protocol::client::{BringBack, ClientHello, Goodbye, Question};
+use scalems_protocol::state::Ending;
 use scalems_protocol::state::TaskState::{Done, Leased, Running};
-use scalems_protocol::task::{OnSilence, Policy};
+use scalems_protocol::task::{After, OnSilence, Policy};
 use scalems_protocol::worker::WorkerWelcome;
 
 use crate::bringing::brings;
 use crate::restored::{first_life, life};
-use crate::say::{QUICK, RUN, With, back, done, forget, held, hello, joins, run, submit};
+use crate::say::{QUICK, RUN, With, back, done, failed, forget, group, held, hello, joins, run, submit};
 use crate::world::{Said, World};
 
 /// A submission has begun, and neither it nor its acknowledgement reached the disk when the agent died.
@@ -84,6 +85,61 @@ fn what_has_ended_there_is_the_result() {
     world
         .worker(1, done(1, run(1, 0, 1, 1)))
         .is(&["record 7: ended 1.0@1 done"]);
+}
+
+/// What came after something that has ended badly meanwhile would be canceled, but its client has seen another end.
+#[test]
+fn what_a_client_has_seen_of_it_is_the_result_whatever_it_would_come_to() {
+    let (mut world, resume, welcome) = first_life();
+    world
+        .client(1, submit(1, 1, RUN))
+        .begins(&["record 5", "w1< lease 1"]);
+    world.durable().begins(&["c1< accepted 1"]);
+    let second = || {
+        let mut second = submit(2, 1, RUN).streaming();
+        second.task.after = vec![After {
+            request: Some(1),
+            ..After::default()
+        }];
+        second.task.policy.deadline_ms = 1_000;
+        second
+    };
+    world.client(1, second()).begins(&["record 6"]);
+    world.lives(1, true);
+    assert_eq!(
+        world.wait(1_000).0,
+        [
+            "record 7: ended 2.0@0 failed",
+            "c1< results 1 Pending: 2.0@0 failed deadline"
+        ]
+    );
+    let (mut world, said) = world.reborn(life(2), 5);
+    said.is(&["record 6: numbers to 2097152"]);
+    world.durable().is(&[]);
+    world
+        .worker(1, back(&welcome, 2, &[held(run(1, 0, 1, 1), Running)]))
+        .is(&["w1< welcome worker 1 w drop []"]);
+    world
+        .worker(1, failed(1, run(1, 0, 1, 1)))
+        .is(&["record 7: ended 1.0@1 failed"]);
+    world.durable();
+    let again = ClientHello {
+        brings: true,
+        repeats: 2,
+        ..resume
+    };
+    world.client(1, again).begins(&["c1< welcome"]);
+    world
+        .client(1, second())
+        .is(&["record 8: submitted 1048577, 1 tasks"]);
+    let seen = BringBack {
+        groups: vec![group(run(2, 0, 1, 0), Ending::Failed)],
+        more: false,
+    };
+    world.client(1, seen).is(&[
+        "record 9: ended 1048577.0@0 failed",
+        "record 10: collected 1048577.0@0",
+    ]);
 }
 
 #[test]
