@@ -343,7 +343,8 @@ impl Drop for Pilot {
     }
 }
 
-fn check_name(name: &str) -> Result<(), PilotError> {
+/// Fails if no pilot can have this name.
+pub fn check_name(name: &str) -> Result<(), PilotError> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fine) {
         return Err(PilotError::Name(name.to_owned()));

@@ -155,6 +155,8 @@ pub struct Allocation {
     pub job: String,
     /// Its nodes, by name.
     pub nodes: Vec<String>,
+    /// Which of them this is; none if the job's process runs on another host, as inside `salloc`.
+    pub here: Option<String>,
     /// Whether the job had begun before, and the batch system has put it into the queue again.
     pub again: bool,
 }
@@ -173,6 +175,42 @@ pub struct Share {
 /// What of this node is for the job that this process runs in; nothing without a job.
 pub fn share() -> Share {
     slurm::share(|name| std::env::var(name).ok())
+}
+
+/// Which job a pilot's agent runs in, and on which of its nodes: kept in the pilot's directory by the job itself. What it says holds
+/// for that job alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leading {
+    /// The job's id.
+    pub job: String,
+    /// The batch system's name for the agent's node.
+    pub node: String,
+}
+
+impl Leading {
+    /// The name of its file in a pilot's directory.
+    pub const FILE: &str = "job.node.json";
+
+    /// Reads it; none if there is none that can be read.
+    pub fn read(directory: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(directory.join(Self::FILE)).ok()?).ok()
+    }
+
+    /// Writes it to a pilot's directory, in the place of one of before.
+    pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+        replace(&directory.join(Self::FILE), &serde_json::to_vec(self)?)
+    }
+
+    /// Whether this is the agent's job, and its node is none of the job's any more.
+    pub fn is_lost(&self, job: &str, found: &Job) -> bool {
+        self.job == job && found.state == JobState::Running && !found.nodes.contains(&self.node)
+    }
+}
+
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(beside, path)
 }
 
 /// The job that a pilot was submitted as, kept in its directory.
@@ -203,9 +241,6 @@ impl Submitted {
 
     /// Writes it to a pilot's directory, in the place of one of before.
     pub fn write(&self, directory: &Path) -> std::io::Result<()> {
-        let path = directory.join(Self::FILE);
-        let beside = path.with_extension("json.new");
-        std::fs::write(&beside, serde_json::to_vec_pretty(self)?)?;
-        std::fs::rename(beside, path)
+        replace(&directory.join(Self::FILE), &serde_json::to_vec_pretty(self)?)
     }
 }

@@ -42,6 +42,11 @@ pub enum ScriptError {
     /// The template is not one.
     #[error("the job template cannot be used: {0:#}")]
     Template(#[from] minijinja::Error),
+    /// Something cannot be the value of a directive.
+    #[error(
+        "{0:?} cannot stand in a directive of a job script: choose a name of letters, digits, dots, dashes and underscores"
+    )]
+    Directive(String),
     /// Something cannot stand in a script.
     #[error("{0:?} cannot stand in a job script: it has a line's end or a zero byte in it")]
     Word(String),
@@ -56,7 +61,20 @@ pub const fn template(kind: Kind) -> &'static str {
 
 /// Fills a template in. What it says of the request that is not known is an error, not an empty place.
 pub fn write(template: &str, request: &Request<'_>) -> Result<String, ScriptError> {
+    // In the value of a directive a batch system reads these in ways of its own.
     let log = request.log.display().to_string();
+    let plain = |word: &str| {
+        let fine = |c: char| c.is_ascii_alphanumeric() || "-_.,:+@/".contains(c);
+        word.chars().all(fine)
+    };
+    for word in [request.name, request.time].into_iter().chain(request.partition) {
+        if !plain(word) {
+            return Err(ScriptError::Directive(word.to_owned()));
+        }
+    }
+    if log.contains(['"', '\\', '%', '\n']) {
+        return Err(ScriptError::Directive(log));
+    }
     let words = [request.name, request.time, &log].into_iter();
     for word in words
         .chain(request.partition)
@@ -179,6 +197,26 @@ mod tests {
             error.to_string().contains("cannot stand in a job script"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_would_be_another_directive_is_refused() {
+        let command = words(&["x"]);
+        for partition in ["a --nodes=9", "a\n#SBATCH --exclusive", "\"a\"", "$(id)"] {
+            let asked = Request {
+                partition: Some(partition),
+                ..request(&command, &[])
+            };
+            let error = write(template(Kind::Slurm), &asked).unwrap_err();
+            assert!(matches!(error, ScriptError::Directive(_)), "{error}");
+        }
+        for log in ["/a/%j.log", "/a\"b", "/a\\b"] {
+            let asked = Request {
+                log: Path::new(log),
+                ..request(&command, &[])
+            };
+            assert!(write(template(Kind::Slurm), &asked).is_err(), "{log}");
+        }
     }
 
     #[test]

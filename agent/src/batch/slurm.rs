@@ -67,6 +67,9 @@ impl BatchSystem for Slurm {
         Ok(Allocation {
             job,
             nodes,
+            here: std::env::var("SLURMD_NODENAME")
+                .ok()
+                .filter(|name| !name.is_empty()),
             again: !matches!(restarts.as_str(), "" | "0"),
         })
     }
@@ -130,11 +133,13 @@ fn read(said: &str) -> Result<Job, BatchError> {
         "PENDING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
             JobState::Pending
         }
-        "RUNNING" | "CONFIGURING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => {
-            JobState::Running
-        }
+        "BOOT_FAIL" | "CANCELLED" | "COMPLETED" | "DEADLINE" | "FAILED" | "NODE_FAIL" | "OUT_OF_MEMORY"
+        | "PREEMPTED" | "REVOKED" | "TIMEOUT" => JobState::Ended {
+            how: state.to_owned(),
+        },
         "" => return Err(wrong()),
-        how => JobState::Ended { how: how.to_owned() },
+        // It has nodes, also while it gets them or gives them back.
+        _ => JobState::Running,
     };
     let nodes = match nodes {
         "" | "(null)" => Vec::new(),

@@ -9,7 +9,7 @@ use scalems_protocol::{PilotId, Role};
 use scalems_transport::{ConnectionFile, PrivateDir};
 
 use super::{JOURNAL, Journaling, PilotError, lock, random};
-use crate::batch::Submitted;
+use crate::batch::{Leading, Submitted};
 use crate::journal::{Life, Store, beside};
 
 /// Names that a file is moved to, at most.
@@ -176,6 +176,6 @@ fn is_ours(name: &str) -> bool {
     let connection = Role::ALL
         .iter()
         .any(|role| name == ConnectionFile::file_name(*role));
-    let job = matches!(name, Submitted::FILE | "job.sh" | "job.log");
+    let job = matches!(name, Submitted::FILE | Leading::FILE | "job.sh" | "job.log");
     journal || connection || job || matches!(name, "agent.log" | "workers" | "tasks")
 }

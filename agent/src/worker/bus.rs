@@ -26,8 +26,10 @@ use crate::executor::{Executor, Exit, ProgramEvent, Stop};
 
 /// Messages that one round takes: enough for batches to form, few enough that programs do not wait long.
 const ROUND: usize = 128;
-/// After a program was asked to end by somebody else, so long that may be about to happen to the worker too.
-const ALL_ASKED: Duration = Duration::from_millis(50);
+/// Where a program ends badly it may have been asked to by somebody who asks the worker too, within so long. That is waited for
+/// once in a while only: programs that fail by themselves cost no more time than that.
+const ALL_ASKED: Duration = Duration::from_millis(30);
+const AWAIT_AGAIN: Duration = Duration::from_secs(1);
 
 /// All that a worker's process is made of.
 pub(super) struct Bus {
@@ -45,6 +47,8 @@ pub(super) struct Bus {
     joined: bool,
     /// The pilot has ended without a word to this worker.
     pilot_gone: bool,
+    /// From when on an end of a program is waited with once more, whether the worker is asked to end as well.
+    await_again_at: Instant,
     end: Option<EndReason>,
 }
 
@@ -69,6 +73,7 @@ impl Bus {
             greet: false,
             joined: false,
             pilot_gone: false,
+            await_again_at: Instant::now(),
             end: None,
         }
     }
@@ -84,8 +89,8 @@ impl Bus {
                 info!("the pilot's connection file is gone: it has ended, and this worker does");
                 self.input(Input::Stop { drain_ms: 0 });
             }
-            self.programs()?;
             self.stop_if_asked();
+            self.programs()?;
             self.flush()?;
             if let Some(reason) = self.end.take() {
                 return Ok(reason);
@@ -185,7 +190,9 @@ impl Bus {
 
     fn programs(&mut self) -> Result<(), WorkerError> {
         self.executor.drain(&mut self.events);
-        if self.events.iter().any(was_asked_to_end) {
+        let now = Instant::now();
+        if now >= self.await_again_at && self.events.iter().any(failed_by_itself) {
+            self.await_again_at = now + AWAIT_AGAIN;
             self.await_own_end()?;
         }
         for event in std::mem::take(&mut self.events) {
@@ -324,8 +331,8 @@ impl Bus {
     }
 }
 
-/// Whether a program was ended by a request that is not ours.
-fn was_asked_to_end(event: &ProgramEvent) -> bool {
+/// Whether a program ended badly and not by us.
+fn failed_by_itself(event: &ProgramEvent) -> bool {
     matches!(event, ProgramEvent::Ended { outcome, .. }
-        if outcome.exit == Exit::Signaled(libc::SIGTERM) && outcome.stopped_by.is_none())
+        if outcome.stopped_by.is_none() && matches!(outcome.exit, Exit::Signaled(_) | Exit::Exited(1..)))
 }

@@ -94,7 +94,9 @@ fn an_agent_whose_node_loses_power_goes_on_in_another_job() {
         .sh("scalems pilot submit --name night --nodes 2 --time 10m --resume --no-wait")
         .well();
     // That no owner of the journal lives elsewhere is waited for a minute.
-    cluster.sh("scalems pilot wait --pilot night --timeout 50s --workers 2");
+    cluster
+        .sh("scalems pilot wait --pilot night --timeout 40s --workers 2")
+        .fails(4, &["does not serve yet"]);
     cluster
         .sh("scalems pilot wait --pilot night --timeout 50s --workers 2")
         .well();

@@ -88,7 +88,7 @@ fn a_job_that_waits_says_why() {
         .fails(4, &["is pending: Resources", "does not serve yet"]);
     cluster
         .sh("scalems pilot remove night")
-        .fails(1, &[&format!("pilot night is job {job}, which waits to begin")]);
+        .fails(1, &[&format!("pilot night is job {job}, which has not ended")]);
     for name in ["night", "wide"] {
         let said = cluster.sh(&format!("scalems pilot stop --pilot {name}")).well();
         assert!(said.out.contains("is out of the queue"), "{said:?}");
@@ -110,6 +110,29 @@ fn a_job_that_ends_before_it_serves_shows_what_it_wrote() {
                 "no network interface nope0",
             ],
         );
+}
+
+#[test]
+fn what_could_not_be_a_pilot_is_refused_before_it_is_queued() {
+    let home = scalems_tests::pilot::Home::new();
+    for (options, code, why) in [
+        ("--name ../x --time 5m", 1, "../x"),
+        (
+            "--time 1m",
+            2,
+            "--time has to be at least 30s more than --warning",
+        ),
+        ("--time 5m --journal none", 2, "leave out --journal none"),
+        (
+            "--time 5m --partition 'a --nodes=9'",
+            1,
+            "cannot stand in a directive",
+        ),
+    ] {
+        home.sh(&format!("scalems pilot submit --batch slurm {options}"))
+            .fails(code, &[why]);
+        assert!(!home.path().join("pilots").exists(), "nothing was made");
+    }
 }
 
 #[test]

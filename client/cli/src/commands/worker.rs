@@ -1,14 +1,15 @@
 //! `scalems worker …`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use scalems_agent::batch::{JobState, Kind, Share};
+use nix::fcntl::{Flock, FlockArg};
+use scalems_agent::batch::{Kind, Leading, Share};
 use scalems_agent::worker::{self, Connection, EndReason, Stopper, WorkerOptions};
 use scalems_client::locate;
 use scalems_protocol::Role;
-use scalems_transport::ConnectionFile;
+use scalems_transport::{ConnectionFile, PrivateDir};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect;
@@ -99,6 +100,19 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
     if let Some(list) = &args.cpus {
         pin(list)?;
     }
+    let place = match args.batch {
+        Some(_) => match only_one_here(&file)? {
+            Some(place) => Some(place),
+            None => {
+                eprintln!(
+                    "scalems: a worker of this pilot runs on {} already",
+                    scalems_agent::host_name()
+                );
+                return Ok(Exit::Well);
+            }
+        },
+        None => None,
+    };
     let directory = match (&args.dir, file.parent()) {
         (Some(dir), _) => dir.clone(),
         (None, Some(parent)) => parent.join("tasks"),
@@ -109,12 +123,10 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         cores: args.cores,
         gpus: args.gpus.unwrap_or(0),
         memory_mib: args.memory,
-        // One that is kept to some cores has a part of what the job has here.
-        share: if args.cpus.is_some() {
-            Share::default()
-        } else {
-            scalems_agent::batch::share()
-        },
+        // One that the pilot's job launches has all that the job has here.
+        share: args
+            .batch
+            .map_or_else(Share::default, |_| scalems_agent::batch::share()),
         ..WorkerOptions::new(Connection::File(file.clone()), directory)
     };
     let (stopper, signal_in) = Stopper::pair()?;
@@ -137,6 +149,7 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         .and_then(|result| result)
         .map_err(|_| anyhow::anyhow!("the worker's thread panicked"))?;
     let reason = result?;
+    drop(place);
     tracing::info!(?reason, "the worker has ended");
     if let (Some(batch), EndReason::Orphaned) = (args.batch, &reason) {
         end_headless_job(batch.into(), &file)?;
@@ -155,13 +168,47 @@ fn end_headless_job(kind: Kind, connection: &Path) -> anyhow::Result<()> {
     let Some(id) = system.own_job() else {
         return Ok(());
     };
-    let agent = ConnectionFile::read(connection)?.host;
-    let job = system.look(&id)?;
-    if job.state == JobState::Running && !job.nodes.contains(&agent) {
-        eprintln!("scalems: job {id} has lost {agent} with its agent, and no other came: the job is ended");
+    let Some(leading) = connection.parent().and_then(Leading::read) else {
+        return Ok(());
+    };
+    if leading.is_lost(&id, &system.look(&id)?) {
+        let node = leading.node;
+        eprintln!("scalems: job {id} has lost {node} with its agent, and no other came: the job is ended");
         system.cancel(&id)?;
     }
     Ok(())
+}
+
+/// Holds the place of this pilot's worker on this node. None: there is one, which was out of reach for a while.
+fn only_one_here(connection: &Path) -> anyhow::Result<Option<Place>> {
+    let user = nix::unistd::geteuid();
+    let directory = PrivateDir::ensure(&Path::new("/tmp").join(format!("scalems-{user}")))?;
+    let id = ConnectionFile::read(connection)?.pilot_id.to_string();
+    let path = directory.path().join(format!("{}.worker", &id[..16]));
+    let file = std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Ok(Some(Place { path, _held: held })),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).with_context(|| format!("lock {}", path.display())),
+    }
+}
+
+/// The place of a worker on its node, as long as it runs.
+struct Place {
+    path: PathBuf,
+    _held: Flock<std::fs::File>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Best effort: an empty file that nobody holds is in nobody's way.
+        let _gone = std::fs::remove_file(&self.path);
+    }
 }
 
 async fn signals(stopper: &Stopper, mut ended: tokio::sync::oneshot::Receiver<()>) -> anyhow::Result<()> {

@@ -1,11 +1,12 @@
 //! Pilots that were submitted to a batch system: what their jobs do, as long as they do not serve.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
-use scalems_agent::batch::{BatchSystem, Job, JobState, Submitted};
+use scalems_agent::batch::{BatchSystem, Job, JobState, Leading, Submitted};
 use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
@@ -17,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often the batch system is asked, at first; each time a half later, up to the longest.
 const ASK: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
+/// So often in a row the batch system may not answer while a pilot is waited for.
+const UNHEARD: u32 = 10;
 /// How much of what the job wrote is shown when it ends before it serves.
 const TAIL: usize = 2_000;
 
@@ -83,6 +86,12 @@ impl Queued {
         Ok(all)
     }
 
+    /// Who wrote the connection files of those that were submitted, by name.
+    pub(super) fn lives() -> anyhow::Result<BTreeMap<String, AgentsLife>> {
+        let life = |queued: Self| Some((queued.name, AgentsLife::read(&queued.directory)?));
+        Ok(Self::all()?.into_iter().filter_map(life).collect())
+    }
+
     /// The pilot that is meant, if it has a job that has not ended: the named one, or the only one.
     pub(super) fn meant(context: &Context) -> anyhow::Result<Option<(Self, Job)>> {
         let all = match context.pilot.as_deref() {
@@ -106,10 +115,10 @@ impl Queued {
         Ok(self.system.look(&self.submitted.job)?)
     }
 
-    /// Whether the host that the agent ran on last is none of the job's any more.
+    /// Whether the node that its agent was on is none of the job's any more.
     pub(super) fn has_lost_its_agent(&self, job: &Job) -> bool {
-        let file = ConnectionFile::read(&client_file(&self.directory));
-        job.state == JobState::Running && file.is_ok_and(|file| !job.nodes.contains(&file.host))
+        let leading = Leading::read(&self.directory);
+        leading.is_some_and(|leading| leading.is_lost(&self.submitted.job, job))
     }
 
     /// Takes its job out of the queue.
@@ -126,7 +135,7 @@ impl Queued {
         let job = &self.submitted.job;
         interrupt::install(&[Signal::SIGINT])?;
         let (mut ask_at, mut wait) = (Instant::now(), ASK);
-        let mut said = String::new();
+        let (mut said, mut unheard) = (String::new(), 0);
         loop {
             let life = AgentsLife::read(&self.directory);
             if life.is_some() && life.as_ref() != before {
@@ -149,10 +158,25 @@ impl Queued {
                 });
             }
             if now >= ask_at {
-                let what = self.going(&self.look()?)?;
-                if what != said {
-                    eprintln!("scalems: job {job} {what}");
-                    said = what;
+                match self.look() {
+                    Ok(found) => {
+                        unheard = 0;
+                        let what = self.going(&found)?;
+                        if what != said {
+                            eprintln!("scalems: job {job} {what}");
+                            said = what;
+                        }
+                    }
+                    // A controller may be away for a while.
+                    Err(error) if unheard < UNHEARD => {
+                        unheard += 1;
+                        tracing::warn!(job, "{error:#}");
+                    }
+                    Err(error) => {
+                        return Err(error.context(format!(
+                            "job {job} stays as it is, but what it does cannot be found out"
+                        )));
+                    }
                 }
                 (ask_at, wait) = (Instant::now() + wait, (wait * 3 / 2).min(LONGEST));
             }
@@ -216,7 +240,6 @@ pub(super) fn said(job: &Job) -> String {
 fn never(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "PartitionTimeLimit" => "the partition does not allow so much --time",
-        "PartitionNodeLimit" => "the partition does not allow so many --nodes",
         "BadConstraints" => "no node is what it asks for",
         "AssocMaxWallDurationPerJobLimit" | "QOSMaxWallDurationPerJobLimit" => {
             "your account does not allow so much --time"
@@ -231,6 +254,7 @@ fn meaning(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "Priority" => "others are before it",
         "Resources" => "no nodes are free for it yet",
+        "PartitionNodeLimit" => "the partition does not allow so many --nodes as it is now",
         "PartitionConfig" => "the partition cannot give so much as it is now",
         "ReqNodeNotAvail" => "nodes that it needs are down or reserved",
         "PartitionDown" | "PartitionInactive" => "the partition does not start jobs now",

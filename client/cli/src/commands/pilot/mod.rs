@@ -13,7 +13,7 @@ use scalems_client::protocol::client::Status;
 use scalems_client::protocol::event::Topic;
 use scalems_client::{ClientError, Session, locate};
 
-use self::jobs::{Queued, Waited};
+use self::jobs::{AgentsLife, Queued, Waited};
 use super::connect;
 use crate::Context;
 use crate::args::{PilotCommand, PilotRemoveArgs, PilotWaitArgs};
@@ -120,8 +120,18 @@ fn list(context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Well)
 }
 
+/// A pilot that does not serve, with its job and what that does.
+struct Unserved {
+    queued: Queued,
+    job: Job,
+    /// Who wrote the connection file that is of no use now.
+    before: Option<AgentsLife>,
+}
+
 /// Connects to the pilot that is meant; if it does not serve and has a job that has not ended, that is looked at.
-fn connect_or_job(context: &Context) -> anyhow::Result<Result<Session, (Queued, Job)>> {
+fn connect_or_job(context: &Context) -> anyhow::Result<Result<Session, Unserved>> {
+    // From before: a pilot may begin to serve while it is not found.
+    let mut lives = Queued::lives().unwrap_or_default();
     let error = match connect(context) {
         Ok(session) => return Ok(Ok(session)),
         Err(error) => error,
@@ -130,7 +140,10 @@ fn connect_or_job(context: &Context) -> anyhow::Result<Result<Session, (Queued, 
         return Err(error.into());
     }
     match Queued::meant(context) {
-        Ok(Some(job)) => Ok(Err(job)),
+        Ok(Some((queued, job))) => {
+            let before = lives.remove(&queued.name);
+            Ok(Err(Unserved { queued, job, before }))
+        }
         Ok(None) => Err(error.into()),
         Err(other) => {
             tracing::warn!("cannot find out whether it has a job: {other:#}");
@@ -153,7 +166,7 @@ fn info(context: &Context) -> anyhow::Result<Exit> {
             print::one(context.output, &status, &lines(&status))?;
             Ok(Exit::Well)
         }
-        Err((queued, job)) => {
+        Err(Unserved { queued, job, .. }) => {
             let row = JobRow {
                 pilot: queued.name.clone(),
                 job: queued.submitted.job.clone(),
@@ -214,7 +227,7 @@ fn wait(context: &Context, args: &PilotWaitArgs) -> anyhow::Result<Exit> {
     let until = Instant::now() + args.timeout;
     let session = match connect_or_job(context)? {
         Ok(session) => session,
-        Err((queued, _)) => match queued.until_served(None, Some(until))? {
+        Err(Unserved { queued, before, .. }) => match queued.until_served(before.as_ref(), Some(until))? {
             Waited::Serves(_) => connect(context)?,
             Waited::TimedOut => return Ok(Exit::TimedOut),
             Waited::Interrupted => return Ok(Exit::Interrupted),
@@ -246,7 +259,7 @@ fn wait(context: &Context, args: &PilotWaitArgs) -> anyhow::Result<Exit> {
 fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
     let session = match connect_or_job(context)? {
         Ok(session) => session,
-        Err((queued, job)) => {
+        Err(Unserved { queued, job, .. }) => {
             let (name, id) = (&queued.name, &queued.submitted.job);
             anyhow::ensure!(
                 job.is_to_come(),
@@ -314,11 +327,19 @@ fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
     };
     let place = directory.display();
     if let Some(queued) = Queued::read(name, &directory)? {
-        let job = queued.look();
-        let to_come = job.as_ref().is_ok_and(Job::is_to_come);
+        let over = match queued.look() {
+            Ok(job) => matches!(job.state, JobState::Ended { .. } | JobState::Unknown),
+            Err(error) if args.force => {
+                eprintln!("scalems: {error:#}");
+                true
+            }
+            Err(error) => {
+                return Err(error.context("find out whether its job has ended (--force does not ask)"));
+            }
+        };
         anyhow::ensure!(
-            !to_come,
-            "pilot {name} is job {}, which waits to begin: `scalems pilot stop --pilot {name}` ends it",
+            over,
+            "pilot {name} is job {}, which has not ended: `scalems pilot stop --pilot {name}` ends it",
             queued.submitted.job
         );
     }

@@ -1,7 +1,7 @@
 //! `scalems pilot submit`: a pilot as a job of a batch system.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::batch::script::{self, Request};
@@ -16,6 +16,9 @@ use crate::args::{Output, PilotSubmitArgs};
 use crate::exit::{Exit, Misuse};
 use crate::print;
 
+/// A job has so long before it is told that its time is nearly over, at least. Batch systems look at times every half minute.
+const LEAST: Duration = Duration::from_secs(30);
+
 pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<Exit> {
     let name = args.name.as_deref().or(context.pilot.as_deref());
     let name = name.unwrap_or(DEFAULT_NAME);
@@ -23,6 +26,24 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
         Some(dir) => std::path::absolute(dir)?,
         None => locate::pilot_directory(name)?,
     };
+    scalems_agent::pilot::check_name(name)?;
+    if args.time < args.warning + LEAST {
+        return Err(Misuse(format!(
+            "--time has to be at least {LEAST:?} more than --warning ({:?}): else the job would be told to end as it begins",
+            args.warning
+        ))
+        .into());
+    }
+    if args
+        .agent
+        .journal
+        .as_deref()
+        .is_some_and(|path| path.as_os_str() == "none")
+    {
+        return Err(
+            Misuse("a pilot that is submitted has a journal: leave out --journal none".to_owned()).into(),
+        );
+    }
     let kind = args.batch.map_or_else(found, |batch| Ok(batch.into()))?;
     let system = kind.system();
     let script = script_of(args, &*system, name, &directory)?;
@@ -127,6 +148,9 @@ fn script_of(
         "--warning".to_owned(),
         format!("{}ms", args.warning.as_millis()),
     ];
+    if let Some(gpus) = args.gpus {
+        command.extend(["--gpus".to_owned(), gpus.to_string()]);
+    }
     if let Some(interface) = &args.interface {
         command.extend(["--interface".to_owned(), interface.clone()]);
     }

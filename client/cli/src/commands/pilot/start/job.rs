@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use scalems_agent::batch::{Allocation, BatchSystem, JobState, Kind, interface};
+use scalems_agent::batch::{Allocation, BatchSystem, JobState, Kind, Leading, interface};
 use scalems_client::Session;
 use scalems_client::protocol::client::WorkerRow;
 use scalems_protocol::Role;
@@ -44,12 +44,20 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         ("--memory", true),
     ]);
     life.push("--no-workers".into());
-    if allocation.again {
+    // Put back into the queue, the job goes on with what it had begun; if it never came so far, it begins.
+    let before = Leading::read(directory).is_some_and(|before| before.job == allocation.job);
+    if allocation.again && before {
         parent::resume(&mut life);
     }
-    if args.tcp.is_none() {
-        let address = interface::address(args.interface.as_deref())?;
-        life.push(format!("--tcp={address}").into());
+    match args.tcp {
+        None => {
+            let address = interface::address(args.interface.as_deref())?;
+            life.push(format!("--tcp={address}").into());
+        }
+        Some(address) => anyhow::ensure!(
+            !address.is_loopback(),
+            "other nodes cannot reach {address}: leave out --tcp, or name an address of this node"
+        ),
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -71,6 +79,8 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
 struct Nodes {
     system: Arc<dyn BatchSystem>,
     job: String,
+    /// The node that the agent is on, if it is one of them.
+    here: Option<String>,
     directory: PathBuf,
     /// What runs a worker, behind the batch system's launcher.
     command: Vec<OsString>,
@@ -84,8 +94,26 @@ struct Nodes {
 #[derive(Debug)]
 struct Node {
     launched: Instant,
-    /// How long the next launch is waited for.
-    patience: Duration,
+    /// How often in a row a worker was launched that did not join.
+    launches: u32,
+    /// Whether one has joined since: without a trace of it now somebody has ended it.
+    joined: bool,
+}
+
+impl Node {
+    fn new(now: Instant) -> Self {
+        Self {
+            launched: now,
+            launches: 0,
+            joined: false,
+        }
+    }
+
+    /// How long the last launch is waited for.
+    fn patience(&self) -> Duration {
+        let doubled = 1 << self.launches.saturating_sub(1).min(10);
+        (JOINS * doubled).min(LONGEST)
+    }
 }
 
 impl Nodes {
@@ -112,14 +140,11 @@ impl Nodes {
                 command.extend([option.into(), value.to_string().into()]);
             }
         }
-        let node = |name| {
-            let launched = Instant::now();
-            let patience = JOINS;
-            (name, Node { launched, patience })
-        };
+        let node = |name| (name, Node::new(Instant::now()));
         Ok(Self {
             system,
             job: allocation.job,
+            here: allocation.here,
             directory: directory.to_owned(),
             command,
             launches: JoinSet::new(),
@@ -133,6 +158,15 @@ impl Nodes {
         tokio::select! {
             () = self.served() => {}
             _ = ending.wait_for(|ending| *ending) => return,
+        }
+        if let Some(node) = &self.here {
+            let leading = Leading {
+                job: self.job.clone(),
+                node: node.clone(),
+            };
+            if let Err(error) = leading.write(&self.directory) {
+                tracing::warn!(%error, "cannot note which node the agent is on");
+            }
         }
         let all: Vec<String> = self.each.keys().cloned().collect();
         self.launch(&all);
@@ -181,24 +215,23 @@ impl Nodes {
         let launcher = words.remove(0);
         let now = Instant::now();
         for name in nodes {
-            let node = self.each.entry(name.clone());
-            let node = node
-                .and_modify(|node| node.patience = (2 * node.patience).min(LONGEST))
-                .or_insert(Node {
-                    launched: now,
-                    patience: JOINS,
-                });
-            node.launched = now;
+            let node = self.each.entry(name.clone()).or_insert_with(|| Node::new(now));
+            (node.launched, node.joined) = (now, false);
+            node.launches += 1;
         }
         self.launches
             .spawn_local(launched(launcher, words, nodes.join(","), self.ending.clone()));
     }
 
     /// The nodes that have had no worker for longer than one takes to join, and that the job still has.
-    async fn missing(&self) -> anyhow::Result<Vec<String>> {
+    async fn missing(&mut self) -> anyhow::Result<Vec<String>> {
         let directory = self.directory.clone();
         let rows = tokio::task::spawn_blocking(move || ask(&directory)).await??;
-        let missing = without_worker(&self.each, &rows, Instant::now());
+        // A pilot that ends takes its workers along.
+        let Some(rows) = rows else {
+            return Ok(Vec::new());
+        };
+        let missing = without_worker(&mut self.each, &rows, Instant::now());
         if missing.is_empty() {
             return Ok(missing);
         }
@@ -213,28 +246,39 @@ impl Nodes {
     }
 }
 
-fn ask(directory: &Path) -> anyhow::Result<Vec<WorkerRow>> {
+/// The pilot's workers; none if it is ending.
+fn ask(directory: &Path) -> anyhow::Result<Option<Vec<WorkerRow>>> {
     let options = Session::options().name("job").shared();
     let session = options.connect_timeout(LOOK).connect(directory)?;
-    Ok(session.ask_workers()?)
+    let ending = session.ask_status()?.stopping;
+    let rows = session.ask_workers()?;
+    Ok((!ending).then_some(rows))
 }
 
-/// A node counts as having a worker while the last one of its name is there, was ended by somebody, or has time to join.
-fn without_worker(each: &BTreeMap<String, Node>, rows: &[WorkerRow], now: Instant) -> Vec<String> {
-    let mut last: BTreeMap<&str, &WorkerRow> = BTreeMap::new();
-    for row in rows {
-        let known = last.entry(&row.name).or_insert(row);
-        if row.worker > known.worker {
-            *known = row;
+/// The batch system's name for the node of a worker, as it says it; the agent makes names unique by a worker's number.
+fn node_of(row: &WorkerRow) -> &str {
+    row.name
+        .strip_suffix(&format!("-{}", row.worker))
+        .unwrap_or(&row.name)
+}
+
+/// A node counts as having a worker while one of its name is there, or has time to join, or has joined and is not lost: an agent
+/// knows nothing any more of a worker that was ended.
+fn without_worker(each: &mut BTreeMap<String, Node>, rows: &[WorkerRow], now: Instant) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (name, node) in each {
+        let mut own = rows.iter().filter(|row| node_of(row) == name).peekable();
+        let lost = own.peek().is_some();
+        if own.any(|row| row.state != "lost") {
+            (node.joined, node.launches) = (true, 1);
+            continue;
+        }
+        let patient = now.saturating_duration_since(node.launched) < node.patience();
+        if (lost || !node.joined) && !patient {
+            missing.push(name.clone());
         }
     }
-    each.iter()
-        .filter(|(name, node)| {
-            let alone = last.get(name.as_str()).is_none_or(|row| row.state == "lost");
-            alone && now.saturating_duration_since(node.launched) >= node.patience
-        })
-        .map(|(name, _)| name.clone())
-        .collect()
+    missing
 }
 
 /// Runs a launcher to its end.
@@ -247,6 +291,8 @@ async fn launched(
     let child = Command::new(&launcher)
         .args(&words)
         .stdin(Stdio::null())
+        // Ctrl-C in a terminal reaches the agent, which drains the workers.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("run {}", launcher.display()));
@@ -263,7 +309,13 @@ async fn launched(
     } else {
         tracing::warn!(nodes, "workers did not end within {WORKER_END:?} and are told to");
         child.id().into_iter().for_each(workers::terminate);
-        child.wait().await
+        match tokio::time::timeout(WORKER_END, child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                tracing::error!(nodes, "their launcher does not end either, and is killed");
+                return;
+            }
+        }
     };
     match status {
         Ok(status) if status.success() => {}
@@ -292,25 +344,43 @@ mod tests {
     }
 
     #[test]
-    fn nodes_whose_last_worker_is_lost_get_another() {
+    fn nodes_whose_worker_is_lost_get_another() {
         let begun = Instant::now();
-        let node = || Node {
-            launched: begun,
-            patience: JOINS,
-        };
-        let names = ["back", "ended", "fine", "lost", "silent"];
-        let each = names.map(|name| (name.to_owned(), node())).into();
+        let names = ["back", "fine", "lost", "silent", "stopped"];
+        let mut each: BTreeMap<String, Node> = names
+            .iter()
+            .map(|name| ((*name).to_owned(), Node::new(begun)))
+            .collect();
+        let first = [
+            row(1, "back", "active"),
+            row(3, "fine", "active"),
+            row(4, "lost", "active"),
+            row(5, "stopped", "active"),
+        ];
+        assert!(
+            without_worker(&mut each, &first, begun).is_empty(),
+            "they have time to join"
+        );
         let rows = [
-            row(7, "back", "active"),
             row(1, "back", "lost"),
-            row(2, "ended", "gone"),
+            row(7, "back-7", "active"),
             row(3, "fine", "suspect"),
             row(4, "lost", "lost"),
         ];
-        assert!(
-            without_worker(&each, &rows, begun).is_empty(),
-            "they have time to join"
+        assert_eq!(
+            without_worker(&mut each, &rows, begun + JOINS),
+            ["lost", "silent"]
         );
-        assert_eq!(without_worker(&each, &rows, begun + JOINS), ["lost", "silent"]);
+    }
+
+    #[test]
+    fn the_next_launch_is_waited_for_longer_until_a_worker_has_joined() {
+        let mut node = Node::new(Instant::now());
+        let mut waits = Vec::new();
+        for launches in 1..=8 {
+            node.launches = launches;
+            waits.push(node.patience().as_secs());
+        }
+        assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600, 600]);
     }
 }

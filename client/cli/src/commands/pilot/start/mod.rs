@@ -46,6 +46,13 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         Some(dir) => std::path::absolute(dir)?,
         None => locate::pilot_directory(name)?,
     };
+    if args.batch.is_some() || args.restart {
+        anyhow::ensure!(
+            args.detach || journaling(args, &directory) != Journaling::None,
+            "without a journal there is nothing that an agent could be started again from: leave out --restart, --batch or \
+             --journal none"
+        );
+    }
     if let Some(batch) = args.batch {
         return job::run(batch.into(), args, &directory);
     }
@@ -53,11 +60,6 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         return behind(context, name, &directory);
     }
     if args.restart {
-        anyhow::ensure!(
-            journaling(args, &directory) != Journaling::None,
-            "without a journal there is nothing that an agent could be started again from: leave out --restart or \
-             --journal none"
-        );
         return parent::run(own_words(&[("--restart", false)]), &directory);
     }
     let pilot = Pilot::open(&options(args, name, &directory))?;
