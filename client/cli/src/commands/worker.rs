@@ -100,19 +100,14 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
     if let Some(list) = &args.cpus {
         pin(list)?;
     }
-    let place = match args.batch {
-        Some(_) => match only_one_here(&file)? {
-            Some(place) => Some(place),
-            None => {
-                eprintln!(
-                    "scalems: a worker of this pilot runs on {} already",
-                    scalems_agent::host_name()
-                );
-                return Ok(Exit::Well);
-            }
-        },
-        None => None,
-    };
+    let place = args.batch.map(|_| only_one_here(&file)).transpose()?;
+    if matches!(place, Some(None)) {
+        eprintln!(
+            "scalems: a worker of this pilot runs on {} already",
+            scalems_agent::host_name()
+        );
+        return Ok(Exit::Well);
+    }
     let directory = match (&args.dir, file.parent()) {
         (Some(dir), _) => dir.clone(),
         (None, Some(parent)) => parent.join("tasks"),

@@ -309,13 +309,11 @@ async fn launched(
     } else {
         tracing::warn!(nodes, "workers did not end within {WORKER_END:?} and are told to");
         child.id().into_iter().for_each(workers::terminate);
-        match tokio::time::timeout(WORKER_END, child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                tracing::error!(nodes, "their launcher does not end either, and is killed");
-                return;
-            }
-        }
+        let Ok(status) = tokio::time::timeout(WORKER_END, child.wait()).await else {
+            tracing::error!(nodes, "their launcher does not end either, and is killed");
+            return;
+        };
+        status
     };
     match status {
         Ok(status) if status.success() => {}
