@@ -429,6 +429,48 @@ fn numbers_that_left_no_record_may_be_missing_and_said_again() {
         .begins(&["c1< refused request 4: request_number"]);
 }
 
+/// Two workers come back after a life of which nothing is on disk: one has an attempt that ended, one runs a later attempt.
+#[test]
+fn an_attempt_that_has_ended_does_not_end_a_later_one_that_must_run_alone() {
+    for on_silence in [OnSilence::Rerun, OnSilence::Stop] {
+        let (mut world, resume, first) = first_life();
+        world
+            .worker(2, joins("v", 2))
+            .begins(&["record 5: worker 2 v", "w2< welcome"]);
+        let second = world.worker_welcome();
+        let policy = Policy {
+            on_silence,
+            retries: 3,
+            ..Policy::default()
+        };
+        world
+            .client(1, submit(1, 1, RUN).policy(policy))
+            .begins(&["record 6", "w1< lease 1 recorded 0: 1.0@1 run"]);
+        world.durable().begins(&["c1< accepted 1"]);
+        let (mut world, said) = world.reborn(life(2), 6);
+        said.begins(&["record 7: numbers"]);
+        world.durable().is(&[]);
+        world.client(1, resume).begins(&["c1< welcome"]);
+        world
+            .worker(2, back(&second, 2, &[held(run(1, 0, 1, 2), Running)]))
+            .is(&["w2< welcome worker 2 v drop []"]);
+        let ended = back(&first, 2, &[held(run(1, 0, 1, 1), Done)]);
+        if on_silence == OnSilence::Rerun {
+            world.worker(1, ended).is(&[
+                "w2< revoke 1 kill silent: 1.0@2",
+                "w1< welcome worker 1 w drop []",
+            ]);
+        } else {
+            world
+                .worker(1, ended)
+                .is(&["w1< welcome worker 1 w drop [1.0@1]"]);
+            world
+                .worker(2, done(1, run(1, 0, 1, 2)))
+                .is(&["record 8: ended 1.0@2 done"]);
+        }
+    }
+}
+
 /// A task of a first life that ran with this policy, at a worker with a process that does not come back.
 fn ran_elsewhere(on_silence: OnSilence) -> World {
     let mut world = World::with(life(1));

@@ -4,6 +4,7 @@ use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{HeldRun, Run};
 use scalems_protocol::hash;
 use scalems_protocol::state::{Strength, TaskState};
+use scalems_protocol::task::OnSilence;
 use scalems_protocol::token::Token;
 use scalems_protocol::worker::{Holdings, WorkerHello, WorkerRefused, WorkerWelcome};
 use scalems_protocol::{Role, limits};
@@ -359,7 +360,7 @@ impl Agent {
                         run: part,
                         ..reported(held)
                     };
-                    let keeps = self.keeps(number, part, slot);
+                    let keeps = self.keeps(number, part, held.state.is_final(), slot);
                     for dropped in without(part.run, &keeps) {
                         // The attempt will not be made again under its number.
                         self.tasks
@@ -395,7 +396,7 @@ impl Agent {
     /// Which leases of a run, all in one slot, a worker that lists them may keep: those that it holds, and of those
     /// that were taken from it when it was lost, or that an earlier life of ours granted, the ones that nobody else
     /// has, or that it began to run. Any other attempt has ended here: what it led to must not come twice.
-    fn keeps(&self, number: u32, part: Held, slot: Slot) -> Vec<Run> {
+    fn keeps(&self, number: u32, part: Held, ended: bool, slot: Slot) -> Vec<Run> {
         let Held {
             run,
             incarnation,
@@ -413,6 +414,13 @@ impl Agent {
         }
         let later = elsewhere && slot.worker == number;
         if slot.state.is_final() || later || (elsewhere && state == TaskState::Leased) {
+            return Vec::new();
+        }
+        // What has ended may have failed. Yet another attempt would follow it at once, beside the one elsewhere that is
+        // killed for it and may take a while to be over.
+        let submission = self.tasks.get(run.submission);
+        let alone = submission.is_some_and(|known| known.template.policy.on_silence != OnSilence::Rerun);
+        if elsewhere && alone && ended {
             return Vec::new();
         }
         if incarnation < self.config.incarnation && self.is_of_before(number) {
