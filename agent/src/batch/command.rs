@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::AsFd;
 
@@ -71,6 +73,8 @@ fn run_within(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // It is ended with what it started.
+        .process_group(0)
         .spawn();
     let mut child = child.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => CommandError::Missing {
@@ -83,11 +87,12 @@ fn run_within(
     let complained = child.stderr.take().map(read);
     let ended = ended_within(limit, child.id()).map_err(failed)?;
     if !ended {
-        child.kill().map_err(failed)?;
+        let group = nix::unistd::Pid::from_raw(child.id() as i32);
+        killpg(group, Signal::SIGKILL).map_err(|errno| failed(errno.into()))?;
     }
     let status = child.wait().map_err(failed)?;
     if !ended {
-        // What it started may hold the pipes open: they are not waited for.
+        // What has left its group may hold the pipes open: they are not waited for.
         return Err(CommandError::Silent {
             command: command.to_owned(),
         });

@@ -11,8 +11,8 @@
 //! machine.flush(5, &mut out);
 //! assert!(matches!(&out[..], [Output::Send(hello, _)] if matches!(hello,
 //!     scalems_protocol::client::ClientToAgent::Named(named) if named.name() == "hello")));
-//! // Without any answer it has to be called again at this time:
-//! assert_eq!(machine.deadline(5), Some(5 + Config::default().hello_us));
+//! // Without any answer it wants to be called again, in time to say hello once more:
+//! assert!(machine.deadline(5).is_some_and(|at| at <= 5 + Config::default().hello_us));
 //! ```
 //!
 //! The rules that it keeps:
