@@ -5,7 +5,7 @@ use std::process::Command;
 
 use scalems_client::Session;
 use scalems_client::protocol::client::WorkerRow;
-use scalems_tests::pilot::{Home, Output, until_workers};
+use scalems_tests::pilot::{Home, Output, program, until_workers};
 use scalems_transport::ConnectionFile;
 
 /// Some nodes called n1, n2, … with 4 CPUs each, and the machine itself as their login node. Its end is the end of all
@@ -28,6 +28,13 @@ impl Cluster {
         let home = Home::new();
         let directory = home.path().with_file_name("cluster");
         let share = home.path().parent().unwrap().to_owned();
+        // Where the program was built the nodes may not look: it may be in `/tmp`.
+        let bin = share.join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let own = bin.join("scalems");
+        if std::fs::hard_link(program(), &own).is_err() {
+            std::fs::copy(program(), &own).expect("the program can be copied");
+        }
         let cluster = Self { directory, home };
         let mut up = Command::new(script("up"));
         up.arg("--dir").arg(&cluster.directory).arg("--share").arg(share);
@@ -50,8 +57,11 @@ impl Cluster {
     /// As a user's shell would have it: what stands for the login node's runtime directory is on no other node.
     fn line(&self, line: &str) -> String {
         let conf = self.directory.join("slurm.conf");
-        let conf = conf.display();
-        format!("export SLURM_CONF={conf} XDG_RUNTIME_DIR=/run/user/of-the-login-node; {line}")
+        let (conf, bin) = (conf.display(), self.directory.with_file_name("bin"));
+        format!(
+            "export SLURM_CONF={conf} XDG_RUNTIME_DIR=/run/user/of-the-login-node PATH={}:$PATH; {line}",
+            bin.display()
+        )
     }
 
     /// Runs one of the scripts in `tests/cluster` for this cluster.
