@@ -41,13 +41,6 @@ impl Kind {
             Self::Slurm => Box::new(Slurm),
         }
     }
-
-    /// The system whose job this process runs in, told by its environment.
-    pub fn around_us() -> Option<Self> {
-        [Self::Slurm]
-            .into_iter()
-            .find(|kind| kind.system().own_job().is_some())
-    }
 }
 
 /// Why a batch system did not do as asked.
@@ -126,6 +119,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether it will not run any more, as far as its batch system knows.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, JobState::Ended { .. } | JobState::Unknown)
+    }
+
     /// Whether it has not begun.
     pub fn is_to_come(&self) -> bool {
         self.state == JobState::Pending

@@ -17,6 +17,16 @@ fn a_pilot_runs_tasks_on_all_nodes_of_its_job_and_leaves_nothing() {
             "what the job has there: {row:?}"
         );
     }
+    // A second worker of the pilot's job on a node finds the first one, and ends well.
+    let directory = cluster.pilot_directory();
+    let program = cluster.home.path().with_file_name("bin").join("scalems");
+    let second = format!(
+        "n1 timeout 20 {} worker start --connection {} --batch=slurm",
+        program.display(),
+        directory.join("worker.json").display()
+    );
+    cluster.tool("on", &second);
+    assert_eq!(active(&session.ask_workers().unwrap()), ["n1", "n2", "n3"]);
     // Each task names its node: all are used.
     let said = cluster
         .sh("scalems submit --array 0-2999 --wait -- hostname && scalems logs last | sort | uniq -c")

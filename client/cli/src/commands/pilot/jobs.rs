@@ -103,7 +103,7 @@ impl Queued {
         let mut found = Vec::new();
         for queued in all {
             let job = queued.look()?;
-            if job.is_to_come() || job.state == JobState::Running {
+            if !job.is_over() {
                 found.push((queued, job));
             }
         }

@@ -7,7 +7,7 @@ mod submit;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use scalems_agent::batch::{Job, JobState};
+use scalems_agent::batch::Job;
 use scalems_agent::pilot::Removed;
 use scalems_client::protocol::client::Status;
 use scalems_client::protocol::event::Topic;
@@ -77,7 +77,7 @@ fn list(context: &Context) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        let over = matches!(job.state, JobState::Ended { .. } | JobState::Unknown);
+        let over = job.is_over();
         match row {
             Some(row) => {
                 row.job = Some(queued.submitted.job.clone());
@@ -328,7 +328,7 @@ fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
     let place = directory.display();
     if let Some(queued) = Queued::read(name, &directory)? {
         let over = match queued.look() {
-            Ok(job) => matches!(job.state, JobState::Ended { .. } | JobState::Unknown),
+            Ok(job) => job.is_over(),
             Err(error) if args.force => {
                 eprintln!("scalems: {error:#}");
                 true

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::batch::script::{self, Request};
-use scalems_agent::batch::{BatchSystem, JobState, Kind, Submitted};
+use scalems_agent::batch::{BatchSystem, Kind, Submitted};
 use scalems_client::locate;
 use scalems_transport::{ConnectionFile, PrivateDir};
 
@@ -58,7 +58,7 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
     let directory = PrivateDir::ensure(&directory)?.path().to_owned();
     if let Some(earlier) = Queued::read(name, &directory)? {
         let (id, job) = (&earlier.submitted.job, earlier.look()?);
-        let over = matches!(job.state, JobState::Ended { .. } | JobState::Unknown);
+        let over = job.is_over();
         if !over && args.agent.resume && earlier.has_lost_its_agent(&job) {
             eprintln!("scalems: job {id} has lost the node of its agent: what it still has is given back");
             earlier.cancel()?;

@@ -64,9 +64,9 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         .build()?;
     runtime.block_on(async {
         let (ending, told) = watch::channel(false);
-        let nodes = Nodes::new(system, allocation, args, directory, told.clone())?;
+        let nodes = Nodes::new(system, allocation, args, directory, told)?;
         let workers = tokio::task::LocalSet::new();
-        let kept = workers.spawn_local(nodes.keep(told));
+        let kept = workers.spawn_local(nodes.keep());
         let exit = workers.run_until(parent::supervise(life, directory)).await;
         // The agent told its workers to end, if it ended in order.
         ending.send_replace(true);
@@ -85,7 +85,7 @@ struct Nodes {
     /// What runs a worker, behind the batch system's launcher.
     command: Vec<OsString>,
     launches: JoinSet<()>,
-    /// Tells the launches that the pilot ends.
+    /// Tells that the pilot ends.
     ending: watch::Receiver<bool>,
     each: BTreeMap<String, Node>,
 }
@@ -126,20 +126,8 @@ impl Nodes {
     ) -> anyhow::Result<Self> {
         let file = directory.join(ConnectionFile::file_name(Role::Worker));
         let mut command: Vec<OsString> = vec![own_program()?.into()];
-        command.extend(["worker", "start", "--connection"].map(OsString::from));
-        command.push(file.into());
-        command.extend(["--dir".into(), directory.join("tasks").into()]);
+        command.extend(workers::words(args, &file));
         command.push(format!("--batch={}", system.kind().name()).into());
-        let numbers = [
-            ("--cores", args.cores.map(u64::from)),
-            ("--gpus", args.gpus.map(u64::from)),
-            ("--memory", args.memory),
-        ];
-        for (option, value) in numbers {
-            if let Some(value) = value {
-                command.extend([option.into(), value.to_string().into()]);
-            }
-        }
         let node = |name| (name, Node::new(Instant::now()));
         Ok(Self {
             system,
@@ -154,7 +142,8 @@ impl Nodes {
     }
 
     /// Starts the workers once the agent serves, and looks after them until it is told that the pilot ends.
-    async fn keep(mut self, mut ending: watch::Receiver<bool>) {
+    async fn keep(mut self) {
+        let mut ending = self.ending.clone();
         tokio::select! {
             () = self.served() => {}
             _ = ending.wait_for(|ending| *ending) => return,

@@ -1,6 +1,7 @@
 //! The workers that `scalems pilot start` runs on this host, each a process of its own. They outlive an agent that
 //! dies, and the next one finds them by the files in `workers/` of the pilot's directory.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const RESTART_AFTER: Duration = Duration::from_millis(200);
 /// One of them.
 pub(super) struct LocalWorker {
     number: u32,
-    args: Vec<String>,
+    args: Vec<OsString>,
     /// Says which process it is, as long as it lives.
     file: PathBuf,
     /// Whether that process may be one of the pilot's life before.
@@ -39,7 +40,7 @@ impl LocalWorker {
         let directory = file.parent().unwrap_or(Path::new(".")).join("workers");
         let own = directory.join(number.to_string());
         let mut args_of = worker_args(args, file, number, cpus);
-        args_of.extend(["--note".to_owned(), own.display().to_string()]);
+        args_of.extend(["--note".into(), own.clone().into()]);
         Self {
             number,
             args: args_of,
@@ -221,20 +222,12 @@ pub(super) fn shares(args: &PilotStartArgs, count: u32) -> anyhow::Result<Vec<Op
         .collect())
 }
 
-fn worker_args(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&str>) -> Vec<String> {
-    let mut all: Vec<String> = ["worker", "start", "--connection"].map(str::to_owned).into();
-    all.push(file.display().to_string());
-    let host = scalems_agent::host_name();
-    all.extend([
-        "--name".into(),
-        if number == 1 {
-            host
-        } else {
-            format!("{host}-{number}")
-        },
-    ]);
+/// The words that start a worker of the pilot whose workers' connection file this is.
+pub(super) fn words(args: &PilotStartArgs, file: &Path) -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["worker", "start", "--connection"].map(OsString::from).into();
+    words.push(file.into());
     if let Some(parent) = file.parent() {
-        all.extend(["--dir".into(), parent.join("tasks").display().to_string()]);
+        words.extend(["--dir".into(), parent.join("tasks").into()]);
     }
     let numbers = [
         ("--cores", args.cores.map(u64::from)),
@@ -243,11 +236,24 @@ fn worker_args(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&st
     ];
     for (option, value) in numbers {
         if let Some(value) = value {
-            all.extend([option.to_owned(), value.to_string()]);
+            words.extend([option.into(), value.to_string().into()]);
         }
     }
+    words
+}
+
+/// Those of the worker `number` on this host.
+fn worker_args(args: &PilotStartArgs, file: &Path, number: u32, cpus: Option<&str>) -> Vec<OsString> {
+    let mut words = words(args, file);
+    let host = scalems_agent::host_name();
+    let name = if number == 1 {
+        host
+    } else {
+        format!("{host}-{number}")
+    };
+    words.extend(["--name".into(), name.into()]);
     if let Some(cpus) = cpus {
-        all.extend(["--cpus".to_owned(), cpus.to_owned()]);
+        words.extend(["--cpus".into(), cpus.into()]);
     }
-    all
+    words
 }
