@@ -1,9 +1,16 @@
-//! What processes are known by on their host, so that another process there can tell whether they are over.
+//! What processes are known by, so that another process can tell whether they are over: one on their host by itself, one elsewhere
+//! by what a batch system says of their job.
 
 use std::io;
 
 use nix::errno::Errno;
+use scalems_protocol::limits;
 use scalems_transport::connection_file::start_time;
+
+use crate::batch::Place;
+
+/// Before what follows is a place in a batch system.
+const PLACE: &str = " @";
 
 /// The start of the host and the space of process numbers that this process sees.
 fn space() -> Option<String> {
@@ -12,13 +19,23 @@ fn space() -> Option<String> {
     Some(format!("{} {}", boot.trim(), numbers.to_str()?))
 }
 
-/// What these processes are known by together; empty if the system does not tell.
+/// What these processes of ours are known by together; empty if the system does not tell.
 pub(crate) fn name(pids: &[u32]) -> String {
     let started = |pid: &u32| Some(format!(" {pid}:{}", start_time(*pid)?));
     let all: Option<String> = pids.iter().map(started).collect();
-    space()
-        .zip(all)
-        .map_or_else(String::new, |(space, all)| space + &all)
+    let Some((space, all)) = space().zip(all) else {
+        return String::new();
+    };
+    let here = space + &all;
+    let named = Place::own().map(|place| format!("{here}{PLACE}{place}"));
+    named
+        .filter(|named| named.len() <= limits::NAME_BYTES)
+        .unwrap_or(here)
+}
+
+/// Where the processes of this name run in a batch system.
+pub(crate) fn place(name: &str) -> Option<Place> {
+    name.split_once(PLACE)?.1.parse().ok()
 }
 
 /// Whether processes of this name, if they run, could be seen from here.
@@ -29,8 +46,9 @@ pub(crate) fn is_of_here(name: &str) -> bool {
     })
 }
 
-/// Whether all processes that are known by `name` are over. What cannot be told from here may still run.
+/// Whether all processes that are known by `name` are over. What cannot be told from this host may still run.
 pub(crate) fn are_over(name: &str) -> bool {
+    let name = name.split_once(PLACE).map_or(name, |(here, _)| here);
     let Some(all) = space().and_then(|space| name.strip_prefix(&space)) else {
         return false;
     };
@@ -79,6 +97,16 @@ mod tests {
             "",
             "one that is over is not known by anything"
         );
+        let place = "slurm:hpc:4711:0:n17";
+        assert!(
+            are_over(&format!("{one} @{place}")),
+            "it is known without its job"
+        );
+        assert_eq!(
+            super::place(&format!("{one} @{place}")),
+            Some(place.parse().unwrap())
+        );
+        assert_eq!(super::place(&one), None);
         // What is not known, known elsewhere, or no name may still run.
         let elsewhere = one.replacen(|c: char| c.is_ascii_hexdigit(), "x", 1);
         let space = space().unwrap();

@@ -6,6 +6,7 @@
 mod command;
 pub mod hosts;
 pub mod interface;
+pub mod place;
 pub mod script;
 mod slurm;
 
@@ -17,10 +18,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::CommandError;
+pub use place::Place;
 pub use slurm::Slurm;
 
 /// Which batch system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Slurm.
@@ -28,6 +30,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All that there are.
+    pub const ALL: [Self; 1] = [Self::Slurm];
+
+    /// That of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in options, templates and files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -91,6 +101,13 @@ pub trait BatchSystem: Debug + Send + Sync {
 
     /// The id of the job that this process runs in.
     fn own_job(&self) -> Option<String>;
+
+    /// Where in this system's jobs this process runs; none outside of them.
+    fn place(&self) -> Option<Place>;
+
+    /// Those of some places of this system at which nothing runs any more, for all that it knows: the job, or the node's part in it,
+    /// is over, and the node has answered since.
+    fn over(&self, places: &[Place]) -> Result<Vec<Place>, BatchError>;
 
     /// What the job that this process runs in has.
     fn allocation(&self) -> Result<Allocation, BatchError>;

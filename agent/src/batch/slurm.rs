@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::command::{self, CommandError};
-use super::{Allocation, BatchError, BatchSystem, Job, JobState, Kind, Share, hosts};
+use super::{Allocation, BatchError, BatchSystem, Job, JobState, Kind, Place, Share, hosts};
 
 const SYSTEM: &str = "slurm";
 /// The fields of a line: state, reason, start, time left, nodes.
@@ -53,6 +53,38 @@ impl BatchSystem for Slurm {
 
     fn own_job(&self) -> Option<String> {
         std::env::var("SLURM_JOB_ID").ok().filter(|id| !id.is_empty())
+    }
+
+    fn place(&self) -> Option<Place> {
+        place(|name| std::env::var(name).ok())
+    }
+
+    fn over(&self, places: &[Place]) -> Result<Vec<Place>, BatchError> {
+        let config = command::run(SYSTEM, "scontrol", &["show".into(), "config".into()])?;
+        let cluster = cluster(&config).unwrap_or_default();
+        let mut ended = Vec::new();
+        let own = places.iter().filter(|place| place.cluster == cluster);
+        let own: Vec<&Place> = own.collect();
+        for group in own.chunk_by(|one, other| one.job == other.job) {
+            let id = &group[0].job;
+            let job = self.look(id)?;
+            let run = if job.is_over() { 0 } else { run(id)? };
+            let is_over = |place: &&Place| {
+                job.is_over() || place.run < run || !job.nodes.contains(&place.node) && !job.nodes.is_empty()
+            };
+            ended.extend(group.iter().copied().filter(is_over));
+        }
+        if ended.is_empty() {
+            return Ok(Vec::new());
+        }
+        let nodes: Vec<&str> = ended.iter().map(|place| place.node.as_str()).collect();
+        let args = ["-h", "-N", "-n", &nodes.join(","), "-o", "%N %T"].map(OsString::from);
+        let states = command::run(SYSTEM, "sinfo", &args)?;
+        let has_answered = |place: &&Place| {
+            let mut own = states.lines().filter_map(|line| line.split_once(' '));
+            own.any(|(node, state)| node == place.node && answers(state))
+        };
+        Ok(ended.into_iter().filter(has_answered).cloned().collect())
     }
 
     fn allocation(&self) -> Result<Allocation, BatchError> {
@@ -103,6 +135,56 @@ impl BatchSystem for Slurm {
         let (days, hours, minutes) = (minutes / 1_440, minutes / 60 % 24, minutes % 60);
         format!("{days}-{hours:02}:{minutes:02}:00")
     }
+}
+
+/// Where a process with these variables runs.
+fn place(variable: impl Fn(&str) -> Option<String>) -> Option<Place> {
+    let known = |name: &str| variable(name).filter(|value| !value.is_empty());
+    Some(Place {
+        system: Kind::Slurm,
+        cluster: known("SLURM_CLUSTER_NAME")?,
+        job: known("SLURM_JOB_ID")?,
+        run: known("SLURM_RESTART_COUNT").map_or(Some(0), |count| count.parse().ok())?,
+        // Inside `salloc` on a login node there is none: the job's end is not the end of what runs there.
+        node: known("SLURMD_NODENAME")?,
+    })
+}
+
+/// The name of the cluster in what `scontrol show config` says.
+fn cluster(config: &str) -> Option<&str> {
+    config.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == "ClusterName").then(|| value.trim())
+    })
+}
+
+/// How often a job that is not over has been put back into the queue.
+fn run(job: &str) -> Result<u32, BatchError> {
+    let args = ["-h", "-t", "all", "-j", job, "-O", "RestartCnt"].map(OsString::from);
+    let said = command::run(SYSTEM, "squeue", &args)?;
+    said.trim().parse().map_err(|_| BatchError::Answer {
+        command: "squeue",
+        said,
+    })
+}
+
+/// Whether a node in this state runs what the batch system says that it runs. One that does not respond, or that was down, may run what
+/// should be over.
+fn answers(state: &str) -> bool {
+    let word = state.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
+    let marks = &state[word.len()..];
+    let works = [
+        "idle",
+        "allocated",
+        "mixed",
+        "completing",
+        "reserved",
+        "planned",
+        "draining",
+        "drained",
+        "maint",
+    ];
+    works.contains(&word) && !marks.contains(['*', '~', '#', '%', '^', '@', '!'])
 }
 
 fn unknown() -> Job {
@@ -226,6 +308,41 @@ mod tests {
             (90_000, "1-01:00:00"),
         ] {
             assert_eq!(Slurm.time_limit(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_node_of_a_job_of_a_cluster() {
+        let of = |pairs: &'static [(&str, &str)]| {
+            place(move |name| {
+                let found = pairs.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let all = [
+            ("SLURM_CLUSTER_NAME", "hpc"),
+            ("SLURM_JOB_ID", "4711"),
+            ("SLURMD_NODENAME", "n17"),
+            ("SLURM_RESTART_COUNT", "2"),
+        ];
+        let all: &'static [_] = Box::leak(Box::new(all));
+        assert_eq!(of(all).unwrap().to_string(), "slurm:hpc:4711:2:n17");
+        assert_eq!(of(&all[..3]).unwrap().run, 0);
+        assert_eq!(of(&all[..2]), None, "a terminal of salloc is on no node");
+        assert_eq!(of(&[]), None);
+        assert_eq!(cluster("x = 1\nClusterName             = hpc\n"), Some("hpc"));
+        assert_eq!(cluster(""), None);
+    }
+
+    #[test]
+    fn a_node_that_is_away_does_not_answer() {
+        for state in ["idle", "mixed", "drained", "allocated+", "completing-"] {
+            assert!(answers(state), "{state}");
+        }
+        for state in [
+            "idle*", "down", "down*", "unknown", "idle~", "rebooted", "fail", "",
+        ] {
+            assert!(!answers(state), "{state}");
         }
     }
 

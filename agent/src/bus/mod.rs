@@ -20,7 +20,9 @@ use scalems_transport::{
 };
 use tracing::{debug, warn};
 
+use crate::batch::place::Watch;
 use crate::journal::{Journal, JournalError, Store};
+use crate::process;
 
 pub use identity::Identity;
 pub use sockets::{Sockets, TcpOptions};
@@ -75,6 +77,8 @@ pub struct Bus {
     age: Duration,
     actions: Vec<Action>,
     journal: Option<Journal>,
+    /// The jobs that workers out of sight run in.
+    jobs: Watch,
     /// For the journal, at the end of the round.
     records: Vec<Record>,
     /// What the core was told of the journal: records on disk, and whether the disk is full.
@@ -103,6 +107,7 @@ impl Bus {
             age: Duration::ZERO,
             actions: Vec::new(),
             journal: None,
+            jobs: Watch::default(),
             records: Vec::new(),
             told: (0, false),
             ask_clients: None,
@@ -188,6 +193,13 @@ impl Bus {
         }
         self.behind
             .map_or(Ok(()), |message| Err(BusError::Behind(message)))
+    }
+
+    /// Whether a worker's processes are known to be over: from here, or since their job is.
+    fn is_over(&self, process: &str) -> bool {
+        process::are_over(process)
+            || (!process::is_of_here(process)
+                && process::place(process).is_some_and(|place| self.jobs.is_over(&place)))
     }
 
     fn now(&self) -> Micros {
@@ -390,7 +402,7 @@ impl Bus {
                     }
                     Action::Record { record, .. } => self.records.push(record),
                     Action::Look { worker, process } => {
-                        if crate::process::are_over(&process) {
+                        if self.is_over(&process) {
                             gone.push(Input::ProcessGone { worker });
                         }
                     }

@@ -15,6 +15,7 @@ use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 
 use super::{JournalError, beside};
+use crate::batch::place::Watch;
 use crate::process;
 
 /// How often it is renewed.
@@ -58,8 +59,22 @@ enum Other {
     Elsewhere(Name, Duration),
 }
 
+impl Other {
+    /// One elsewhere whose job is over is dead.
+    fn or_dead_by(self, jobs: &Watch) -> Self {
+        match &self {
+            Self::Elsewhere(name, _)
+                if process::place(&name.process).is_some_and(|place| jobs.is_over(&place)) =>
+            {
+                Self::Dead
+            }
+            _ => self,
+        }
+    }
+}
+
 impl Owner {
-    /// Makes the journal at `path` ours. An owner on another host that has died is found out by waiting.
+    /// Makes the journal at `path` ours. That an owner on another host has died is found out by waiting, or by asking the batch system.
     pub(super) fn claim(path: &Path) -> Result<Self, JournalError> {
         Self::claim_within(path, UNRENEWED + 2 * LOOK)
     }
@@ -105,7 +120,7 @@ impl Owner {
             source,
         };
         let begun = Instant::now();
-        let mut waits = None;
+        let (mut waits, jobs) = (None, Watch::default());
         loop {
             write(draft, name).map_err(unusable)?;
             // This fails if there is one, on every file system.
@@ -114,7 +129,8 @@ impl Owner {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(unusable(error)),
             }
-            match other(file, draft).map_err(unusable)? {
+            let other = other(file, draft).map_err(unusable)?;
+            match other.map(|other| other.or_dead_by(&jobs)) {
                 // It has just gone.
                 None => {}
                 Some(Other::Dead) => {

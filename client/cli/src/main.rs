@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     match run(&context, cli.command) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("scalems: {error:#}");
+            eprintln!("scalems: {}", print::error(&error));
             exit::of_error(&error).into()
         }
     }

@@ -147,8 +147,24 @@ pub(crate) fn resources(resources: &[(String, u64, u64)]) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
+/// An error with its causes, each of them once: some texts have their cause in them.
+pub(crate) fn error(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if told.is_empty() {
+            told = text;
+        } else if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+    }
+    told
+}
+
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
+
     use super::*;
 
     #[test]
@@ -165,5 +181,19 @@ mod tests {
             vec!["10".to_owned(), "x".to_owned()],
         ];
         assert_eq!(table(&["id", "state"], &rows), "id  state\n1   done\n10  x\n");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let disk = std::io::Error::from_raw_os_error(28);
+        let own = anyhow::Error::new(disk).context("write x: No space left on device (os error 28)");
+        assert_eq!(error(&own), "write x: No space left on device (os error 28)");
+        let outer = Err::<(), _>(own)
+            .context("make the pilot's directory")
+            .unwrap_err();
+        assert_eq!(
+            error(&outer),
+            "make the pilot's directory: write x: No space left on device (os error 28)"
+        );
     }
 }

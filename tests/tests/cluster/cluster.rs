@@ -12,7 +12,35 @@ use scalems_transport::ConnectionFile;
 /// that runs on them.
 pub(crate) struct Cluster {
     directory: PathBuf,
+    scratch: Option<Scratch>,
     pub(crate) home: Home,
+}
+
+/// A file system of its own, as long as the test takes.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    #[track_caller]
+    fn mount(path: PathBuf, mib: u32) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=1777"), "scratch"]);
+        let status = mount.arg(&path).status().expect("mount can be run");
+        assert!(status.success(), "{} cannot be mounted: {status}", path.display());
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A node that is just ending may still have it.
+        let gone = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(
+            gone.is_ok_and(|status| status.success()) || std::thread::panicking(),
+            "{} stays mounted",
+            self.0.display()
+        );
+    }
 }
 
 impl Cluster {
@@ -25,7 +53,24 @@ impl Cluster {
     /// With these options of `tests/cluster/up`.
     #[track_caller]
     pub(crate) fn with(options: &str) -> Self {
+        Self::in_home(Home::new(), None, options)
+    }
+
+    /// The same, with a file system of so many MiB that all nodes share: [`Self::scratch`].
+    #[track_caller]
+    pub(crate) fn with_scratch(mib: u32, options: &str) -> Self {
         let home = Home::new();
+        let scratch = Scratch::mount(home.path().with_file_name("scratch"), mib);
+        Self::in_home(home, Some(scratch), options)
+    }
+
+    /// The directory of a cluster that has one.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch.as_ref().expect("it was asked for").0
+    }
+
+    #[track_caller]
+    fn in_home(home: Home, scratch: Option<Scratch>, options: &str) -> Self {
         let directory = home.path().with_file_name("cluster");
         let share = home.path().parent().unwrap().to_owned();
         // Where the program was built the nodes may not look: it may be in `/tmp`.
@@ -35,7 +80,11 @@ impl Cluster {
         if std::fs::hard_link(program(), &own).is_err() {
             std::fs::copy(program(), &own).expect("the program can be copied");
         }
-        let cluster = Self { directory, home };
+        let cluster = Self {
+            directory,
+            scratch,
+            home,
+        };
         let mut up = Command::new(script("up"));
         up.arg("--dir").arg(&cluster.directory).arg("--share").arg(share);
         up.args(options.split_whitespace());

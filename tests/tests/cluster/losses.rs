@@ -105,6 +105,33 @@ fn an_agent_whose_node_loses_power_goes_on_in_another_job() {
 }
 
 #[test]
+fn a_job_that_is_killed_without_a_word_is_not_waited_for() {
+    let cluster = Cluster::with("--nodes 2");
+    // Nobody would believe within this test that such an agent and its tasks are gone, but for the batch system.
+    let session = cluster.pilot("--nodes 2 --time 10m --lost-after 2s --orphan-time 1h", 2);
+    let number = begin(&cluster, &session, 40, 8);
+    let job = cluster.job();
+    // Slurm would ask before it kills. The host does not, when its memory is used up.
+    for node in ["n1", "n2"] {
+        cluster.tool("on", &format!("{node} pkill -KILL scalems"));
+    }
+    cluster.until_over(&job);
+    assert!(
+        cluster.pilot_directory().join("client.json").exists(),
+        "it did not end in order"
+    );
+    cluster
+        .sh("scalems pilot submit --name night --nodes 2 --time 10m --resume --timeout 40s")
+        .well();
+    // In a directory of their user's, where two attempts must never run at once.
+    let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
+    assert_eq!(counts.done, 40, "{counts:?}");
+    cluster.sh("scalems pilot stop").well();
+    cluster.home.until_empty();
+    cluster.home.note_killed();
+}
+
+#[test]
 fn a_job_that_has_lost_its_agent_for_good_is_ended() {
     let cluster = Cluster::new();
     let session = cluster.pilot("--nodes 2 --time 10m --orphan-time 40s", 2);

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
 
 mod cluster;
+mod file_systems;
+mod links;
 mod losses;
+mod privacy;
 mod refusals;
 mod serving;

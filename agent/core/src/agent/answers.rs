@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use scalems_protocol::client::{AgentToClient, Results};
-use scalems_protocol::limits;
+use scalems_protocol::client::{AgentToClient, ClientWelcome, Results};
+use scalems_protocol::{JournalMark, limits};
 
 use crate::interface::{Action, Micros, Peer};
 
@@ -30,6 +30,8 @@ struct Waiting {
     peer: Peer,
     message: AgentToClient,
     blobs: Vec<Bytes>,
+    /// Whether it can go out while the disk is full: nothing is promised by it.
+    reads: bool,
 }
 
 impl Answers {
@@ -50,17 +52,32 @@ impl Answers {
             peer,
             message,
             blobs: Vec::new(),
+            reads: false,
+        });
+    }
+
+    /// A welcome. Whoever `reads` is let in also while the disk is full.
+    pub(super) fn push_welcome(&mut self, record: u64, peer: Peer, welcome: ClientWelcome, reads: bool) {
+        self.until = None;
+        self.waiting.push_back(Waiting {
+            record,
+            peer,
+            message: welcome.into(),
+            blobs: Vec::new(),
+            reads,
         });
     }
 
     /// As [`Self::push`], with data, and not to wait.
     pub(super) fn push_with(&mut self, record: u64, peer: Peer, message: AgentToClient, blobs: Vec<Bytes>) {
         self.until = None;
+        let reads = matches!(message, AgentToClient::Answer(_));
         self.waiting.push_back(Waiting {
             record,
             peer,
             message,
             blobs,
+            reads,
         });
     }
 
@@ -99,20 +116,26 @@ impl Answers {
         }
     }
 
-    /// Sends answers to reads whatever their records: the disk is full, and reads go on.
-    pub(super) fn release_reads(&mut self, out: &mut Vec<Action>) {
-        let is_read = |waiting: &Waiting| matches!(waiting.message, AgentToClient::Answer(_));
-        for waiting in std::mem::take(&mut self.waiting) {
-            if is_read(&waiting) {
-                out.push(Action::ToClient {
-                    peer: waiting.peer,
-                    message: waiting.message,
-                    blobs: waiting.blobs,
-                });
-            } else {
+    /// Sends what readers wait for whatever the records: the disk is full, which goes no further than `mark`, and reads go on. Gives
+    /// the peers that are welcomed by that.
+    pub(super) fn release_reads(&mut self, mark: JournalMark, out: &mut Vec<Action>) -> Vec<Peer> {
+        let mut welcomed = Vec::new();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            if !waiting.reads {
                 self.waiting.push_back(waiting);
+                continue;
             }
+            if let AgentToClient::ClientWelcome(welcome) = &mut waiting.message {
+                welcome.mark = mark;
+                welcomed.push(waiting.peer);
+            }
+            out.push(Action::ToClient {
+                peer: waiting.peer,
+                message: waiting.message,
+                blobs: waiting.blobs,
+            });
         }
+        welcomed
     }
 
     /// Sends those whose records are on disk. Gives the peers that are welcomed by that: what waits for them comes

@@ -466,8 +466,10 @@ impl Agent {
                 ..self.mark()
             },
         };
-        // A token that was given and is not on disk would be worth another's seat in the next life.
-        self.answers.push(self.records, peer, welcome.into(), None);
+        // A token that was given and is not on disk is worth nothing in the next life: that is for those who would get no further
+        // anyhow than to read.
+        let reads = fresh && Self::may_read_on(hello);
+        self.answers.push_welcome(self.records, peer, welcome, reads);
     }
 
     /// Its welcome has gone out: what waits for it comes behind.

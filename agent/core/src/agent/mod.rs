@@ -263,7 +263,9 @@ impl Agent {
         }
         self.note_recorded();
         if self.disk_full {
-            self.answers.release_reads(out);
+            for peer in self.answers.release_reads(self.mark(), out) {
+                self.welcomed(peer, out);
+            }
         }
         for peer in self.answers.release(self.now, self.durable, out) {
             self.welcomed(peer, out);

@@ -111,6 +111,8 @@ impl Restore {
         agent.numbers.durable = agent.tasks.last;
         agent.last_recorded = agent.tasks.last;
         let incarnation = agent.config.incarnation;
+        let own = incarnation.saturating_sub(1).saturating_mul(NUMBERS_A_LIFE);
+        agent.next_number = agent.next_number.max(own);
         for (seat, ended) in agent.tasks.end_replay() {
             if let Some(attachment) = agent.attachments.get_mut(&seat)
                 && let Some(submission) = agent.tasks.get(ended.run.submission)
@@ -287,6 +289,8 @@ impl Agent {
     }
 }
 
+/// Numbers of sessions, seats and holders of one life: those that left no record are never given again.
+const NUMBERS_A_LIFE: u64 = 1 << 32;
 /// Numbers of submissions are reserved in blocks of this size: with half of one to go the next is asked for, and
 /// so many are not given while a disk writes one record.
 const BLOCK: u64 = 1 << 20;

@@ -5,7 +5,7 @@ use scalems_core::{Config, Input};
 use scalems_protocol::task::{OnSilence, Policy};
 
 use crate::restored::life;
-use crate::say::{QUICK, RUN, With, cancel, done, failed, hello, joins, run, submit};
+use crate::say::{QUICK, RUN, With, cancel, done, failed, hello, joins, run, shared, submit};
 use crate::world::{World, config, from_client, from_worker};
 
 fn journaled() -> World {
@@ -197,6 +197,27 @@ fn with_a_full_disk_nothing_new_is_taken_in() {
     world
         .client(1, submit(2, 1, RUN))
         .begins(&["record 5: submitted 1", "w1< lease 1"]);
+}
+
+#[test]
+fn with_a_full_disk_whoever_comes_can_read() {
+    let mut world = journaled();
+    world
+        .client(2, shared("shell"))
+        .is(&["record 5: session 4 shell", "record 6: seat 5 of 4, holder 6"]);
+    // One that might have to go on with what it is given waits for the disk.
+    world.client(3, hello("other")).begins(&["record 7", "record 8"]);
+    world
+        .round(vec![Input::DiskFull(true)])
+        .is(&["c2< welcome session 5, requests 0, next delivery 1"]);
+    assert_eq!(world.seen(), 4, "it has seen no more than is on disk");
+    world
+        .client(2, submit(1, 1, RUN))
+        .is(&["c2< refused request 1: agent_full"]);
+    world.round(vec![Input::DiskFull(false)]).is(&[]);
+    world
+        .durable()
+        .is(&["c3< welcome session 8, requests 0, next delivery 1"]);
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn another_client_of_the_session_says_nothing_again() {
     let list = [held(run(1, 0, 1, 1), Running)];
     world.worker(1, back(&welcome, 2, &list)).is(&["w1< ping"]);
     world.client(2, hello("s")).is(&[
-        "record 6: seat 2 of 1, holder 4",
+        "record 6: seat 2 of 1, holder 4294967297",
         "w1< welcome worker 1 w drop [1.0@1]",
     ]);
     world.durable().begins(&["c2< welcome session 2"]);
@@ -261,7 +261,7 @@ fn the_first_request_of_another_client_is_said_again_as_any_other() {
     let (mut world, _, _) = unknown(rerun());
     world
         .client(2, hello("s"))
-        .is(&["record 6: seat 2 of 1, holder 4"]);
+        .is(&["record 6: seat 2 of 1, holder 4294967297"]);
     world.durable().begins(&["c2< welcome session 2"]);
     let again = world.resume();
     let (mut world, _) = world.reborn(life(3), 6);

@@ -330,7 +330,7 @@ fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
         let over = match queued.look() {
             Ok(job) => job.is_over(),
             Err(error) if args.force => {
-                eprintln!("scalems: {error:#}");
+                eprintln!("scalems: {}", print::error(&error));
                 true
             }
             Err(error) => {

@@ -55,7 +55,10 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
         // Else the job would find it out, hours later.
         scalems_agent::pilot::check_finished(name, &directory)?;
     }
-    let directory = PrivateDir::ensure(&directory)?.path().to_owned();
+    let directory = PrivateDir::ensure(&directory).with_context(|| {
+        format!("pilot {name} needs a directory that can be written to here and on all nodes, and --dir names another one")
+    })?;
+    let directory = directory.path().to_owned();
     if let Some(earlier) = Queued::read(name, &directory)? {
         let (id, job) = (&earlier.submitted.job, earlier.look()?);
         let over = job.is_over();

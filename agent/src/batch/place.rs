@@ -1,0 +1,224 @@
+//! Where in a batch system a process runs: what others can ask the system about, to learn whether it is over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::{BatchError, Kind};
+
+/// Time between questions about the same places.
+const LOOK: Duration = Duration::from_secs(10);
+/// A job that is over is so when it is asked twice, so long apart: a node that was out of reach may still be ending what it ran.
+const AGAIN: Duration = Duration::from_secs(3);
+/// The longest time between questions while the batch system does not answer.
+const LONGEST: Duration = Duration::from_mins(5);
+/// Nobody wants to know about a place any more after so long.
+const FORGET: Duration = Duration::from_mins(1);
+
+/// A job's run on one node. Its text is `SYSTEM:CLUSTER:JOB:RUN:NODE`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The batch system.
+    pub system: Kind,
+    /// The name of what it looks after: ids of jobs are unique there.
+    pub cluster: String,
+    /// The job's id.
+    pub job: String,
+    /// How often the job had been put back into the queue before.
+    pub run: u32,
+    /// The batch system's name for the node.
+    pub node: String,
+}
+
+impl Place {
+    /// That of this process; none outside of jobs.
+    pub fn own() -> Option<Self> {
+        Kind::ALL.iter().find_map(|kind| kind.system().place())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            system,
+            cluster,
+            job,
+            run,
+            node,
+        } = self;
+        write!(out, "{}:{cluster}:{job}:{run}:{node}", system.name())
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [system, cluster, job, run, node] = parts[..] else {
+            return Err(());
+        };
+        let is_name =
+            |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
+        if ![cluster, job, node].into_iter().all(is_name) {
+            return Err(());
+        }
+        Ok(Self {
+            system: Kind::from_name(system).ok_or(())?,
+            cluster: cluster.to_owned(),
+            job: job.to_owned(),
+            run: run.parse().map_err(|_| ())?,
+            node: node.to_owned(),
+        })
+    }
+}
+
+/// Finds out whether places are over, on the side: whoever asks never waits for the batch system.
+#[derive(Debug, Default)]
+pub struct Watch {
+    wanted: Arc<Mutex<Wanted>>,
+}
+
+/// What somebody wants to know about, and whether a thread is finding it out.
+#[derive(Debug, Default)]
+struct Wanted {
+    places: BTreeMap<Place, Known>,
+    asking: bool,
+}
+
+/// What is known of a place.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// When somebody last wanted to know.
+    wanted: Instant,
+    /// In how many answers in a row it was over.
+    over: u32,
+}
+
+impl Known {
+    const fn is_over(self) -> bool {
+        self.over >= 2
+    }
+}
+
+impl Watch {
+    /// Whether nothing that ran at a place runs any more, as far as is known by now. Ask again: whatever is asked about is looked
+    /// after for a minute.
+    pub fn is_over(&self, place: &Place) -> bool {
+        let now = Instant::now();
+        let mut wanted = lock(&self.wanted);
+        let known = wanted
+            .places
+            .entry(place.clone())
+            .or_insert(Known { wanted: now, over: 0 });
+        known.wanted = now;
+        let over = known.is_over();
+        if !over && !wanted.asking {
+            let shared = Arc::downgrade(&self.wanted);
+            let started = std::thread::Builder::new()
+                .name("scalems-batch".into())
+                .spawn(move || find_out(&shared));
+            match started {
+                Ok(_) => wanted.asking = true,
+                Err(error) => tracing::warn!(%error, "cannot ask the batch system whether jobs are over"),
+            }
+        }
+        over
+    }
+}
+
+fn lock(wanted: &Mutex<Wanted>) -> std::sync::MutexGuard<'_, Wanted> {
+    // What is in it is complete at any time.
+    wanted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks until there is nothing to ask for, or nobody to.
+fn find_out(shared: &Weak<Mutex<Wanted>>) {
+    let mut failures = 0;
+    while let Some(places) = next(shared) {
+        let answer = ask(&places);
+        let Some(wanted) = shared.upgrade() else {
+            return;
+        };
+        let wait = match answer {
+            Ok(over) => {
+                failures = 0;
+                let mut wanted = lock(&wanted);
+                let mut maybe = false;
+                for place in &places {
+                    if let Some(known) = wanted.places.get_mut(place) {
+                        known.over = if over.contains(place) { known.over + 1 } else { 0 };
+                        maybe |= known.over == 1;
+                    }
+                }
+                if maybe { AGAIN } else { LOOK }
+            }
+            Err(error) => {
+                if failures == 0 {
+                    tracing::warn!("cannot find out whether jobs are over, and tries again: {error}");
+                }
+                failures += 1;
+                (LOOK * (1 << failures.min(6))).min(LONGEST)
+            }
+        };
+        drop(wanted);
+        std::thread::sleep(wait);
+    }
+}
+
+/// What is to be asked about now. None: nothing, and this thread is to end.
+fn next(shared: &Weak<Mutex<Wanted>>) -> Option<Vec<Place>> {
+    let wanted = shared.upgrade()?;
+    let mut wanted = lock(&wanted);
+    wanted.places.retain(|_, known| known.wanted.elapsed() < FORGET);
+    let open: Vec<Place> = wanted
+        .places
+        .iter()
+        .filter(|(_, known)| !known.is_over())
+        .map(|(place, _)| place.clone())
+        .collect();
+    if open.is_empty() {
+        wanted.asking = false;
+        return None;
+    }
+    Some(open)
+}
+
+/// Those of the places that are over.
+fn ask(places: &[Place]) -> Result<Vec<Place>, BatchError> {
+    let mut over = Vec::new();
+    for group in places.chunk_by(|one, other| one.system == other.system) {
+        over.extend(group[0].system.system().over(group)?);
+    }
+    Ok(over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        let place = Place {
+            system: Kind::Slurm,
+            cluster: "hpc".into(),
+            job: "4711".into(),
+            run: 1,
+            node: "n17".into(),
+        };
+        assert_eq!(place.to_string(), "slurm:hpc:4711:1:n17");
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for wrong in [
+            "",
+            "slurm",
+            "slurm:hpc:4711:1:",
+            "slurm:hpc:4711:x:n17",
+            "at:hpc:4711:1:n17",
+            "slurm:a b:1:1:n",
+        ] {
+            assert_eq!(wrong.parse::<Place>(), Err(()), "{wrong}");
+        }
+    }
+}
