@@ -156,9 +156,9 @@ fn a_job_that_is_queued_again_goes_on() {
     cluster.sh(&format!("scontrol requeue {job}")).well();
     // The agent ends in order, and takes its connection file along.
     cluster.until_gone("client.json");
-    // Slurm waits two minutes with it unless it is told not to.
+    // Slurm waits two minutes with it unless it is told not to; and a node does not take a job that it ended within the same second.
     cluster.sh(&format!(
-        "until scontrol update JobId={job} StartTime=now 2>/dev/null; do sleep 0.5; done"
+        "until scontrol update JobId={job} StartTime=now+3seconds 2>/dev/null; do sleep 0.5; done"
     ));
     cluster
         .sh("scalems pilot wait --pilot night --timeout 50s")
