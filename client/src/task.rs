@@ -164,6 +164,11 @@ impl Task {
         })
     }
 
+    /// The least time that the worker has left when an attempt begins.
+    pub fn min_time(self, time: Duration) -> Self {
+        self.edit(|template| template.needs.min_time_ms = millis(time))
+    }
+
     /// All that one task needs, at once.
     pub fn needs(self, needs: Needs) -> Self {
         self.edit(|template| template.needs = needs)

@@ -673,6 +673,9 @@ pub struct WorkerRow {
     pub silent_ms: u64,
     /// Beats compared equal, and beats that differed.
     pub beats: (u64, u64),
+    /// How long it will still be there, milliseconds; none: nothing is known of an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
 }
 
 /// One submission.

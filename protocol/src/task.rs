@@ -62,6 +62,9 @@ pub struct Needs {
         deserialize_with = "bounded::map::<_, _, _, { limits::RESOURCE_KINDS }>"
     )]
     pub named: BTreeMap<String, u64>,
+    /// The least time that the worker has left when an attempt begins, milliseconds; 0: any.
+    #[serde(skip_serializing_if = "is_default")]
+    pub min_time_ms: u64,
 }
 
 impl Default for Needs {
@@ -72,6 +75,7 @@ impl Default for Needs {
             gpus_per_rank: 0,
             mem_per_rank: 0,
             named: BTreeMap::new(),
+            min_time_ms: 0,
         }
     }
 }
@@ -267,6 +271,12 @@ impl Needs {
                 "the amounts in needs are beyond any machine",
             ));
         }
+        if self.min_time_ms > YEAR_MS {
+            return Err(Refusal::new(
+                Code::InvalidValue,
+                "needs.min_time_ms is longer than a year",
+            ));
+        }
         if self.named.len() > limits::RESOURCE_KINDS
             || self
                 .named
@@ -290,9 +300,11 @@ impl Needs {
     }
 }
 
+/// No time in a template is longer.
+const YEAR_MS: u64 = 366 * 86_400_000;
+
 impl Policy {
     fn check(&self) -> Result<(), Refusal> {
-        const YEAR_MS: u64 = 366 * 86_400_000;
         let longest = self
             .backoff_ms
             .max(self.time_limit_ms)

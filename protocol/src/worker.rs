@@ -70,6 +70,9 @@ pub struct WorkerHello {
     /// How many times the worker has said hello with this one; the answer repeats it. 0: it does not count.
     #[serde(default, skip_serializing_if = "is_default")]
     pub hello: u64,
+    /// How long it will still be there, milliseconds; none: it has no end that it knows of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
 }
 
 /// Proof of having been a worker of this pilot.

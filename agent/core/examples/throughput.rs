@@ -65,6 +65,7 @@ fn run(batch: u32, tasks: u32) {
         resume: None,
         held: vec![],
         hello: 1,
+        left_ms: None,
     };
     agent.handle(
         0,

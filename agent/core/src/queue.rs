@@ -1,6 +1,6 @@
 //! The queue of ready tasks, by scheduling class.
 //!
-//! A class is what the scheduler cannot tell apart: one mode with one set of needs. Entries are runs of
+//! A class is what the scheduler cannot tell apart: one mode with one set of needs, and how much time they take at least. Entries are runs of
 //! offsets, ordered by priority and then by submission, so a million ready tasks of an array are one entry, and
 //! a task that has to run again has its old place.
 //! Entries may be stale: a task counts as ready by its slot alone.
@@ -8,6 +8,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+
+use scalems_protocol::task::Template;
 
 use crate::interface::Micros;
 use crate::resources::Amounts;
@@ -33,6 +35,8 @@ pub struct Class {
     pub mode: String,
     /// What one task takes.
     pub needs: Amounts,
+    /// The least time that its worker has left.
+    pub min_time: Micros,
     /// Submissions of the class.
     users: u64,
     entries: BTreeMap<Place, Entry>,
@@ -47,15 +51,16 @@ pub struct Class {
 pub struct Queue {
     classes: Vec<Class>,
     free: Vec<usize>,
-    by_key: BTreeMap<(String, Amounts), usize>,
+    by_key: BTreeMap<(String, Amounts, Micros), usize>,
     heads: BTreeSet<(Place, usize)>,
     arrivals: u64,
 }
 
 impl Queue {
-    /// The class of a mode and needs, for one more submission.
-    pub fn enter_class(&mut self, mode: &str, needs: Amounts) -> usize {
-        let key = (mode.to_owned(), needs);
+    /// The class of a template whose tasks take these amounts, for one more submission.
+    pub fn enter_class(&mut self, template: &Template, needs: Amounts) -> usize {
+        let min_time = template.needs.min_time_ms.saturating_mul(1_000);
+        let key = (template.mode.clone(), needs, min_time);
         if let Some(at) = self.by_key.get(&key) {
             self.classes[*at].users += 1;
             return *at;
@@ -63,6 +68,7 @@ impl Queue {
         let class = Class {
             mode: key.0.clone(),
             needs: key.1.clone(),
+            min_time,
             users: 1,
             entries: BTreeMap::new(),
             mean_us: None,
@@ -88,7 +94,7 @@ impl Queue {
             if let Some(head) = entries.first_key_value() {
                 self.heads.remove(&(*head.0, at));
             }
-            let key = (class.mode.clone(), class.needs.clone());
+            let key = (class.mode.clone(), class.needs.clone(), class.min_time);
             self.by_key.remove(&key);
             self.free.push(at);
         }

@@ -76,6 +76,8 @@ pub struct WorkerOptions {
     pub directory: PathBuf,
     /// How long to wait for the agent's first answer.
     pub join: Duration,
+    /// How long it will be there, for the agent to know; none: nothing ends it that is known.
+    pub time_limit: Option<Duration>,
 }
 
 impl WorkerOptions {
@@ -91,6 +93,7 @@ impl WorkerOptions {
             resources: Vec::new(),
             directory: directory.into(),
             join: JOIN,
+            time_limit: None,
         }
     }
 }
@@ -232,6 +235,9 @@ fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings
             .ok_or(WorkerError::Memory)?,
         named: options.resources.clone(),
         modes: MODES.map(str::to_owned).into(),
+        ends: options
+            .time_limit
+            .map(|limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX)),
         join_ms: u64::try_from(options.join.as_millis()).unwrap_or(u64::MAX),
         patience_us: PATIENCE_US,
         quick_us: QUICK_US,

@@ -24,6 +24,7 @@ pub(crate) fn worker_row() -> WorkerRow {
         ended: 84,
         silent_ms: 350,
         beats: (36, 0),
+        left_ms: Some(5_400_000),
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn full_template() -> Template {
             gpus_per_rank: 1,
             mem_per_rank: 2_048,
             named: [("licence".to_owned(), 1)].into(),
+            min_time_ms: 600_000,
         },
         policy: Policy {
             priority: -5,

@@ -36,6 +36,7 @@ fn hello() -> WorkerHello {
         resume: None,
         held: Vec::new(),
         hello: 1,
+        left_ms: None,
     }
 }
 
@@ -53,6 +54,7 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
             held(run(5, 0, 4, 1), TaskState::Done),
         ],
         hello: 2,
+        left_ms: Some(5_400_000),
         ..hello()
     };
     let report = |number| Report {

@@ -158,6 +158,7 @@ impl SimWorker {
             memory_mib: 1_000,
             named: Vec::new(),
             modes: vec![programs::MODE.into()],
+            ends: None,
             join_ms: 120_000,
             quick_us: 10_000 * u64::from(self.index as u32 / 2 % 2),
             patience_us: 2_000 * u64::from(self.index as u32 % 2),

@@ -17,6 +17,21 @@ fn a_pilot_runs_tasks_on_all_nodes_of_its_job_and_leaves_nothing() {
             "what the job has there: {row:?}"
         );
     }
+    assert!(
+        rows.iter().all(|row| row
+            .left_ms
+            .is_some_and(|left| (400_000..=600_000).contains(&left))),
+        "each knows when its job ends: {rows:?}"
+    );
+    // What takes longer than that waits for another job.
+    let long = cluster
+        .sh("scalems --output quiet submit --min-time 1h -- true")
+        .well();
+    let why = cluster
+        .sh(&format!("scalems task explain {}", long.text()))
+        .well();
+    assert!(why.out.contains("one task needs 3600 s"), "{why:?}");
+    cluster.sh(&format!("scalems task cancel {}", long.text())).well();
     // A second worker of the pilot's job on a node finds the first one, and ends well.
     let directory = cluster.pilot_directory();
     let program = cluster.home.path().with_file_name("bin").join("scalems");

@@ -36,6 +36,35 @@ fn a_killed_worker_is_replaced_and_its_tasks_run_again() {
 }
 
 #[test]
+fn a_worker_whose_time_is_over_ends_and_what_it_ran_runs_elsewhere() {
+    let pilot = Pilot::start("--name night --no-workers");
+    let mut told = Fifo::new(&pilot.home.work(), "told");
+    let mut first = pilot
+        .home
+        .spawn("scalems worker start --cores 2 --time-limit 12s");
+    let number = pilot.submit("--retries 0 -- sh -c 'echo %{ATTEMPT} >told; sleep 600'");
+    assert_eq!(told.line(), "1");
+    // There is room, and not enough time.
+    let long = pilot.submit("--min-time 1m -- sh -c 'echo long >told'");
+    let session = pilot.session();
+    let rows = until_workers(&session, |rows| rows.iter().any(|row| row.left_ms.is_some()));
+    assert!(rows[0].left_ms.unwrap() <= 12_000, "{rows:?}");
+    let why = pilot.sh(&format!("scalems task explain {long}")).well();
+    assert!(why.out.contains("s left, one task needs 60 s"), "{why:?}");
+    assert!(first.status().success(), "it ends in order");
+    let counts = until_tasks(&session, number, |counts| counts.ready == 1);
+    assert_eq!(counts.failed, 0, "that was no fault of the task: {counts:?}");
+    let mut second = pilot.home.spawn("scalems worker start --cores 2");
+    let mut lines = [told.line(), told.line()];
+    lines.sort();
+    assert_eq!(lines, ["2", "long"]);
+    pilot.sh(&format!("scalems task cancel {number} --kill")).well();
+    pilot.sh(&format!("scalems wait {long} --timeout 60s")).well();
+    pilot.stop();
+    assert!(second.status().success());
+}
+
+#[test]
 fn workers_come_and_go_by_hand() {
     let pilot = Pilot::start("--name night --no-workers");
     let waits = pilot.submit("-- echo served");

@@ -37,11 +37,14 @@ impl Agent {
         if self.stopping.is_some() {
             return;
         }
-        if let Some((class, worker)) = self.reserved
-            && (self.first_ready(class).is_none()
-                || !self.workers.get(&worker).is_some_and(Worker::takes_leases))
-        {
-            self.reserved = None;
+        if let Some((class, worker)) = self.reserved {
+            let ready = self.first_ready(class).is_some();
+            let of_use = self.workers.get(&worker).is_some_and(|worker| {
+                worker.takes_leases() && worker.could_run(self.queue.class(class), self.now)
+            });
+            if !ready || !of_use {
+                self.reserved = None;
+            }
         }
         // Entry by entry, since what stands behind a class's first one may stand behind other classes'.
         let mut at = None;
@@ -86,19 +89,12 @@ impl Agent {
             }
             return;
         }
-        let needs = &self.queue.class(class).needs;
-        let mode = &self.queue.class(class).mode;
+        let blocked = self.queue.class(class);
         let nearest = self
             .workers
             .values()
-            .filter(|worker| worker.takes_leases() && worker.modes.contains_key(mode))
-            .filter(|worker| {
-                worker
-                    .capacity
-                    .short_of(&crate::resources::Amounts::default(), needs)
-                    .is_none()
-            })
-            .min_by_key(|worker| worker.capacity.overhang(&worker.used, needs));
+            .filter(|worker| worker.takes_leases() && worker.could_run(blocked, self.now))
+            .min_by_key(|worker| worker.capacity.overhang(&worker.used, &blocked.needs));
         self.reserved = nearest.map(|worker| (class, worker.number));
     }
 
@@ -158,14 +154,10 @@ impl Agent {
             if alone && worker.joined > self.durable {
                 continue;
             }
-            let fits = worker.capacity.fits(&worker.used, &class.needs);
-            let possible = worker
-                .capacity
-                .short_of(&crate::resources::Amounts::default(), &class.needs)
-                .is_none();
-            if !possible {
+            if !worker.could_run(class, self.now) {
                 continue;
             }
+            let fits = worker.capacity.fits(&worker.used, &class.needs);
             // What takes no room is not in the way of what the worker is kept free for.
             if kept == Some(worker.number) && !instant && fits.is_some() {
                 continue;
@@ -222,7 +214,10 @@ impl Agent {
 
     /// How many tasks of a class may be granted beyond what a worker can run, by how short they are.
     fn ahead(worker: &Worker, class: &crate::queue::Class) -> u64 {
-        let Some(mean) = class.mean_us else { return 0 };
+        // What lies ahead would begin later, when there may not be enough time any more.
+        let Some(mean) = class.mean_us.filter(|_| class.min_time == 0) else {
+            return 0;
+        };
         let seats = worker
             .capacity
             .fits(&crate::resources::Amounts::default(), &class.needs)

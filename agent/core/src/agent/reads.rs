@@ -147,6 +147,7 @@ impl Agent {
             ended: worker.ended,
             silent_ms: self.now.saturating_sub(worker.heard) / 1_000,
             beats: worker.beats,
+            left_ms: worker.left(self.now).map(|left| left / 1_000),
         }
     }
 
@@ -502,7 +503,14 @@ impl Agent {
             for worker in &serving {
                 let short = worker.capacity.short_of(&Amounts::default(), &class.needs);
                 let busy = worker.capacity.short_of(&worker.used, &class.needs);
+                let left = worker.left(self.now).filter(|left| *left < class.min_time);
                 let text = match (short, busy) {
+                    _ if let Some(left) = left => format!(
+                        "worker {} has {} s left, one task needs {} s",
+                        worker.name,
+                        left / 1_000_000,
+                        class.min_time / 1_000_000
+                    ),
                     (Some(kind), _) => format!(
                         "worker {} has {} {}, one task needs {}",
                         worker.name,

@@ -194,7 +194,7 @@ impl Agent {
             .sum();
         // It was accepted with these needs, so they are few enough.
         let needs = self.kinds.amounts(template.needs.totals()).unwrap_or_default();
-        let class = self.queue.enter_class(&template.mode, needs);
+        let class = self.queue.enter_class(&template, needs);
         self.tasks.known(number).class = class;
         if unfinished == 0 {
             self.ended_tasks += u64::from(count);

@@ -150,7 +150,7 @@ impl Agent {
         let number = known.unwrap_or(self.tasks.last + 1);
         self.taken_in(seat, submit.request, number);
         let template = Arc::new(submit.task);
-        let class = self.queue.enter_class(&template.mode, needs);
+        let class = self.queue.enter_class(&template, needs);
         let bytes = data.bytes.len() as u64;
         let record = Record::Submitted(Submitted {
             submission: number,

@@ -33,6 +33,8 @@ pub struct Settings {
     pub named: Vec<(String, u64)>,
     /// The modes that the shell runs, beside those that are built in.
     pub modes: Vec<String>,
+    /// When it ends by itself, by the machine's clock; none: that is not known.
+    pub ends: Option<Micros>,
     /// How long to wait for the first welcome, milliseconds.
     pub join_ms: u64,
     /// How long news waits for more while there are tasks to start, microseconds.

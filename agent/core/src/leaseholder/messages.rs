@@ -101,6 +101,7 @@ impl Leaseholder {
             resume: self.link.resume.clone(),
             held,
             hello: self.link.greeted(now),
+            left_ms: settings.ends.map(|ends| ends.saturating_sub(now) / 1_000),
         };
         out.push(Output::Send(hello.into(), Vec::new()));
     }

@@ -14,6 +14,7 @@ use scalems_protocol::task::Template;
 use scalems_protocol::worker::Beat;
 
 use crate::interface::{Micros, Peer};
+use crate::queue::Class;
 use crate::resources::Amounts;
 use crate::runs::Stretch;
 use crate::task::Slot;
@@ -130,6 +131,8 @@ pub struct Worker {
     pub modes: BTreeMap<String, bool>,
     /// What it offers.
     pub capacity: Amounts,
+    /// When it ends by itself, as it said; none: it has no end that it knows of.
+    pub ends: Option<Micros>,
     /// What its leases take, those ahead included.
     pub used: Amounts,
     /// Leases of instant modes.
@@ -194,6 +197,7 @@ impl Worker {
             recorded_gone: false,
             modes: BTreeMap::new(),
             capacity: Amounts::default(),
+            ends: None,
             used: Amounts::default(),
             instant: 0,
             leases: (0, 0),
@@ -224,6 +228,21 @@ impl Worker {
     /// in flight.
     pub fn takes_leases(&self) -> bool {
         self.standing == Standing::Active && self.peer.is_some() && !self.asked
+    }
+
+    /// How long it will still be there.
+    pub fn left(&self, now: Micros) -> Option<Micros> {
+        self.ends.map(|ends| ends.saturating_sub(now))
+    }
+
+    /// Whether it could run a task of a class if it had nothing else to do.
+    pub fn could_run(&self, class: &Class, now: Micros) -> bool {
+        self.modes.contains_key(&class.mode)
+            && self
+                .capacity
+                .short_of(&Amounts::default(), &class.needs)
+                .is_none()
+            && self.left(now).is_none_or(|left| left >= class.min_time)
     }
 
     /// Whether it lives, as far as is known.

@@ -136,6 +136,7 @@ pub(crate) fn joins(name: &str, cores: u64) -> WorkerHello {
         resume: None,
         held: Vec::new(),
         hello: 1,
+        left_ms: None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Which task goes where: priorities, room, credit, and big tasks among small ones.
 
 use scalems_core::Input;
+use scalems_protocol::client::{Question, Reply};
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::Strength;
-use scalems_protocol::worker::WorkerToAgent;
+use scalems_protocol::task::Needs;
+use scalems_protocol::worker::{WorkerHello, WorkerToAgent};
 
 use crate::say::{QUICK, RUN, With, cancel, done, joins, returned, run, started, submit};
 use crate::world::{World, from_client};
@@ -226,4 +228,54 @@ fn work_is_spread_over_workers() {
     let bye: WorkerToAgent = scalems_protocol::worker::WorkerGoodbye::default().into();
     world.worker(2, bye).is(&[]);
     assert_eq!(world.agent.counts().ready, 7);
+}
+
+#[test]
+fn what_takes_longer_than_its_worker_has_left_does_not_begin_there() {
+    let long = |seconds: u64| Needs {
+        min_time_ms: seconds * 1_000,
+        ..Needs::default()
+    };
+    let mut world = World::small(2);
+    let leaves = |name: &str, seconds: u64| WorkerHello {
+        left_ms: Some(seconds * 1_000),
+        ..joins(name, 2)
+    };
+    world
+        .worker(2, leaves("short", 60))
+        .begins(&["w2< welcome worker 2 short"]);
+    world
+        .worker(3, leaves("longer", 600))
+        .begins(&["w3< welcome worker 3 longer"]);
+    // Without an end that is known, all can begin; the other one has time enough for some.
+    world.client(1, submit(1, 9, RUN).needs(long(300))).begins(&[
+        "c1< accepted",
+        "w1< lease 1 recorded 0: 1.0-2@1 run",
+        "w3< lease 1 recorded 0: 1.2-4@1 run",
+    ]);
+    let why = world.ask(1, Question::Explain("1.8".parse().unwrap()));
+    let Reply::Explain(why) = why else {
+        panic!("{why:?}")
+    };
+    assert!(
+        why.reasons
+            .contains(&"worker short has 60 s left, one task needs 300 s".to_owned()),
+        "{why:?}"
+    );
+    // Others begin, and nothing is kept free there for what would not be in time.
+    world.lives(2, true);
+    world.lives(3, true);
+    world.lives(1, true);
+    world.wait(2_000_000);
+    world
+        .client(1, submit(2, 2, RUN))
+        .begins(&["c1< accepted", "w2< lease 1 recorded 0: 2.0-2@1 run"]);
+    // Time passes, also where there was enough of it.
+    world.wait(320_000_000);
+    let mut slow = done(1, run(1, 2, 3, 1));
+    slow.results[0].ran_us = 1;
+    world.worker(3, slow).is(&[]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["w1< lease 2 recorded 1: 1.4@1 run"]);
 }

@@ -64,6 +64,9 @@ pub(crate) struct SubmitArgs {
     /// A label for people and selectors.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
+    /// Begin only where the worker has at least so much time left.
+    #[arg(long, value_parser = duration, value_name = "TIME", default_value = "0s")]
+    pub(crate) min_time: Duration,
     /// The longest that one attempt may run.
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) time_limit: Option<Duration>,

@@ -56,6 +56,9 @@ pub(crate) struct WorkerStartArgs {
     /// Where tasks without a directory of their own get one.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
+    /// It ends after so long; what runs ten seconds before that is asked to end. Tasks with a longer --min-time do not begin there.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) time_limit: Option<Duration>,
     /// The batch system whose job the worker is part of: the job is ended with a worker that has lost its agent for good.
     #[arg(long, value_enum, value_name = "SYSTEM", hide = true)]
     pub(crate) batch: Option<Batch>,

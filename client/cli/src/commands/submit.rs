@@ -104,6 +104,7 @@ fn task(args: &SubmitArgs) -> anyhow::Result<Task> {
             gpus_per_rank: args.gpus,
             mem_per_rank: args.memory,
             named: std::collections::BTreeMap::new(),
+            min_time_ms: ms(args.min_time),
         },
         policy: Policy {
             priority: args.priority,

@@ -45,6 +45,7 @@ fn list(context: &Context) -> anyhow::Result<Exit> {
         "ahead",
         "running",
         "ended",
+        "time left",
     ];
     print::rows(context.output, &head, &rows, |row| {
         vec![
@@ -57,6 +58,7 @@ fn list(context: &Context) -> anyhow::Result<Exit> {
             row.leases.0.to_string(),
             row.leases.1.to_string(),
             row.ended.to_string(),
+            row.left_ms.map_or_else(String::new, print::time),
         ]
     })?;
     Ok(Exit::Well)
@@ -79,6 +81,11 @@ fn info(context: &Context, number: u64) -> anyhow::Result<Exit> {
             format!("{} ahead, {} running", row.leases.0, row.leases.1),
         ),
         ("ended", format!("{} tasks", row.ended)),
+        (
+            "time left",
+            row.left_ms
+                .map_or_else(|| "no end is known".to_owned(), print::time),
+        ),
         ("heard", format!("{} ago", print::time(row.silent_ms))),
         (
             "beats",
@@ -122,6 +129,7 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         share: args
             .batch
             .map_or_else(Share::default, |_| scalems_agent::batch::share()),
+        time_limit: args.time_limit,
         ..WorkerOptions::new(Connection::File(file.clone()), directory)
     };
     let (stopper, signal_in) = Stopper::pair()?;
@@ -138,7 +146,9 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         let _sent = done.send(());
         result
     });
-    runtime.block_on(signals(&stopper, ended))?;
+    // The end of a job is its batch system's, which may also put it off.
+    let own_end = args.time_limit.filter(|_| args.batch.is_none());
+    runtime.block_on(signals(&stopper, own_end, ended))?;
     let result = waiter
         .join()
         .and_then(|result| result)
@@ -206,14 +216,28 @@ impl Drop for Place {
     }
 }
 
-async fn signals(stopper: &Stopper, mut ended: tokio::sync::oneshot::Receiver<()>) -> anyhow::Result<()> {
+async fn signals(
+    stopper: &Stopper,
+    time_limit: Option<Duration>,
+    mut ended: tokio::sync::oneshot::Receiver<()>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let over = tokio::time::sleep(time_limit.unwrap_or_default().saturating_sub(SIGNAL_DRAIN));
+    tokio::pin!(over);
+    let mut timed = time_limit.is_some();
     let mut count = 0;
     loop {
         tokio::select! {
             _ = terminate.recv() => count += 1,
             _ = interrupt.recv() => count += 1,
+            () = &mut over, if timed => {
+                timed = false;
+                if count == 0 {
+                    stopper.stop(SIGNAL_DRAIN.min(time_limit.unwrap_or_default()));
+                }
+                continue;
+            }
             _ = &mut ended => return Ok(()),
         }
         stopper.stop(if count == 1 { SIGNAL_DRAIN } else { Duration::ZERO });

@@ -148,6 +148,9 @@ impl Agent {
         worker.pid = hello.pid;
         worker.process.clone_from(&hello.process);
         worker.capacity = offer;
+        worker.ends = hello
+            .left_ms
+            .map(|left| now.saturating_add(left.saturating_mul(1_000)));
         // Reports of the connection before are not recorded by their old numbers any more.
         self.reported.retain(|reported| reported.worker != number);
         let (sum, drop) = self.put_right(number, &hello.held, Some(&hello.modes), out);

@@ -35,6 +35,7 @@ fn settings(cores: u32) -> Settings {
         memory_mib: 1_000,
         named: vec![("licence".into(), 1)],
         modes: vec![MODE.into()],
+        ends: None,
         join_ms: 60_000,
         patience_us: 0,
         quick_us: 0,

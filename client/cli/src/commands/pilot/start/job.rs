@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use scalems_agent::batch::{Allocation, BatchSystem, JobState, Kind, Leading, interface};
+use scalems_agent::batch::{Allocation, BatchSystem, Job, JobState, Kind, Leading, interface};
 use scalems_client::Session;
 use scalems_client::protocol::client::WorkerRow;
 use scalems_protocol::Role;
@@ -25,6 +25,8 @@ use crate::exit::Exit;
 
 /// How often it is looked whether the agent serves, before the workers are started.
 const SERVES: Duration = Duration::from_millis(20);
+/// So long the batch system may take to say how much time the job has, before workers are started that do not know it.
+const ASKED: Duration = Duration::from_secs(3);
 /// How often it is looked which nodes have no worker.
 const LOOK: Duration = Duration::from_secs(10);
 /// A launched worker has so long to join before its node counts as one without. Doubled with each further launch on
@@ -84,6 +86,8 @@ struct Nodes {
     directory: PathBuf,
     /// What runs a worker, behind the batch system's launcher.
     command: Vec<OsString>,
+    /// When the job ends, as far as is known.
+    until: Option<Instant>,
     launches: JoinSet<()>,
     /// Tells that the pilot ends.
     ending: watch::Receiver<bool>,
@@ -135,6 +139,7 @@ impl Nodes {
             here: allocation.here,
             directory: directory.to_owned(),
             command,
+            until: None,
             launches: JoinSet::new(),
             ending,
             each: allocation.nodes.into_iter().map(node).collect(),
@@ -146,6 +151,14 @@ impl Nodes {
         let mut ending = self.ending.clone();
         tokio::select! {
             () = self.served() => {}
+            _ = ending.wait_for(|ending| *ending) => return,
+        }
+        tokio::select! {
+            found = tokio::time::timeout(ASKED, self.look()) => match found {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!("cannot find out how much time the job has: {error:#}"),
+                Err(_) => tracing::warn!("the batch system does not say at once how much time the job has"),
+            },
             _ = ending.wait_for(|ending| *ending) => return,
         }
         if let Some(node) = &self.here {
@@ -201,6 +214,10 @@ impl Nodes {
     fn launch(&mut self, nodes: &[String]) {
         let mut words = self.system.launcher(nodes);
         words.extend(self.command.iter().cloned());
+        if let Some(until) = self.until {
+            let left = until.saturating_duration_since(Instant::now());
+            words.push(format!("--time-limit={}ms", left.as_millis()).into());
+        }
         let launcher = words.remove(0);
         let now = Instant::now();
         for name in nodes {
@@ -210,6 +227,14 @@ impl Nodes {
         }
         self.launches
             .spawn_local(launched(launcher, words, nodes.join(","), self.ending.clone()));
+    }
+
+    /// What the batch system says of the job.
+    async fn look(&mut self) -> anyhow::Result<Job> {
+        let (system, job) = (self.system.clone(), self.job.clone());
+        let job = tokio::task::spawn_blocking(move || system.look(&job)).await??;
+        self.until = job.left.map(|left| Instant::now() + left);
+        Ok(job)
     }
 
     /// The nodes that have had no worker for longer than one takes to join, and that the job still has.
@@ -225,8 +250,7 @@ impl Nodes {
             return Ok(missing);
         }
         // Only now the batch system is asked: it has others to serve.
-        let (system, job) = (self.system.clone(), self.job.clone());
-        let job = tokio::task::spawn_blocking(move || system.look(&job)).await??;
+        let job = self.look().await?;
         anyhow::ensure!(job.state == JobState::Running, "the job is {:?}", job.state);
         Ok(missing
             .into_iter()
@@ -327,6 +351,7 @@ mod tests {
             ended: 0,
             silent_ms: 0,
             beats: (0, 0),
+            left_ms: None,
         }
     }
 
