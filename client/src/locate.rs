@@ -157,8 +157,14 @@ fn home_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Loc
         .ok_or(LocateError::NoHome)
 }
 
-/// The directory of the pilot called `name`.
+/// The directory of the pilot called `name`: among the user's pilots, or where a link there leads.
 pub fn pilot_directory(name: &str) -> Result<PathBuf, LocateError> {
+    let path = pilots_directory(&home()?).join(name);
+    Ok(fs::read_link(&path).unwrap_or(path))
+}
+
+/// The place of a pilot among the user's, by its name.
+pub fn place_of(name: &str) -> Result<PathBuf, LocateError> {
     Ok(pilots_directory(&home()?).join(name))
 }
 

@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod interface;
 pub mod place;
 pub mod script;
+pub mod site;
 mod slurm;
 
 use std::ffi::OsString;

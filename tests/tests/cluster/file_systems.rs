@@ -42,7 +42,8 @@ fn a_home_that_is_read_only_is_named_and_can_be_done_without() {
 fn a_scratch_that_is_full_stops_nothing_for_good() {
     let cluster = Cluster::with_scratch(64, "--nodes 1");
     let directory = cluster.scratch().join("night");
-    let at = format!("export SCALEMS_CONNECTION={}", directory.display());
+    // Its name finds it, wherever it lies.
+    let at = "export SCALEMS_PILOT=night";
     cluster
         .sh(&format!(
             "scalems pilot submit --name night --time 10m --dir {}",
@@ -83,4 +84,10 @@ fn a_scratch_that_is_full_stops_nothing_for_good() {
         .well();
     assert!(said.out.contains("room again"), "{said:?}");
     cluster.home.until_empty();
+    cluster.sh("scalems pilot remove night").well();
+    assert!(!directory.exists());
+    assert!(
+        cluster.pilot_directory().symlink_metadata().is_err(),
+        "no link is left"
+    );
 }

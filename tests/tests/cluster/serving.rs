@@ -106,3 +106,32 @@ fn the_script_can_be_seen_and_changed() {
     let log = std::fs::read_to_string(cluster.pilot_directory().join("job.log")).unwrap();
     assert!(log.contains("of our own"), "{log}");
 }
+
+#[test]
+fn a_site_says_what_its_pilots_have_in_common() {
+    let cluster = Cluster::with_scratch(256, "--nodes 1");
+    let sites = cluster.home.path().join("sites");
+    std::fs::create_dir(&sites).unwrap();
+    let text = "about = \"here\"\nbatch = \"slurm\"\npartition = \"short\"\nsetup = [\"export OF_THE_SITE=yes\"]\n\
+                options = [\"--comment=of-the-site\"]\ndirectory = \"{{ env.SCRATCH }}/{{ name }}\"\n";
+    std::fs::write(sites.join("here.toml"), text).unwrap();
+    let scratch = format!("export SCRATCH={}", cluster.scratch().display());
+    cluster
+        .sh("scalems pilot submit --site here --time 5m")
+        .fails(2, &["directory \"{{ env.SCRATCH }}", "SCRATCH"]);
+    cluster
+        .sh("scalems pilot submit --site there --time 5m")
+        .fails(2, &["no site \"there\" is known", "there.toml", "perlmutter-cpu"]);
+    cluster
+        .sh(&format!(
+            "{scratch}; scalems pilot submit --name night --site here --time 5m"
+        ))
+        .well();
+    let session = cluster.session(1);
+    let said = cluster
+        .sh("scalems submit --wait -- sh -c 'echo $OF_THE_SITE' && squeue -h -o '%P %k'")
+        .well();
+    assert_eq!(said.out, "yes\nshort of-the-site\n");
+    drop(session);
+    cluster.sh("scalems pilot stop").well();
+}

@@ -184,6 +184,9 @@ pub(crate) struct PilotSubmitArgs {
     /// Its directory, instead of the one that its name gives. All nodes must see it.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
+    /// What the site's file of this name says, or a file: partition, modules, directories. Other options go before.
+    #[arg(long, value_name = "NAME|FILE", env = "SCALEMS_SITE")]
+    pub(crate) site: Option<String>,
     /// The batch system; without it the one whose commands are found here.
     #[arg(long, value_enum, value_name = "SYSTEM")]
     pub(crate) batch: Option<Batch>,

@@ -1,6 +1,7 @@
 //! `scalems pilot …`.
 
 mod jobs;
+mod place;
 pub(crate) mod start;
 mod submit;
 
@@ -343,13 +344,17 @@ fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
             queued.submitted.job
         );
     }
-    match scalems_agent::pilot::remove(name, &directory, args.force)? {
+    let removed = scalems_agent::pilot::remove(name, &directory, args.force)?;
+    match removed {
         Removed::Unfinished(tasks) => {
             anyhow::bail!(
                 "pilot {name} has {tasks} unfinished tasks, and nothing was removed: --force removes it all the same, \
                  `scalems pilot start --resume --name {name}` goes on with them"
             )
         }
+        Removed::All | Removed::AllButOthers => place::unlink(name, &directory)?,
+    }
+    match removed {
         Removed::All if context.output == crate::args::Output::Human => {
             print::out(&format!("pilot {name} is removed: {place}\n"))?;
         }
@@ -358,7 +363,7 @@ fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
                 "pilot {name} is removed; files that are not its own stay in {place}\n"
             ))?;
         }
-        Removed::All | Removed::AllButOthers => {}
+        _ => {}
     }
     Ok(Exit::Well)
 }

@@ -1,15 +1,18 @@
 //! `scalems pilot submit`: a pilot as a job of a batch system.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::batch::script::{self, Request};
+use scalems_agent::batch::site::Site;
 use scalems_agent::batch::{BatchSystem, Kind, Submitted};
 use scalems_client::locate;
 use scalems_transport::{ConnectionFile, PrivateDir};
 
 use super::jobs::{AgentsLife, Queued, Waited, said};
+use super::place;
 use super::start::{DEFAULT_NAME, own_program};
 use crate::Context;
 use crate::args::{Output, PilotSubmitArgs};
@@ -22,11 +25,13 @@ const LEAST: Duration = Duration::from_secs(30);
 pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<Exit> {
     let name = args.name.as_deref().or(context.pilot.as_deref());
     let name = name.unwrap_or(DEFAULT_NAME);
-    let directory = match &args.dir {
+    scalems_agent::pilot::check_name(name)?;
+    let site = site(args)?;
+    let of_site = site.directory(name).map_err(|error| Misuse(error.to_string()));
+    let directory = match args.dir.clone().map_or(of_site, |dir| Ok(Some(dir)))? {
         Some(dir) => std::path::absolute(dir)?,
         None => locate::pilot_directory(name)?,
     };
-    scalems_agent::pilot::check_name(name)?;
     if args.time < args.warning + LEAST {
         return Err(Misuse(format!(
             "--time has to be at least {LEAST:?} more than --warning ({:?}): else the job would be told to end as it begins",
@@ -44,9 +49,10 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
             Misuse("a pilot that is submitted has a journal: leave out --journal none".to_owned()).into(),
         );
     }
-    let kind = args.batch.map_or_else(found, |batch| Ok(batch.into()))?;
+    let kind = args.batch.map(Kind::from).or(site.batch);
+    let kind = kind.map_or_else(found, Ok)?;
     let system = kind.system();
-    let script = script_of(args, &*system, name, &directory)?;
+    let script = script_of(args, &site, &*system, name, &directory)?;
     if args.dry_run {
         print::out(&script)?;
         return Ok(Exit::Well);
@@ -73,10 +79,18 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
             );
         }
     }
+    if let Err(error) = place::link(name, &directory) {
+        eprintln!(
+            "scalems: other commands find pilot {name} by SCALEMS_CONNECTION={} only: {}",
+            directory.display(),
+            print::error(&error)
+        );
+    }
     let before = AgentsLife::read(&directory);
     let path = directory.join("job.sh");
     std::fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;
-    let job = system.submit(&path, &args.further)?;
+    let further: Vec<OsString> = site.options.iter().map(OsString::from).collect();
+    let job = system.submit(&path, &[further, args.further.clone()].concat())?;
     let submitted = Submitted {
         system: kind,
         job,
@@ -106,6 +120,15 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
     })
 }
 
+/// What the site says, if one is named: the user's own files go before the system's, and those before what comes with us.
+fn site(args: &PilotSubmitArgs) -> anyhow::Result<Site> {
+    let Some(name) = args.site.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(Site::default());
+    };
+    let directories = [locate::home()?.join("sites"), PathBuf::from("/etc/scalems/sites")];
+    Site::find(name, &directories).map_err(|error| Misuse(error.to_string()).into())
+}
+
 /// The batch system whose commands are here.
 fn found() -> anyhow::Result<Kind> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -125,11 +148,12 @@ fn log(directory: &Path) -> PathBuf {
 
 fn script_of(
     args: &PilotSubmitArgs,
+    site: &Site,
     system: &dyn BatchSystem,
     name: &str,
     directory: &Path,
 ) -> anyhow::Result<String> {
-    let template = match &args.template {
+    let template = match args.template.as_ref().or(site.template.as_ref()) {
         Some(path) => {
             std::fs::read_to_string(path).with_context(|| format!("read the template {}", path.display()))?
         }
@@ -154,7 +178,7 @@ fn script_of(
     if let Some(gpus) = args.gpus {
         command.extend(["--gpus".to_owned(), gpus.to_string()]);
     }
-    if let Some(interface) = &args.interface {
+    if let Some(interface) = args.interface.as_ref().or(site.interface.as_ref()) {
         command.extend(["--interface".to_owned(), interface.clone()]);
     }
     command.extend(args.agent.words());
@@ -167,9 +191,9 @@ fn script_of(
         memory_mib: args.memory,
         time: &time,
         warning_s: args.warning.as_secs(),
-        partition: args.partition.as_deref(),
+        partition: args.partition.as_deref().or(site.partition.as_deref()),
         log: &log(directory),
-        setup: &args.setup,
+        setup: &[site.setup.clone(), args.setup.clone()].concat(),
         command: &command,
     };
     Ok(script::write(&template, &request)?)
