@@ -7,10 +7,10 @@ use nix::errno::Errno;
 use scalems_protocol::limits;
 use scalems_transport::connection_file::start_time;
 
-use crate::batch::Place;
+use crate::batch::JobPart;
 
-/// Before what follows is a place in a batch system.
-const PLACE: &str = " @";
+/// Before what follows is a part of a batch job.
+const PART: &str = " @";
 
 /// The start of the host and the space of process numbers that this process sees.
 fn space() -> Option<String> {
@@ -27,15 +27,15 @@ pub(crate) fn name(pids: &[u32]) -> String {
         return String::new();
     };
     let here = space + &all;
-    let named = Place::own().map(|place| format!("{here}{PLACE}{place}"));
+    let named = JobPart::own().map(|part| format!("{here}{PART}{part}"));
     named
         .filter(|named| named.len() <= limits::NAME_BYTES)
         .unwrap_or(here)
 }
 
 /// Where the processes of this name run in a batch system.
-pub(crate) fn place(name: &str) -> Option<Place> {
-    name.split_once(PLACE)?.1.parse().ok()
+pub(crate) fn part(name: &str) -> Option<JobPart> {
+    name.split_once(PART)?.1.parse().ok()
 }
 
 /// Whether processes of this name, if they run, could be seen from here.
@@ -48,7 +48,7 @@ pub(crate) fn is_of_here(name: &str) -> bool {
 
 /// Whether all processes that are known by `name` are over. What cannot be told from this host may still run.
 pub(crate) fn are_over(name: &str) -> bool {
-    let name = name.split_once(PLACE).map_or(name, |(here, _)| here);
+    let name = name.split_once(PART).map_or(name, |(here, _)| here);
     let Some(all) = space().and_then(|space| name.strip_prefix(&space)) else {
         return false;
     };
@@ -97,16 +97,13 @@ mod tests {
             "",
             "one that is over is not known by anything"
         );
-        let place = "slurm:hpc:4711:0:n17";
-        assert!(
-            are_over(&format!("{one} @{place}")),
-            "it is known without its job"
-        );
+        let part = "slurm:hpc:4711:0:n17";
+        assert!(are_over(&format!("{one} @{part}")), "it is known without its job");
         assert_eq!(
-            super::place(&format!("{one} @{place}")),
-            Some(place.parse().unwrap())
+            super::part(&format!("{one} @{part}")),
+            Some(part.parse().unwrap())
         );
-        assert_eq!(super::place(&one), None);
+        assert_eq!(super::part(&one), None);
         // What is not known, known elsewhere, or no name may still run.
         let elsewhere = one.replacen(|c: char| c.is_ascii_hexdigit(), "x", 1);
         let space = space().unwrap();

@@ -6,7 +6,7 @@
 mod command;
 pub mod hosts;
 pub mod interface;
-pub mod place;
+pub mod part;
 pub mod script;
 pub mod site;
 mod slurm;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::CommandError;
-pub use place::Place;
+pub use part::JobPart;
 pub use slurm::Slurm;
 
 /// Which batch system.
@@ -37,6 +37,20 @@ impl Kind {
     /// That of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The one whose commands are here.
+    pub fn here() -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let here = |command: &str| std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
+        Self::ALL.into_iter().find(|kind| here(kind.queues()))
+    }
+
+    /// The command that queues a job.
+    pub const fn queues(self) -> &'static str {
+        match self {
+            Self::Slurm => "sbatch",
+        }
     }
 
     /// Its name in options, templates and files.
@@ -91,6 +105,9 @@ pub trait BatchSystem: Debug + Send + Sync {
     /// Which it is.
     fn kind(&self) -> Kind;
 
+    /// Whether the system answers, in its own words.
+    fn answers(&self) -> Result<String, BatchError>;
+
     /// Queues a script, with further words for the command that does it, and gives the job's id.
     fn submit(&self, script: &Path, further: &[OsString]) -> Result<String, BatchError>;
 
@@ -104,11 +121,11 @@ pub trait BatchSystem: Debug + Send + Sync {
     fn own_job(&self) -> Option<String>;
 
     /// Where in this system's jobs this process runs; none outside of them.
-    fn place(&self) -> Option<Place>;
+    fn part(&self) -> Option<JobPart>;
 
-    /// Those of some places of this system at which nothing runs any more, for all that it knows: the job, or the node's part in it,
-    /// is over, and the node has answered since.
-    fn over(&self, places: &[Place]) -> Result<Vec<Place>, BatchError>;
+    /// Those parts of jobs of this system of which nothing runs any more, for all that it knows: the job, or the node's part in it, is
+    /// over, and the node has answered since.
+    fn over(&self, parts: &[JobPart]) -> Result<Vec<JobPart>, BatchError>;
 
     /// What the job that this process runs in has.
     fn allocation(&self) -> Result<Allocation, BatchError>;

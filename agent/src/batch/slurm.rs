@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::command::{self, CommandError};
-use super::{Allocation, BatchError, BatchSystem, Job, JobState, Kind, Place, Share, hosts};
+use super::{Allocation, BatchError, BatchSystem, Job, JobPart, JobState, Kind, Share, hosts};
 
 const SYSTEM: &str = "slurm";
 /// The fields of a line: state, reason, start, time left, nodes.
@@ -18,6 +18,11 @@ pub struct Slurm;
 impl BatchSystem for Slurm {
     fn kind(&self) -> Kind {
         Kind::Slurm
+    }
+
+    fn answers(&self) -> Result<String, BatchError> {
+        let said = command::run(SYSTEM, "scontrol", &["ping".into()])?;
+        Ok(said.lines().collect::<Vec<_>>().join("; "))
     }
 
     fn submit(&self, script: &Path, further: &[OsString]) -> Result<String, BatchError> {
@@ -55,34 +60,34 @@ impl BatchSystem for Slurm {
         std::env::var("SLURM_JOB_ID").ok().filter(|id| !id.is_empty())
     }
 
-    fn place(&self) -> Option<Place> {
-        place(|name| std::env::var(name).ok())
+    fn part(&self) -> Option<JobPart> {
+        part(|name| std::env::var(name).ok())
     }
 
-    fn over(&self, places: &[Place]) -> Result<Vec<Place>, BatchError> {
+    fn over(&self, parts: &[JobPart]) -> Result<Vec<JobPart>, BatchError> {
         let config = command::run(SYSTEM, "scontrol", &["show".into(), "config".into()])?;
         let cluster = cluster(&config).unwrap_or_default();
         let mut ended = Vec::new();
-        let own = places.iter().filter(|place| place.cluster == cluster);
-        let own: Vec<&Place> = own.collect();
+        let own = parts.iter().filter(|part| part.cluster == cluster);
+        let own: Vec<&JobPart> = own.collect();
         for group in own.chunk_by(|one, other| one.job == other.job) {
             let id = &group[0].job;
             let job = self.look(id)?;
             let run = if job.is_over() { 0 } else { run(id)? };
-            let is_over = |place: &&Place| {
-                job.is_over() || place.run < run || !job.nodes.contains(&place.node) && !job.nodes.is_empty()
+            let is_over = |part: &&JobPart| {
+                job.is_over() || part.run < run || !job.nodes.contains(&part.node) && !job.nodes.is_empty()
             };
             ended.extend(group.iter().copied().filter(is_over));
         }
         if ended.is_empty() {
             return Ok(Vec::new());
         }
-        let nodes: Vec<&str> = ended.iter().map(|place| place.node.as_str()).collect();
+        let nodes: Vec<&str> = ended.iter().map(|part| part.node.as_str()).collect();
         let args = ["-h", "-N", "-n", &nodes.join(","), "-o", "%N %T"].map(OsString::from);
         let states = command::run(SYSTEM, "sinfo", &args)?;
-        let has_answered = |place: &&Place| {
+        let has_answered = |part: &&JobPart| {
             let mut own = states.lines().filter_map(|line| line.split_once(' '));
-            own.any(|(node, state)| node == place.node && answers(state))
+            own.any(|(node, state)| node == part.node && answers(state))
         };
         Ok(ended.into_iter().filter(has_answered).cloned().collect())
     }
@@ -138,9 +143,9 @@ impl BatchSystem for Slurm {
 }
 
 /// Where a process with these variables runs.
-fn place(variable: impl Fn(&str) -> Option<String>) -> Option<Place> {
+fn part(variable: impl Fn(&str) -> Option<String>) -> Option<JobPart> {
     let known = |name: &str| variable(name).filter(|value| !value.is_empty());
-    Some(Place {
+    Some(JobPart {
         system: Kind::Slurm,
         cluster: known("SLURM_CLUSTER_NAME")?,
         job: known("SLURM_JOB_ID")?,
@@ -312,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_node_of_a_job_of_a_cluster() {
+    fn a_part_is_a_node_of_a_job_of_a_cluster() {
         let of = |pairs: &'static [(&str, &str)]| {
-            place(move |name| {
+            part(move |name| {
                 let found = pairs.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| (*value).to_owned())
             })

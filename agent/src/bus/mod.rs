@@ -4,6 +4,7 @@
 //! core decide once, and sends what it decided. So batches form under load, and nothing waits when idle.
 
 mod decode;
+mod ends;
 mod identity;
 mod sockets;
 
@@ -20,9 +21,11 @@ use scalems_transport::{
 };
 use tracing::{debug, warn};
 
-use crate::batch::place::Watch;
+use crate::batch::part::Watch;
 use crate::journal::{Journal, JournalError, Store};
 use crate::process;
+
+use self::ends::Ends;
 
 pub use identity::Identity;
 pub use sockets::{Sockets, TcpOptions};
@@ -85,6 +88,8 @@ pub struct Bus {
     told: (u64, bool),
     ask_clients: Option<Instant>,
     ask_workers: Option<Instant>,
+    client_ends: Ends,
+    worker_ends: Ends,
     exit: bool,
     /// Why the journal cannot be gone on with.
     behind: Option<String>,
@@ -112,6 +117,8 @@ impl Bus {
             told: (0, false),
             ask_clients: None,
             ask_workers: None,
+            client_ends: Ends::default(),
+            worker_ends: Ends::default(),
             exit: false,
             behind: None,
         })
@@ -168,18 +175,19 @@ impl Bus {
             if beats.any() {
                 self.beats()?;
             }
-            if backend.any() {
-                self.workers()?;
-            }
-            if frontend.any() {
-                self.clients()?;
+            let drained = !deaf && (!backend.any() || self.workers()?);
+            let of_workers = self.worker_ends.due(drained);
+            let drained = !deaf && (!frontend.any() || self.clients()?);
+            let of_clients = self.client_ends.due(drained);
+            for end in of_workers.into_iter().chain(of_clients) {
+                self.input(end);
             }
             if client_events.any() && closed(&mut self.sockets.frontend)? {
-                self.input(Input::SomeClientGone);
+                self.client_ends.push(Input::SomeClientGone);
                 self.ask_clients = Some(Instant::now() + ASK_AGAIN);
             }
             if worker_events.any() && closed(&mut self.sockets.backend)? {
-                self.input(Input::SomeWorkerGone);
+                self.worker_ends.push(Input::SomeWorkerGone);
                 self.ask_workers = Some(Instant::now() + ASK_AGAIN);
             }
             self.ask_again();
@@ -199,7 +207,7 @@ impl Bus {
     fn is_over(&self, process: &str) -> bool {
         process::are_over(process)
             || (!process::is_of_here(process)
-                && process::place(process).is_some_and(|place| self.jobs.is_over(&place)))
+                && process::part(process).is_some_and(|part| self.jobs.is_over(&part)))
     }
 
     fn now(&self) -> Micros {
@@ -232,7 +240,12 @@ impl Bus {
             .into_iter()
             .flatten()
             .min();
-        let wait = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut wait = next.map(|at| at.saturating_duration_since(Instant::now()));
+        let none_ended = self.client_ends.is_empty() && self.worker_ends.is_empty();
+        if !(deaf || none_ended) {
+            // What is there is read before they are told.
+            wait = Some(Duration::ZERO);
+        }
         if deaf {
             // Whoever wants something has to wait: the next commit wakes us.
             let [wake] = poll([Source::wake(&self.wake)], wait)?;
@@ -270,17 +283,18 @@ impl Bus {
     fn ask_again(&mut self) {
         let now = Instant::now();
         if self.ask_clients.take_if(|at| *at <= now).is_some() {
-            self.input(Input::SomeClientGone);
+            self.client_ends.push(Input::SomeClientGone);
         }
         if self.ask_workers.take_if(|at| *at <= now).is_some() {
-            self.input(Input::SomeWorkerGone);
+            self.worker_ends.push(Input::SomeWorkerGone);
         }
     }
 
-    fn clients(&mut self) -> Result<(), TransportError> {
+    /// Takes in what clients said. True: all of it.
+    fn clients(&mut self) -> Result<bool, TransportError> {
         for _ in 0..ROUND {
             let Some(incoming) = self.sockets.frontend.recv()? else {
-                break;
+                return Ok(true);
             };
             match incoming {
                 Incoming::Message(received) => {
@@ -305,13 +319,14 @@ impl Bus {
             // What is urgent goes out before the next message is looked at only when the round is over: the
             // core gathers.
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn workers(&mut self) -> Result<(), TransportError> {
+    /// Takes in what workers said. True: all of it.
+    fn workers(&mut self) -> Result<bool, TransportError> {
         for _ in 0..ROUND {
             let Some(incoming) = self.sockets.backend.recv()? else {
-                break;
+                return Ok(true);
             };
             match incoming {
                 Incoming::Message(received) => {
@@ -337,7 +352,7 @@ impl Bus {
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn beats(&mut self) -> Result<(), TransportError> {
@@ -368,8 +383,8 @@ impl Bus {
         Ok(())
     }
 
-    /// Does what the core decided. A peer that turns out to be gone is an input of its own, whose
-    /// consequences are done in the same round.
+    /// Does what the core decided. That a peer turns out to be gone is told once what it said before is taken in; that a
+    /// process does, at once.
     fn act(&mut self) {
         while !self.actions.is_empty() {
             let mut gone = Vec::new();
@@ -379,14 +394,14 @@ impl Bus {
                         let (header, blobs) = message.encode_frames(&blobs);
                         let sent = self.sockets.frontend.send(PeerId(peer.0), &header, blobs);
                         if unreachable("client", message.name(), sent) {
-                            gone.push(Input::ClientGone(peer));
+                            self.client_ends.push(Input::ClientGone(peer));
                         }
                     }
                     Action::ToWorker { peer, message, blobs } => {
                         let (header, blobs) = message.encode_frames(&blobs);
                         let sent = self.sockets.backend.send(PeerId(peer.0), &header, blobs);
                         if unreachable("worker", message.name(), sent) {
-                            gone.push(Input::WorkerGone(peer));
+                            self.worker_ends.push(Input::WorkerGone(peer));
                         }
                     }
                     Action::Publish { topic, event } => {

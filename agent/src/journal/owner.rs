@@ -15,7 +15,7 @@ use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 
 use super::{JournalError, beside};
-use crate::batch::place::Watch;
+use crate::batch::part::Watch;
 use crate::process;
 
 /// How often it is renewed.
@@ -64,7 +64,7 @@ impl Other {
     fn or_dead_by(self, jobs: &Watch) -> Self {
         match &self {
             Self::Elsewhere(name, _)
-                if process::place(&name.process).is_some_and(|place| jobs.is_over(&place)) =>
+                if process::part(&name.process).is_some_and(|part| jobs.is_over(&part)) =>
             {
                 Self::Dead
             }

@@ -4,6 +4,7 @@
 //! whole life, on the thread that calls it.
 
 mod bus;
+pub mod crowd;
 mod description;
 mod environment;
 mod machine;

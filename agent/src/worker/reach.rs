@@ -123,7 +123,11 @@ impl Reach {
     }
 }
 
-fn connect(context: &Context, file: &ConnectionFile, host: &str) -> Result<(Dealer, Publisher), WorkerError> {
+pub(super) fn connect(
+    context: &Context,
+    file: &ConnectionFile,
+    host: &str,
+) -> Result<(Dealer, Publisher), WorkerError> {
     let here = file.host == host;
     let (Some(requests), Some(stream)) = (file.requests.nearest(here), file.stream.nearest(here)) else {
         return Err(WorkerError::NoAddress {

@@ -11,9 +11,7 @@ mod print;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::{Cli, Command, Output};
+use crate::args::{Command, Output};
 use crate::exit::Exit;
 
 /// Why not the system's: docs/decisions/0003.
@@ -27,7 +25,8 @@ struct Context {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    commands::shell::answer();
+    let cli = args::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("SCALEMS_LOG")
@@ -65,6 +64,9 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
             println!("{summary}");
             Ok(Exit::Well)
         }
+        Command::Doctor => commands::doctor::run(context),
+        Command::Completion { shell } => commands::shell::completion(shell),
+        Command::Man { dir } => commands::shell::man(&dir),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             match context.output {

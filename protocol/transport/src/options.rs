@@ -16,9 +16,9 @@ const PUBLISH_MARK: i32 = 10_000;
 /// A connection that is not through its handshake by then is closed: half-open ones hold descriptors.
 const HANDSHAKE_MS: i32 = 3_000;
 /// How often a silent connection is asked whether it lives.
-const HEARTBEAT_MS: i32 = 10_000;
+const HEARTBEAT_MS: i32 = 30_000;
 /// How long the answer may take. It frees the queue of a peer that stopped; liveness is decided by beats.
-const HEARTBEAT_TIMEOUT_MS: i32 = 20_000;
+const HEARTBEAT_TIMEOUT_MS: i32 = 30_000;
 /// TCP gives up on unacknowledged data after that: a vanished node, without the kernel's quarter of an hour.
 const TCP_UNACKNOWLEDGED_MS: i32 = 30_000;
 /// Connections that may wait to be accepted: all workers of a large job start in one second.

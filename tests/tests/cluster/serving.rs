@@ -32,6 +32,12 @@ fn a_pilot_runs_tasks_on_all_nodes_of_its_job_and_leaves_nothing() {
         .well();
     assert!(why.out.contains("one task needs 3600 s"), "{why:?}");
     cluster.sh(&format!("scalems task cancel {}", long.text())).well();
+    let well = cluster.sh("scalems doctor").well();
+    assert!(
+        well.out.contains("slurm: Slurmctld(primary) at ctl is UP")
+            && well.out.contains("night: answers; 3 workers"),
+        "{well:?}"
+    );
     // A second worker of the pilot's job on a node finds the first one, and ends well.
     let directory = cluster.pilot_directory();
     let program = cluster.home.path().with_file_name("bin").join("scalems");

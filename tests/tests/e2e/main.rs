@@ -4,6 +4,7 @@
 mod agent_death;
 mod breaking;
 mod cancel;
+mod comforts;
 mod dependencies;
 mod forms;
 mod help;

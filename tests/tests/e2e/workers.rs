@@ -1,7 +1,12 @@
 //! Workers: that die, that come, that go.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
-use scalems_tests::pilot::{Fifo, Pilot, process, until_tasks, until_workers};
+use scalems_agent::worker::crowd::Crowd;
+use scalems_tests::pilot::{Fifo, PATIENCE, Pilot, process, until_tasks, until_workers};
+use scalems_transport::ConnectionFile;
 
 #[test]
 fn a_killed_worker_is_replaced_and_its_tasks_run_again() {
@@ -62,6 +67,33 @@ fn a_worker_whose_time_is_over_ends_and_what_it_ran_runs_elsewhere() {
     pilot.sh(&format!("scalems wait {long} --timeout 60s")).well();
     pilot.stop();
     assert!(second.status().success());
+}
+
+#[test]
+fn many_workers_that_leave_at_once_are_all_heard() {
+    const MANY: usize = 200;
+    // If one of their goodbyes were passed over, it would be waited for for longer than this test does.
+    let pilot = Pilot::start_alone("--name night --no-workers --lost-after 5m");
+    let file = ConnectionFile::read(&pilot.directory().join("worker.json")).unwrap();
+    let mut crowd = Crowd::connect(&file, MANY).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while crowd.joined() < MANY {
+        assert!(Instant::now() < until, "{} of {MANY} joined", crowd.joined());
+        crowd.drive(Duration::from_millis(20)).unwrap();
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                crowd.drive(Duration::from_millis(20)).unwrap();
+            }
+        });
+        let stopped = pilot.sh("scalems pilot stop --drain 10m");
+        over.store(true, Ordering::Release);
+        stopped.well();
+    });
+    let mut pilot = pilot;
+    pilot.expect_end();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
 /// Files that may sleep, each with the reason why no event could be waited for.
 const ALLOWED: &[(&str, &str)] = &[
     (
-        "agent/src/batch/place.rs",
+        "agent/src/batch/part.rs",
         "a batch system tells only who asks what became of a job",
     ),
     (

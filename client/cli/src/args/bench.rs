@@ -23,6 +23,8 @@ pub(crate) enum Workload {
     Memory,
     /// A pilot without work.
     Idle,
+    /// Many workers that join, and then have nothing to do.
+    Workers,
     /// Each of them.
     All,
     /// A part of what is measured beside them.
@@ -38,7 +40,7 @@ pub(crate) enum Workload {
 pub(crate) struct BenchArgs {
     /// What to measure.
     pub(crate) workload: Workload,
-    /// How many tasks; for startup how many starts, for idle how many seconds.
+    /// How many tasks; for startup how many starts, for idle how many seconds, for workers how many of them.
     #[arg(short = 'n', value_name = "N")]
     pub(crate) count: Option<u64>,
     /// By which way.

@@ -1,7 +1,9 @@
 //! The command line. Every `--help` has an example that a test runs.
 
 mod bench;
+mod directives;
 mod journal;
+mod live;
 mod pilot;
 mod submit;
 mod task;
@@ -15,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use scalems_protocol::select::Selector;
 
 pub(crate) use self::bench::{BenchArgs, Transport, Workload};
+pub(crate) use self::directives::parse;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
 pub(crate) use self::pilot::{PilotCommand, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs};
 pub(crate) use self::submit::{Silence, SubmitArgs};
@@ -29,7 +32,7 @@ pub(crate) use self::worker::{WorkerCommand, WorkerStartArgs};
     scalems submit --wait -- echo hello\n  scalems pilot stop")]
 pub(crate) struct Cli {
     /// The pilot to talk to; without it the one that runs.
-    #[arg(long, global = true, env = "SCALEMS_PILOT", value_name = "NAME")]
+    #[arg(long, global = true, env = "SCALEMS_PILOT", value_name = "NAME", add = live::pilots())]
     pub(crate) pilot: Option<String>,
     /// How to print.
     #[arg(long, global = true, value_enum, default_value = "human", value_name = "FORM")]
@@ -75,11 +78,50 @@ pub(crate) enum Command {
     Journal(JournalCommand),
     /// Measure this machine: throughput, latency, start-up, memory.
     Bench(BenchArgs),
+    /// Look whether this machine and your pilots are well, and say what to do where not.
+    #[command(after_help = "Example:\n  scalems doctor")]
+    Doctor,
+    /// Print what a shell reads to complete commands, with the pilots, submissions and workers that there are.
+    #[command(after_help = "Examples:\n  scalems completion bash\n  scalems completion fish")]
+    Completion {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command.
+    #[command(after_help = "Example:\n  scalems man --dir man1")]
+    Man {
+        /// Where to.
+        #[arg(long, default_value = "man1", value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Print the version of the program and of the protocol.
     Version,
     /// One replica of the demo's ensemble.
     #[command(hide = true)]
     DemoReplica(scalems_demo::ReplicaArgs),
+}
+
+/// A shell that can ask for what may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+impl Shell {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Elvish => "elvish",
+            Self::Fish => "fish",
+            Self::Powershell => "powershell",
+            Self::Zsh => "zsh",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -98,7 +140,7 @@ pub(crate) struct DemoArgs {
 #[command(after_help = "Examples:\n  scalems wait last\n  scalems wait all --timeout 1h")]
 pub(crate) struct WaitArgs {
     /// Which.
-    #[arg(value_parser = selector, value_name = "SEL")]
+    #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
     pub(crate) select: Selector,
     /// At most so long.
     #[arg(long, value_parser = duration, value_name = "TIME")]
@@ -109,7 +151,7 @@ pub(crate) struct WaitArgs {
 #[command(after_help = "Example:\n  scalems logs last --stderr")]
 pub(crate) struct LogsArgs {
     /// Which.
-    #[arg(value_parser = selector, value_name = "SEL")]
+    #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
     pub(crate) select: Selector,
     /// The errors instead.
     #[arg(long)]

@@ -6,17 +6,22 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use scalems_protocol::select::read_range;
 
+use super::live;
 use super::values::duration;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  scalems submit --wait -- echo hello\n  \
-    scalems submit --array 0-9 --wait -- echo 'ligand-%{INDEX}'\n  scalems submit --after 1 -- true")]
+#[command(
+    after_help = "Examples:\n  scalems submit --wait -- echo hello\n  \
+    scalems submit --array 0-9 --wait -- echo 'ligand-%{INDEX}'\n  scalems submit --after 1 -- true\n  \
+    scalems submit --dry-run --array 0-9 --cores 2 -- ./dock 'ligand-%{INDEX}.pdb'",
+    args_override_self = true
+)]
 pub(crate) struct SubmitArgs {
     /// One task for each index: `0-999`, `0-100:10`.
     #[arg(long, value_parser = array, value_name = "RANGE")]
     pub(crate) array: Option<(u32, u32, u32)>,
     /// Run after these submissions have ended: `5`, `5:any`, `5:failed`, `5:each` (task by task).
-    #[arg(long, value_parser = after, value_name = "N[:WHEN]")]
+    #[arg(long, value_parser = after, value_name = "N[:WHEN]", add = live::earlier())]
     pub(crate) after: Vec<scalems_protocol::task::After>,
     /// Further attempts after a failure.
     #[arg(long, default_value_t = 0)]
@@ -39,6 +44,9 @@ pub(crate) struct SubmitArgs {
     /// A variable for the program: `NAME=VALUE`, or `NAME` to pass this shell's.
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
+    /// A file with a variable a line, as of --env; blank lines and those with `#` are passed over. --env goes before.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
     /// The directory to run in; without it, this one.
     #[arg(long, value_name = "DIR", conflicts_with = "own_dir")]
     pub(crate) cwd: Option<PathBuf>,
@@ -76,6 +84,12 @@ pub(crate) struct SubmitArgs {
     /// Run the one argument in a shell.
     #[arg(long)]
     pub(crate) shell: bool,
+    /// Take no options from the program's file. Else lines `#SCALEMS --cores 4` at its beginning are read, and those here go before.
+    #[arg(long)]
+    pub(crate) no_directives: bool,
+    /// Say what would be submitted, and submit nothing.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
     /// Wait until all has ended; the exit code says whether all went well.
     #[arg(long)]
     pub(crate) wait: bool,

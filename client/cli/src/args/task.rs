@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use scalems_protocol::select::Selector;
 
+use super::live;
 use super::values::selector;
 
 #[derive(Debug, Subcommand)]
@@ -11,28 +12,28 @@ pub(crate) enum TaskCommand {
     #[command(after_help = "Examples:\n  scalems task list\n  scalems task list state:failed")]
     List {
         /// Which; without it, one line for each submission.
-        #[arg(value_parser = selector, value_name = "SEL")]
+        #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
         select: Option<Selector>,
     },
     /// Show one task and its result.
     #[command(after_help = "Example:\n  scalems task info 1.0")]
     Info {
         /// Which.
-        #[arg(value_parser = selector, value_name = "SEL")]
+        #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
         select: Selector,
     },
     /// Say why a task is where it is.
     #[command(after_help = "Example:\n  scalems task explain 1.0")]
     Explain {
         /// Which.
-        #[arg(value_parser = selector, value_name = "SEL")]
+        #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
         select: Selector,
     },
     /// Cancel tasks.
     #[command(after_help = "Examples:\n  scalems task cancel last\n  scalems task cancel 1-100 --kill")]
     Cancel {
         /// Which.
-        #[arg(value_parser = selector, value_name = "SEL")]
+        #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
         select: Selector,
         /// Only those that have not started.
         #[arg(long, conflicts_with = "kill")]
@@ -48,7 +49,7 @@ pub(crate) enum TaskCommand {
     #[command(after_help = "Examples:\n  scalems task forget 1\n  scalems task forget all")]
     Forget {
         /// Which.
-        #[arg(value_parser = selector, value_name = "SEL")]
+        #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
         select: Selector,
     },
 }

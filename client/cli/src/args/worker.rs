@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::live;
 use super::pilot::Batch;
 use super::values::duration;
 
@@ -19,12 +20,14 @@ pub(crate) enum WorkerCommand {
     #[command(after_help = "Example:\n  scalems worker info 1")]
     Info {
         /// Its number.
+        #[arg(add = live::workers())]
         worker: u64,
     },
     /// Stop one worker.
     #[command(after_help = "Example:\n  scalems worker stop 1 --drain 10s")]
     Stop {
         /// Its number.
+        #[arg(add = live::workers())]
         worker: u64,
         /// Let run what runs, at most so long.
         #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]

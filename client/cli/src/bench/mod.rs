@@ -17,6 +17,7 @@ mod row;
 mod spawn;
 mod startup;
 mod throughput;
+mod workers;
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
@@ -33,7 +34,7 @@ const DATA_BYTES: usize = 100;
 const MIB: f64 = (1 << 20) as f64;
 
 /// All workloads in the order in which `all` runs them: what starts processes first, while this one is small.
-const ALL: [Workload; 8] = [
+const ALL: [Workload; 9] = [
     Workload::Startup,
     Workload::Spawn,
     Workload::Latency,
@@ -42,6 +43,7 @@ const ALL: [Workload; 8] = [
     Workload::Noop,
     Workload::Memory,
     Workload::Idle,
+    Workload::Workers,
 ];
 
 /// What the pilot that is measured is like.
@@ -93,6 +95,7 @@ fn measure(workload: Workload, count: Option<u64>, way: Way) -> anyhow::Result<R
         Workload::Startup => startup::run(n(10), way),
         Workload::Memory => memory::run(n(1_000_000), way),
         Workload::Idle => idle::run(n(10), way),
+        Workload::Workers => workers::run(n(1_000), way),
         Workload::All | Workload::RawHead | Workload::RawWorker => {
             unreachable!("invariant: these were seen to before")
         }

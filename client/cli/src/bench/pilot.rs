@@ -122,6 +122,12 @@ impl BenchPilot {
         format!("pilot of this measurement{}", self.agent.complaint())
     }
 
+    /// Where workers find it.
+    pub(super) fn worker_file(&self) -> std::path::PathBuf {
+        let directory = self.directory.path().join("pilot");
+        directory.join(ConnectionFile::file_name(Role::Worker))
+    }
+
     /// The processes that are measured.
     pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
         [Some(self.agent.pid()), self.worker.map(|worker| worker.pid)]

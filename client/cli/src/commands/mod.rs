@@ -1,8 +1,10 @@
 //! The commands.
 
+pub(crate) mod doctor;
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;
+pub(crate) mod shell;
 pub(crate) mod submit;
 pub(crate) mod task;
 pub(crate) mod wait;

@@ -24,8 +24,12 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 const STDIN_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> {
-    let task = task(args)?;
+    let program = program(args)?;
+    let task = task(args, &program)?;
     let (first, count, step) = args.array.unwrap_or((0, 1, 1));
+    if args.dry_run {
+        return dry_run(context, &task, &program, Indices { first, step, count });
+    }
     if args.wait {
         interrupt::install(&[Signal::SIGINT])?;
     }
@@ -80,7 +84,7 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
     Ok(ended)
 }
 
-fn task(args: &SubmitArgs) -> anyhow::Result<Task> {
+fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
     let mut labels = std::collections::BTreeMap::new();
     for label in &args.label {
         let (key, value) = label
@@ -127,8 +131,7 @@ fn task(args: &SubmitArgs) -> anyhow::Result<Task> {
         labels,
         ..Template::default()
     };
-    let program = program(args)?;
-    let data = rmp_serde::to_vec_named(&program).context("encode the program")?;
+    let data = rmp_serde::to_vec_named(program).context("encode the program")?;
     Ok(Task::from_template(template).data(data))
 }
 
@@ -136,20 +139,17 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
     let here = std::env::current_dir().context("find out which directory this is")?;
     let absolute = |path: &Path| here.join(path).display().to_string();
     let mut env = std::collections::BTreeMap::new();
-    for variable in &args.env {
-        let (name, value) = if let Some((name, value)) = variable.split_once('=') {
-            (name, value.to_owned())
-        } else {
-            let value = std::env::var(variable)
-                .map_err(|error| Misuse(format!("--env {variable} takes this shell's: {error}")))?;
-            (variable.as_str(), value)
-        };
-        if name.starts_with(RESERVED) {
-            bail!(Misuse(format!(
-                "--env {name}: variables that begin with {RESERVED} are set by scalems alone"
-            )));
+    for file in &args.env_file {
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| format!("read the variables in {}", file.display()))?;
+        for line in text.lines().map(str::trim) {
+            if !line.is_empty() && !line.starts_with('#') {
+                env.extend([variable(line, &format!("in {}", file.display()))?]);
+            }
         }
-        env.insert(name.to_owned(), value);
+    }
+    for text in &args.env {
+        env.extend([variable(text, "--env")?]);
     }
     let stdin = match args.stdin.as_deref() {
         None => Stdin::Null,
@@ -180,6 +180,79 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
         stdout: args.stdout.clone(),
         stderr: args.stderr.clone(),
     })
+}
+
+/// A variable for the program: `NAME=VALUE`, or `NAME` for this shell's.
+fn variable(text: &str, place: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = if let Some((name, value)) = text.split_once('=') {
+        (name, value.to_owned())
+    } else {
+        let value = std::env::var(text)
+            .map_err(|error| Misuse(format!("{place} {text} takes this shell's: {error}")))?;
+        (text, value)
+    };
+    if name.starts_with(RESERVED) {
+        bail!(Misuse(format!(
+            "{place} {name}: variables that begin with {RESERVED} are set by scalems alone"
+        )));
+    }
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        bail!(Misuse(format!(
+            "{place} {text:?} is no variable: write NAME=VALUE"
+        )));
+    }
+    Ok((name.to_owned(), value))
+}
+
+/// Says what would be submitted.
+fn dry_run(context: &Context, task: &Task, program: &Program, indices: Indices) -> anyhow::Result<Exit> {
+    let Indices { first, step, count } = indices;
+    let template = task.template();
+    let said = serde_json::json!({
+        "count": count, "first": first, "step": step, "task": template, "program": program,
+    });
+    let last = u64::from(first) + u64::from(count - 1) * u64::from(step);
+    let words: Vec<_> = program
+        .argv
+        .iter()
+        .map(|word| shlex::try_quote(word))
+        .collect::<Result<_, _>>()?;
+    let needs: Vec<String> = template
+        .needs
+        .totals()
+        .map(|(kind, amount)| format!("{amount} {kind}"))
+        .collect();
+    let mut lines = vec![
+        (
+            "tasks",
+            match (count, step) {
+                (1, _) => format!("1, index {first}"),
+                (_, 1) => format!("{count}, indices {first} to {last}"),
+                _ => format!("{count}, indices {first} to {last} by {step}"),
+            },
+        ),
+        ("command", words.join(" ")),
+        (
+            "directory",
+            program.cwd.clone().unwrap_or_else(|| "one of its own".to_owned()),
+        ),
+        (
+            "each needs",
+            if needs.is_empty() {
+                "nothing".to_owned()
+            } else {
+                needs.join(", ")
+            },
+        ),
+    ];
+    lines.extend(
+        program
+            .env
+            .iter()
+            .map(|(name, value)| ("variable", format!("{name}={value}"))),
+    );
+    print::one(context.output, &said, &lines)?;
+    Ok(Exit::Well)
 }
 
 /// Refuses a placeholder that nothing fills before anything is submitted.

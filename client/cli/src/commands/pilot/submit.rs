@@ -131,15 +131,14 @@ fn site(args: &PilotSubmitArgs) -> anyhow::Result<Site> {
 
 /// The batch system whose commands are here.
 fn found() -> anyhow::Result<Kind> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let here = |command: &str| std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
-    if here("sbatch") {
-        return Ok(Kind::Slurm);
-    }
-    Err(Misuse(
-        "no batch system is found here (looked for sbatch): run this on a login node, or name it with --batch".to_owned(),
-    )
-    .into())
+    Kind::here().ok_or_else(|| {
+        let looked: Vec<&str> = Kind::ALL.iter().map(|kind| kind.queues()).collect();
+        let looked = looked.join(", ");
+        Misuse(format!(
+            "no batch system is found here (looked for {looked}): run this on a login node, or name it with --batch"
+        ))
+        .into()
+    })
 }
 
 fn log(directory: &Path) -> PathBuf {

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use super::{BatchError, Kind};
 
-/// Time between questions about the same places.
+/// Time between questions about the same parts.
 const LOOK: Duration = Duration::from_secs(10);
 /// A job that is over is so when it is asked twice, so long apart: a node that was out of reach may still be ending what it ran.
 const AGAIN: Duration = Duration::from_secs(3);
 /// The longest time between questions while the batch system does not answer.
 const LONGEST: Duration = Duration::from_mins(5);
-/// Nobody wants to know about a place any more after so long.
+/// Nobody wants to know about a part any more after so long.
 const FORGET: Duration = Duration::from_mins(1);
 
 /// A job's run on one node. Its text is `SYSTEM:CLUSTER:JOB:RUN:NODE`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct JobPart {
     /// The batch system.
     pub system: Kind,
     /// The name of what it looks after: ids of jobs are unique there.
@@ -32,14 +32,14 @@ pub struct Place {
     pub node: String,
 }
 
-impl Place {
+impl JobPart {
     /// That of this process; none outside of jobs.
     pub fn own() -> Option<Self> {
-        Kind::ALL.iter().find_map(|kind| kind.system().place())
+        Kind::ALL.iter().find_map(|kind| kind.system().part())
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for JobPart {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             system,
@@ -52,7 +52,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for JobPart {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -75,7 +75,7 @@ impl FromStr for Place {
     }
 }
 
-/// Finds out whether places are over, on the side: whoever asks never waits for the batch system.
+/// Finds out whether parts are over, on the side: whoever asks never waits for the batch system.
 #[derive(Debug, Default)]
 pub struct Watch {
     wanted: Arc<Mutex<Wanted>>,
@@ -84,11 +84,11 @@ pub struct Watch {
 /// What somebody wants to know about, and whether a thread is finding it out.
 #[derive(Debug, Default)]
 struct Wanted {
-    places: BTreeMap<Place, Known>,
+    parts: BTreeMap<JobPart, Known>,
     asking: bool,
 }
 
-/// What is known of a place.
+/// What is known of a part.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     /// When somebody last wanted to know.
@@ -104,14 +104,14 @@ impl Known {
 }
 
 impl Watch {
-    /// Whether nothing that ran at a place runs any more, as far as is known by now. Ask again: whatever is asked about is looked
+    /// Whether nothing that ran at a part runs any more, as far as is known by now. Ask again: whatever is asked about is looked
     /// after for a minute.
-    pub fn is_over(&self, place: &Place) -> bool {
+    pub fn is_over(&self, part: &JobPart) -> bool {
         let now = Instant::now();
         let mut wanted = lock(&self.wanted);
         let known = wanted
-            .places
-            .entry(place.clone())
+            .parts
+            .entry(part.clone())
             .or_insert(Known { wanted: now, over: 0 });
         known.wanted = now;
         let over = known.is_over();
@@ -137,8 +137,8 @@ fn lock(wanted: &Mutex<Wanted>) -> std::sync::MutexGuard<'_, Wanted> {
 /// Asks until there is nothing to ask for, or nobody to.
 fn find_out(shared: &Weak<Mutex<Wanted>>) {
     let mut failures = 0;
-    while let Some(places) = next(shared) {
-        let answer = ask(&places);
+    while let Some(parts) = next(shared) {
+        let answer = ask(&parts);
         let Some(wanted) = shared.upgrade() else {
             return;
         };
@@ -147,9 +147,9 @@ fn find_out(shared: &Weak<Mutex<Wanted>>) {
                 failures = 0;
                 let mut wanted = lock(&wanted);
                 let mut maybe = false;
-                for place in &places {
-                    if let Some(known) = wanted.places.get_mut(place) {
-                        known.over = if over.contains(place) { known.over + 1 } else { 0 };
+                for part in &parts {
+                    if let Some(known) = wanted.parts.get_mut(part) {
+                        known.over = if over.contains(part) { known.over + 1 } else { 0 };
                         maybe |= known.over == 1;
                     }
                 }
@@ -169,15 +169,15 @@ fn find_out(shared: &Weak<Mutex<Wanted>>) {
 }
 
 /// What is to be asked about now. None: nothing, and this thread is to end.
-fn next(shared: &Weak<Mutex<Wanted>>) -> Option<Vec<Place>> {
+fn next(shared: &Weak<Mutex<Wanted>>) -> Option<Vec<JobPart>> {
     let wanted = shared.upgrade()?;
     let mut wanted = lock(&wanted);
-    wanted.places.retain(|_, known| known.wanted.elapsed() < FORGET);
-    let open: Vec<Place> = wanted
-        .places
+    wanted.parts.retain(|_, known| known.wanted.elapsed() < FORGET);
+    let open: Vec<JobPart> = wanted
+        .parts
         .iter()
         .filter(|(_, known)| !known.is_over())
-        .map(|(place, _)| place.clone())
+        .map(|(part, _)| part.clone())
         .collect();
     if open.is_empty() {
         wanted.asking = false;
@@ -186,10 +186,10 @@ fn next(shared: &Weak<Mutex<Wanted>>) -> Option<Vec<Place>> {
     Some(open)
 }
 
-/// Those of the places that are over.
-fn ask(places: &[Place]) -> Result<Vec<Place>, BatchError> {
+/// Those of the parts that are over.
+fn ask(parts: &[JobPart]) -> Result<Vec<JobPart>, BatchError> {
     let mut over = Vec::new();
-    for group in places.chunk_by(|one, other| one.system == other.system) {
+    for group in parts.chunk_by(|one, other| one.system == other.system) {
         over.extend(group[0].system.system().over(group)?);
     }
     Ok(over)
@@ -200,16 +200,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_read_as_it_is_written() {
-        let place = Place {
+    fn a_part_is_read_as_it_is_written() {
+        let part = JobPart {
             system: Kind::Slurm,
             cluster: "hpc".into(),
             job: "4711".into(),
             run: 1,
             node: "n17".into(),
         };
-        assert_eq!(place.to_string(), "slurm:hpc:4711:1:n17");
-        assert_eq!(place.to_string().parse(), Ok(place));
+        assert_eq!(part.to_string(), "slurm:hpc:4711:1:n17");
+        assert_eq!(part.to_string().parse(), Ok(part));
         for wrong in [
             "",
             "slurm",
@@ -218,7 +218,7 @@ mod tests {
             "at:hpc:4711:1:n17",
             "slurm:a b:1:1:n",
         ] {
-            assert_eq!(wrong.parse::<Place>(), Err(()), "{wrong}");
+            assert_eq!(wrong.parse::<JobPart>(), Err(()), "{wrong}");
         }
     }
 }
