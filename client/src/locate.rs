@@ -160,7 +160,9 @@ fn home_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Loc
 /// The directory of the pilot called `name`: among the user's pilots, or where a link there leads.
 pub fn pilot_directory(name: &str) -> Result<PathBuf, LocateError> {
     let path = pilots_directory(&home()?).join(name);
-    Ok(fs::read_link(&path).unwrap_or(path))
+    // One whose target is gone leads nowhere.
+    let target = fs::read_link(&path).ok().filter(|target| target.exists());
+    Ok(target.unwrap_or(path))
 }
 
 /// The place of a pilot among the user's, by its name.

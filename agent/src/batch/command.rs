@@ -68,7 +68,18 @@ fn run_within(
         command: command.to_owned(),
         source,
     };
-    let child = Command::new(command)
+    // What a user has set for lists of their own would hide jobs and nodes from us.
+    let hides = |name: &std::ffi::OsStr| {
+        let name = name.as_encoded_bytes();
+        [&b"SQUEUE_"[..], b"SINFO_", b"SCONTROL_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    let mut child = Command::new(command);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| hides(name)) {
+        child.env_remove(name);
+    }
+    let child = child
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -60,8 +60,9 @@ impl FromStr for JobPart {
         let [system, cluster, job, run, node] = parts[..] else {
             return Err(());
         };
-        let is_name =
-            |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
+        // They become words of the batch system's commands.
+        let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let is_name = |name: &str| !name.is_empty() && !name.starts_with('-') && name.chars().all(fine);
         if ![cluster, job, node].into_iter().all(is_name) {
             return Err(());
         }

@@ -60,6 +60,9 @@ pub enum SiteError {
         /// Where, and why.
         source: toml::de::Error,
     },
+    /// The directory depends on where the command is typed.
+    #[error("the site's directory {} for pilots is not absolute: write {{{{ env.HOME }}}}/… or {{{{ env.SCRATCH }}}}/…", .0.display())]
+    Relative(PathBuf),
     /// The directory cannot be made out.
     #[error("the site's directory {text:?} for pilots cannot be made out: {source}")]
     Directory {
@@ -152,7 +155,11 @@ impl Site {
             text: text.clone(),
             source,
         })?;
-        Ok(Some(PathBuf::from(filled)))
+        let directory = PathBuf::from(filled);
+        if !directory.is_absolute() {
+            return Err(SiteError::Relative(directory));
+        }
+        Ok(Some(directory))
     }
 }
 
@@ -208,5 +215,10 @@ mod tests {
         let error = site.directory_with("night", &BTreeMap::new()).unwrap_err();
         assert!(error.to_string().contains("SCRATCH"), "{error}");
         assert_eq!(Site::default().directory_with("night", &variables).unwrap(), None);
+        let relative = Site {
+            directory: Some("~/{{ name }}".into()),
+            ..Site::default()
+        };
+        assert!(relative.directory_with("night", &variables).is_err());
     }
 }

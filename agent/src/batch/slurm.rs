@@ -8,8 +8,8 @@ use super::command::{self, CommandError};
 use super::{Allocation, BatchError, BatchSystem, Job, JobPart, JobState, Kind, Share, hosts};
 
 const SYSTEM: &str = "slurm";
-/// The fields of a line: state, reason, start, time left, nodes.
-const FORMAT: &str = "%T|%r|%S|%L|%N";
+/// The fields of a line: id, state, reason, start, time left, nodes.
+const FORMAT: &str = "%A|%T|%r|%S|%L|%N";
 
 /// Slurm.
 #[derive(Clone, Copy, Debug)]
@@ -42,13 +42,10 @@ impl BatchSystem for Slurm {
     }
 
     fn look(&self, job: &str) -> Result<Job, BatchError> {
-        let args = ["-h", "-t", "all", "-j", job, "-o", FORMAT].map(OsString::from);
-        match command::run(SYSTEM, "squeue", &args) {
-            Ok(said) => read(&said),
-            // Some minutes after its end.
-            Err(CommandError::Refused { said, .. }) if said.contains("Invalid job id") => Ok(unknown()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(match shown(job)? {
+            Shown::It(job) => job,
+            Shown::Forgotten | Shown::Nothing => unknown(),
+        })
     }
 
     fn cancel(&self, job: &str) -> Result<(), BatchError> {
@@ -67,20 +64,21 @@ impl BatchSystem for Slurm {
     fn over(&self, parts: &[JobPart]) -> Result<Vec<JobPart>, BatchError> {
         let config = command::run(SYSTEM, "scontrol", &["show".into(), "config".into()])?;
         let cluster = cluster(&config).unwrap_or_default();
-        let mut ended = Vec::new();
+        let (mut ended, mut failed) = (Vec::new(), None);
         let own = parts.iter().filter(|part| part.cluster == cluster);
         let own: Vec<&JobPart> = own.collect();
         for group in own.chunk_by(|one, other| one.job == other.job) {
-            let id = &group[0].job;
-            let job = self.look(id)?;
-            let run = if job.is_over() { 0 } else { run(id)? };
-            let is_over = |part: &&JobPart| {
-                job.is_over() || part.run < run || !job.nodes.contains(&part.node) && !job.nodes.is_empty()
-            };
-            ended.extend(group.iter().copied().filter(is_over));
+            // One that cannot be made out says nothing of the others.
+            match over_of(&group[0].job, group) {
+                Ok(over) => ended.extend(over),
+                Err(error) => failed = Some(error),
+            }
         }
         if ended.is_empty() {
-            return Ok(Vec::new());
+            return failed.map_or(Ok(Vec::new()), Err);
+        }
+        if let Some(error) = failed {
+            tracing::info!(%error, "cannot find out whether a job is over");
         }
         let nodes: Vec<&str> = ended.iter().map(|part| part.node.as_str()).collect();
         let args = ["-h", "-N", "-n", &nodes.join(","), "-o", "%N %T"].map(OsString::from);
@@ -142,16 +140,58 @@ impl BatchSystem for Slurm {
     }
 }
 
+/// What squeue says of a job.
+enum Shown {
+    It(Job),
+    /// It does not know the job any more, some minutes after its end.
+    Forgotten,
+    /// Nothing at all, which older versions say then, and any version if something hides the job.
+    Nothing,
+}
+
+fn shown(job: &str) -> Result<Shown, BatchError> {
+    let args = ["-h", "-a", "-t", "all", "-j", job, "-o", FORMAT].map(OsString::from);
+    match command::run(SYSTEM, "squeue", &args) {
+        Ok(said) => Ok(read(job, &said)?.map_or(Shown::Nothing, Shown::It)),
+        Err(CommandError::Refused { said, .. }) if said.contains("Invalid job id") => Ok(Shown::Forgotten),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Those of some parts of a job that it does not have any more.
+fn over_of<'a>(id: &str, parts: &[&'a JobPart]) -> Result<Vec<&'a JobPart>, BatchError> {
+    let job = match shown(id)? {
+        Shown::It(job) => job,
+        Shown::Forgotten => return Ok(parts.to_vec()),
+        Shown::Nothing => {
+            return Err(BatchError::Answer {
+                command: "squeue",
+                said: String::new(),
+            });
+        }
+    };
+    let run = if job.is_over() { 0 } else { run(id)? };
+    let is_over = |part: &&&JobPart| {
+        job.is_over() || part.run < run || !job.nodes.contains(&part.node) && !job.nodes.is_empty()
+    };
+    Ok(parts.iter().filter(is_over).copied().collect())
+}
+
 /// Where a process with these variables runs.
 fn part(variable: impl Fn(&str) -> Option<String>) -> Option<JobPart> {
     let known = |name: &str| variable(name).filter(|value| !value.is_empty());
+    // Inside `salloc` on a login node there is no node, and in one that was begun inside another job it is not the job's: the job's end
+    // is not the end of what runs there.
+    let node = known("SLURMD_NODENAME")?;
+    if !hosts::expand(&known("SLURM_JOB_NODELIST")?)?.contains(&node) {
+        return None;
+    }
     Some(JobPart {
         system: Kind::Slurm,
         cluster: known("SLURM_CLUSTER_NAME")?,
         job: known("SLURM_JOB_ID")?,
         run: known("SLURM_RESTART_COUNT").map_or(Some(0), |count| count.parse().ok())?,
-        // Inside `salloc` on a login node there is none: the job's end is not the end of what runs there.
-        node: known("SLURMD_NODENAME")?,
+        node,
     })
 }
 
@@ -165,9 +205,14 @@ fn cluster(config: &str) -> Option<&str> {
 
 /// How often a job that is not over has been put back into the queue.
 fn run(job: &str) -> Result<u32, BatchError> {
-    let args = ["-h", "-t", "all", "-j", job, "-O", "RestartCnt"].map(OsString::from);
+    let args = ["-h", "-a", "-t", "all", "-j", job, "-O", "JobID:32,RestartCnt:16"].map(OsString::from);
     let said = command::run(SYSTEM, "squeue", &args)?;
-    said.trim().parse().map_err(|_| BatchError::Answer {
+    // The id of an array, or of a job of several parts, has several lines.
+    let own = said.lines().find_map(|line| {
+        let (id, count) = line.split_once(' ')?;
+        (id == job).then(|| count.trim().parse().ok())?
+    });
+    own.ok_or(BatchError::Answer {
         command: "squeue",
         said,
     })
@@ -178,17 +223,8 @@ fn run(job: &str) -> Result<u32, BatchError> {
 fn answers(state: &str) -> bool {
     let word = state.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
     let marks = &state[word.len()..];
-    let works = [
-        "idle",
-        "allocated",
-        "mixed",
-        "completing",
-        "reserved",
-        "planned",
-        "draining",
-        "drained",
-        "maint",
-    ];
+    // One that is drained may be so because it could not kill something.
+    let works = ["idle", "allocated", "mixed", "completing", "reserved", "planned"];
     works.contains(&word) && !marks.contains(['*', '~', '#', '%', '^', '@', '!'])
 }
 
@@ -202,18 +238,18 @@ fn unknown() -> Job {
     }
 }
 
-/// Reads what squeue says of one job.
-fn read(said: &str) -> Result<Job, BatchError> {
+/// Reads what squeue says of one job; the id of an array, or of a job of several parts, has several lines. None: it says nothing.
+fn read(id: &str, said: &str) -> Result<Option<Job>, BatchError> {
     let wrong = || BatchError::Answer {
         command: "squeue",
         said: said.to_owned(),
     };
-    // Nothing: older versions say so of a job that they do not know.
-    let Some(line) = said.lines().next() else {
-        return Ok(unknown());
-    };
-    let fields: Vec<&str> = line.split('|').collect();
-    let [state, reason, start, left, nodes] = fields[..] else {
+    if said.trim().is_empty() {
+        return Ok(None);
+    }
+    let lines = said.lines().map(|line| line.split('|').collect::<Vec<_>>());
+    let own = lines.into_iter().find(|fields| fields[0] == id);
+    let [_, state, reason, start, left, nodes] = own.ok_or_else(wrong)?[..] else {
         return Err(wrong());
     };
     let state = match state {
@@ -233,7 +269,7 @@ fn read(said: &str) -> Result<Job, BatchError> {
         list => hosts::expand(list).ok_or_else(wrong)?,
     };
     let known = |text: &str| !["", "None", "N/A", "(null)"].contains(&text);
-    Ok(Job {
+    Ok(Some(Job {
         reason: Some(reason)
             .filter(|text| known(text))
             .unwrap_or_default()
@@ -244,7 +280,7 @@ fn read(said: &str) -> Result<Job, BatchError> {
         left: time(left),
         state,
         nodes,
-    })
+    }))
 }
 
 /// `MM:SS`, `HH:MM:SS`, `D-HH:MM:SS`; none for `UNLIMITED`, `INVALID` and `NOT_SET`.
@@ -275,19 +311,27 @@ mod tests {
 
     #[test]
     fn a_waiting_job_says_why_and_when() {
-        let job = read("PENDING|Priority|2026-11-24T01:02:03|1:00:00|\n").unwrap();
+        let job = read("7", "7|PENDING|Priority|2026-11-24T01:02:03|1:00:00|\n")
+            .unwrap()
+            .unwrap();
         assert_eq!(job.state, JobState::Pending);
         assert_eq!(job.reason, "Priority");
         assert_eq!(job.start.as_deref(), Some("2026-11-24T01:02:03"));
         assert_eq!(job.left, Some(Duration::from_secs(3_600)));
         assert!(job.nodes.is_empty());
-        let job = read("PENDING|None|N/A|INVALID|").unwrap();
+        let job = read("7", "7|PENDING|None|N/A|INVALID|").unwrap().unwrap();
         assert_eq!((job.reason.as_str(), job.start, job.left), ("", None, None));
     }
 
     #[test]
     fn a_running_job_says_where_and_how_long() {
-        let job = read("RUNNING|None|2026-11-24T01:02:03|1-02:03:04|n[1,3]").unwrap();
+        // The id of an array has a line for each of its jobs.
+        let job = read(
+            "7",
+            "8|PENDING|None|N/A|INVALID|\n7|RUNNING|None|2026-11-24T01:02:03|1-02:03:04|n[1,3]",
+        )
+        .unwrap()
+        .unwrap();
         assert_eq!(job.state, JobState::Running);
         assert_eq!(job.nodes, ["n1", "n3"]);
         assert_eq!(job.left, Some(Duration::from_secs(93_784)));
@@ -297,10 +341,14 @@ mod tests {
     #[test]
     fn what_is_over_or_not_known_is_told_apart() {
         let how = |text: &str| JobState::Ended { how: text.to_owned() };
-        assert_eq!(read("TIMEOUT|TimeLimit|x|0:00|n1").unwrap().state, how("TIMEOUT"));
-        assert_eq!(read("").unwrap().state, JobState::Unknown);
-        assert!(read("RUNNING|x").is_err());
-        assert!(read("RUNNING|None|x|0:10|n[1").is_err());
+        assert_eq!(
+            read("7", "7|TIMEOUT|TimeLimit|x|0:00|n1").unwrap().unwrap().state,
+            how("TIMEOUT")
+        );
+        assert_eq!(read("7", "").unwrap(), None);
+        assert!(read("7", "8|RUNNING|None|x|0:10|n1").is_err(), "it is another's");
+        assert!(read("7", "7|RUNNING|x").is_err());
+        assert!(read("7", "7|RUNNING|None|x|0:10|n[1").is_err());
     }
 
     #[test]
@@ -328,11 +376,15 @@ mod tests {
             ("SLURM_CLUSTER_NAME", "hpc"),
             ("SLURM_JOB_ID", "4711"),
             ("SLURMD_NODENAME", "n17"),
+            ("SLURM_JOB_NODELIST", "n[16-17]"),
             ("SLURM_RESTART_COUNT", "2"),
         ];
         let all: &'static [_] = Box::leak(Box::new(all));
         assert_eq!(of(all).unwrap().to_string(), "slurm:hpc:4711:2:n17");
-        assert_eq!(of(&all[..3]).unwrap().run, 0);
+        assert_eq!(of(&all[..4]).unwrap().run, 0);
+        let inner: &'static [_] =
+            Box::leak(Box::new([all[0], all[1], all[2], ("SLURM_JOB_NODELIST", "n18")]));
+        assert_eq!(of(inner), None, "the job was begun inside another one");
         assert_eq!(of(&all[..2]), None, "a terminal of salloc is on no node");
         assert_eq!(of(&[]), None);
         assert_eq!(cluster("x = 1\nClusterName             = hpc\n"), Some("hpc"));
@@ -341,11 +393,11 @@ mod tests {
 
     #[test]
     fn a_node_that_is_away_does_not_answer() {
-        for state in ["idle", "mixed", "drained", "allocated+", "completing-"] {
+        for state in ["idle", "mixed", "allocated+", "completing-"] {
             assert!(answers(state), "{state}");
         }
         for state in [
-            "idle*", "down", "down*", "unknown", "idle~", "rebooted", "fail", "",
+            "drained", "idle*", "down", "down*", "unknown", "idle~", "rebooted", "fail", "",
         ] {
             assert!(!answers(state), "{state}");
         }

@@ -62,7 +62,11 @@ fn a_pilot_runs_tasks_on_all_nodes_of_its_job_and_leaves_nothing() {
     assert_eq!(nodes, ["n1", "n2", "n3"], "{}", said.out);
     assert_eq!(by_node.iter().map(|(count, _)| count).sum::<u64>(), 3_000);
     let job = cluster.job();
-    let rows = cluster.sh("scalems --output json pilot list").well().json();
+    // What a user has squeue show in a terminal is of no matter.
+    let rows = cluster
+        .sh("SQUEUE_PARTITION=short scalems --output json pilot list")
+        .well()
+        .json();
     assert_eq!(rows[0]["job"], job.as_str(), "{rows}");
     let left = rows[0]["left_s"].as_u64().unwrap();
     assert!((400..=600).contains(&left), "of ten minutes: {rows}");
@@ -138,6 +142,11 @@ fn a_site_says_what_its_pilots_have_in_common() {
         .sh("scalems submit --wait -- sh -c 'echo $OF_THE_SITE' && squeue -h -o '%P %k'")
         .well();
     assert_eq!(said.out, "yes\nshort of-the-site\n");
+    cluster
+        .sh(&format!(
+            "{scratch}/other; mkdir $SCRATCH; scalems pilot submit --name night --site here --time 5m"
+        ))
+        .fails(1, &["pilot night is job", "choose another name"]);
     drop(session);
     cluster.sh("scalems pilot stop").well();
 }

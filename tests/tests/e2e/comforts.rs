@@ -107,9 +107,10 @@ fn options_can_stand_in_the_program_itself() {
         .sh("scalems submit -- ./wrong.sh")
         .fails(2, &["with the #SCALEMS lines of ./wrong.sh", "--coers"]);
     pilot.home.write("wrong.sh", "#!/bin/sh\n#SCALEMS -- rm\n");
-    pilot
-        .sh("scalems submit -- ./wrong.sh")
-        .fails(2, &["./wrong.sh", "line 2", "only options can stand there"]);
+    pilot.sh("scalems submit -- ./wrong.sh").fails(
+        2,
+        &["./wrong.sh", "line 2", "only options that say what a task is"],
+    );
     pilot.home.write("variables", "SCALEMS_INDEX=1\n");
     pilot
         .sh("scalems submit --env-file variables -- true")

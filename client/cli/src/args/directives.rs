@@ -23,10 +23,11 @@ pub(crate) fn parse() -> Cli {
         return cli;
     };
     let program = Path::new(&args.command[0]);
+    let from = args.cwd.as_deref().unwrap_or(Path::new(""));
     if args.no_directives || program.components().count() < 2 && !args.command[0].contains('/') {
         return cli;
     }
-    let options = match of_file(program) {
+    let options = match of_file(&from.join(program)) {
         Ok(options) if options.is_empty() => return cli,
         Ok(options) => options,
         Err(said) => wrong(program, &said),
@@ -82,9 +83,22 @@ fn of_lines(lines: impl Iterator<Item = String>) -> Result<Vec<OsString>, String
             continue;
         };
         let words = shlex::split(rest).ok_or_else(|| format!("line {number} has a quote without its end"))?;
-        if let Some(word) = words.iter().find(|word| *word == "--") {
+        let is = |word: &String, other: &&str| word == other || word.starts_with(&format!("{other}="));
+        let others = [
+            "--",
+            "--pilot",
+            "--output",
+            "--wait",
+            "--timeout",
+            "--dry-run",
+            "--no-directives",
+        ];
+        if let Some(word) = words
+            .iter()
+            .find(|word| others.iter().any(|other| is(word, other)))
+        {
             return Err(format!(
-                "line {number} has {word:?}: only options can stand there"
+                "line {number} has {word:?}: only options that say what a task is can stand there"
             ));
         }
         options.extend(words.into_iter().map(OsString::from));
@@ -106,6 +120,7 @@ mod tests {
         assert_eq!(of(text).unwrap(), ["--cores", "4", "--name", "two words"]);
         assert!(of("#SCALEMS --name 'x\n").unwrap_err().contains("line 2"));
         assert!(of("#SCALEMS -- rm\n").unwrap_err().contains("only options"));
+        assert!(of("#SCALEMS --pilot=b\n").is_err() && of("#SCALEMS --wait\n").is_err());
     }
 
     #[test]

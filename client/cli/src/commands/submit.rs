@@ -142,8 +142,8 @@ fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
     for file in &args.env_file {
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| format!("read the variables in {}", file.display()))?;
-        for line in text.lines().map(str::trim) {
-            if !line.is_empty() && !line.starts_with('#') {
+        for line in text.lines() {
+            if !line.trim().is_empty() && !line.trim_start().starts_with('#') {
                 env.extend([variable(line, &format!("in {}", file.display()))?]);
             }
         }

@@ -129,7 +129,11 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         share: args
             .batch
             .map_or_else(Share::default, |_| scalems_agent::batch::share()),
-        time_limit: args.time_limit,
+        // What runs is asked to end before the time is over.
+        time_limit: args.time_limit.map(|limit| match args.batch {
+            Some(_) => limit,
+            None => limit.saturating_sub(SIGNAL_DRAIN),
+        }),
         ..WorkerOptions::new(Connection::File(file.clone()), directory)
     };
     let (stopper, signal_in) = Stopper::pair()?;

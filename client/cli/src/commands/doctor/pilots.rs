@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use scalems_agent::batch::Submitted;
 use scalems_client::{Session, locate};
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
@@ -47,11 +48,16 @@ fn one(name: &str) -> Option<Finding> {
         }
     };
     if file.writer(&scalems_agent::host_name()) == Writer::Gone {
+        let how = if directory.join(Submitted::FILE).exists() {
+            "submit"
+        } else {
+            "start"
+        };
         return Some(Finding::warning(
             ABOUT,
             format!("{name}: its agent has died"),
             format!(
-                "go on with it: scalems pilot start --resume --name {name}; or drop it: scalems pilot remove {name}"
+                "go on with it: scalems pilot {how} --resume --name {name}; or drop it: scalems pilot remove {name}"
             ),
         ));
     }

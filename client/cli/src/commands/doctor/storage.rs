@@ -80,7 +80,11 @@ fn tried(place: &Path) -> std::io::Result<Vec<Finding>> {
         )
     };
     let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-    let other = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock);
+    let other = Flock::lock(
+        // Over NFS only a file that can be written to can be locked so.
+        File::options().read(true).write(true).open(&path)?,
+        FlockArg::LockExclusiveNonblock,
+    );
     let locks = match other {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Finding::fine("locks", "hold"),
         Err((_, errno)) => return Err(errno.into()),

@@ -326,6 +326,10 @@ fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
         Some(dir) => std::path::absolute(dir)?,
         None => locate::pilot_directory(name)?,
     };
+    if args.dir.is_none() && place::was_left(name)? {
+        eprintln!("scalems: what pilot {name} was linked to is gone already; its link is removed");
+        return Ok(Exit::Well);
+    }
     let place = directory.display();
     if let Some(queued) = Queued::read(name, &directory)? {
         let over = match queued.look() {

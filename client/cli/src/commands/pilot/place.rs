@@ -37,3 +37,13 @@ pub(super) fn unlink(name: &str, directory: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Takes a link away whose directory is gone. True: there was one.
+pub(super) fn was_left(name: &str) -> anyhow::Result<bool> {
+    let place = locate::place_of(name)?;
+    let left = std::fs::read_link(&place).is_ok_and(|target| !target.exists());
+    if left {
+        std::fs::remove_file(&place).with_context(|| format!("remove {}", place.display()))?;
+    }
+    Ok(left)
+}

@@ -79,11 +79,17 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
             );
         }
     }
-    if let Err(error) = place::link(name, &directory) {
-        eprintln!(
-            "scalems: other commands find pilot {name} by SCALEMS_CONNECTION={} only: {}",
-            directory.display(),
-            print::error(&error)
+    let named = locate::pilot_directory(name)?;
+    if named != directory
+        && let Some(other) = Queued::read(name, &named)?
+    {
+        let job = other.look()?;
+        anyhow::ensure!(
+            job.is_over(),
+            "pilot {name} is job {} in {} already, which {}: choose another name, or end that one",
+            other.submitted.job,
+            named.display(),
+            said(&job)
         );
     }
     let before = AgentsLife::read(&directory);
@@ -104,6 +110,13 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
             directory.display()
         )
     })?;
+    if let Err(error) = place::link(name, &directory) {
+        eprintln!(
+            "scalems: other commands find pilot {name} by SCALEMS_CONNECTION={} only: {}",
+            directory.display(),
+            print::error(&error)
+        );
+    }
     if args.no_wait {
         tell(context, name, &directory, &submitted, None)?;
         return Ok(Exit::Well);

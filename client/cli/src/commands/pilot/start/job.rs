@@ -19,7 +19,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{WORKER_END, own_program, own_words, parent, workers};
+use super::{CLOSING, WORKER_END, own_program, own_words, parent, workers};
 use crate::args::PilotStartArgs;
 use crate::exit::Exit;
 
@@ -215,7 +215,10 @@ impl Nodes {
         let mut words = self.system.launcher(nodes);
         words.extend(self.command.iter().cloned());
         if let Some(until) = self.until {
-            let left = until.saturating_duration_since(Instant::now());
+            // What runs is ended so long before the job is.
+            let left = until
+                .saturating_duration_since(Instant::now())
+                .saturating_sub(CLOSING);
             words.push(format!("--time-limit={}ms", left.as_millis()).into());
         }
         let launcher = words.remove(0);
