@@ -165,6 +165,18 @@ pub fn pilot_directory(name: &str) -> Result<PathBuf, LocateError> {
     Ok(target.unwrap_or(path))
 }
 
+/// The names of all pilots of the user, whether they run or not.
+pub fn names() -> Result<Vec<String>, LocateError> {
+    let directory = pilots_directory(&home()?);
+    let mut names: Vec<String> = entries(&directory)?
+        .into_iter()
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
 /// The place of a pilot among the user's, by its name.
 pub fn place_of(name: &str) -> Result<PathBuf, LocateError> {
     Ok(pilots_directory(&home()?).join(name))
@@ -228,22 +240,23 @@ pub fn list_in(home: &Path) -> Result<Vec<Located>, LocateError> {
     running(&pilots_directory(home))
 }
 
-fn running(directory: &Path) -> Result<Vec<Located>, LocateError> {
+/// What is in a directory, which need not be there.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, LocateError> {
     let failed = |source| LocateError::Directory {
         directory: directory.to_owned(),
         source,
     };
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn running(directory: &Path) -> Result<Vec<Located>, LocateError> {
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry
-            .map_err(failed)?
-            .path()
-            .join(ConnectionFile::file_name(Role::Client));
+    for path in entries(directory)? {
+        let path = path.join(ConnectionFile::file_name(Role::Client));
         if !path.exists() {
             continue;
         }

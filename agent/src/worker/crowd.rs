@@ -37,6 +37,7 @@ struct Member {
     /// A connection was opened, and the agent not greeted yet.
     greet: bool,
     joined: bool,
+    leaves: bool,
     over: bool,
 }
 
@@ -61,6 +62,7 @@ impl Crowd {
                 beats,
                 greet: false,
                 joined: false,
+                leaves: false,
                 over: false,
             });
         }
@@ -75,6 +77,18 @@ impl Crowd {
     /// How many the agent has welcomed.
     pub fn joined(&self) -> usize {
         self.members.iter().filter(|member| member.joined).count()
+    }
+
+    /// Has all of them end by themselves, as if each was asked to; they say so as they are driven.
+    pub fn leave(&mut self) {
+        for member in &mut self.members {
+            member.leaves = true;
+        }
+    }
+
+    /// How many have not ended.
+    pub fn left(&self) -> usize {
+        self.members.len()
     }
 
     /// Has them do what is due for so long.
@@ -98,6 +112,10 @@ impl Crowd {
 impl Member {
     fn drive(&mut self, now: Micros) -> Result<(), WorkerError> {
         let mut out = Vec::new();
+        if std::mem::take(&mut self.leaves) {
+            self.machine.handle(now, Input::Stop { drain_ms: 0 }, &mut out);
+            self.machine.flush(now, &mut out);
+        }
         // The socket learns of its connection a moment after its end was told of it: the next round greets.
         if std::mem::take(&mut self.greet) {
             self.machine.handle(now, Input::Connected, &mut out);

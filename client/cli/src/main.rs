@@ -65,7 +65,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
             Ok(Exit::Well)
         }
         Command::Doctor => commands::doctor::run(context),
-        Command::Completion { shell } => commands::shell::completion(shell),
+        Command::Completion { shell } => commands::shell::completion(&shell),
         Command::Man { dir } => commands::shell::man(&dir),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");

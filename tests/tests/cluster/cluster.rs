@@ -5,7 +5,7 @@ use std::process::Command;
 
 use scalems_client::Session;
 use scalems_client::protocol::client::WorkerRow;
-use scalems_tests::pilot::{Home, Output, program, until_workers};
+use scalems_tests::pilot::{Home, Output, program, until_tasks, until_workers};
 use scalems_transport::ConnectionFile;
 
 /// Some nodes called n1, n2, … with 4 CPUs each, and the machine itself as their login node. Its end is the end of all
@@ -144,6 +144,15 @@ impl Cluster {
         let session = Session::connect(self.pilot_directory()).expect("the login node reaches the agent");
         until_workers(&session, |rows| active(rows).len() == workers);
         session
+    }
+
+    /// Submits by `scalems submit` with these words, and waits until so many of the tasks run. Gives the submission's number.
+    #[track_caller]
+    pub(crate) fn begin(&self, session: &Session, words: &str, running: u64) -> u64 {
+        let said = self.sh(&format!("scalems --output quiet submit {words}")).well();
+        let number = said.text().parse().expect("a submission has a number");
+        until_tasks(session, number, |counts| counts.running == running);
+        number
     }
 
     pub(crate) fn pilot_directory(&self) -> PathBuf {

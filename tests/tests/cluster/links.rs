@@ -1,7 +1,5 @@
 //! What becomes of a pilot whose nodes cannot reach each other.
 
-use std::time::Duration;
-
 use scalems_tests::pilot::{until_tasks, until_workers};
 
 use crate::cluster::{Cluster, active};
@@ -15,17 +13,12 @@ fn other(cluster: &Cluster) -> &'static str {
 fn a_link_that_is_cut_for_six_seconds_costs_nothing() {
     let cluster = Cluster::with("--nodes 2");
     let session = cluster.pilot("--nodes 2 --time 10m", 2);
-    let number: u64 = cluster
-        .sh("scalems --output quiet submit --array 0-79 -- sleep 1")
-        .well()
-        .text()
-        .parse()
-        .unwrap();
-    until_tasks(&session, number, |counts| counts.running == 8);
+    let number = cluster.begin(&session, "--array 0-79 -- sleep 1", 8);
     let node = other(&cluster);
     cluster.tool("link", &format!("{node} down"));
-    // This long, as the title has it; nothing is waited for.
-    std::thread::sleep(Duration::from_secs(6));
+    until_workers(&session, |rows| {
+        rows.iter().any(|row| row.name == node && row.silent_ms >= 6_000)
+    });
     cluster.tool("link", &format!("{node} up"));
     let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
     assert_eq!(counts.done, 80, "{counts:?}");
@@ -48,13 +41,11 @@ fn a_node_that_is_cut_off_for_good_is_done_without() {
     let cluster = Cluster::with("--nodes 2");
     let session = cluster.pilot("--nodes 2 --time 10m --lost-after 2s --orphan-time 10s", 2);
     // In a directory of their user's: what the node has begun begins elsewhere once it has ended it for sure.
-    let number: u64 = cluster
-        .sh("scalems --output quiet submit --array 0-19 -- sh -c 'echo %{INDEX} >>begun; sleep 1; echo %{INDEX} >>ended'")
-        .well()
-        .text()
-        .parse()
-        .unwrap();
-    until_tasks(&session, number, |counts| counts.running == 8);
+    let number = cluster.begin(
+        &session,
+        "--array 0-19 -- sh -c 'echo %{INDEX} >>begun; sleep 1; echo %{INDEX} >>ended'",
+        8,
+    );
     let (node, job) = (other(&cluster), cluster.job());
     cluster.tool("link", &format!("{node} down"));
     let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);

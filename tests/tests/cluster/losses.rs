@@ -1,6 +1,5 @@
 //! What a pilot keeps when parts of its job are lost.
 
-use scalems_client::Session;
 use scalems_tests::pilot::{until_tasks, until_workers};
 
 use crate::cluster::{Cluster, active};
@@ -9,13 +8,7 @@ use crate::cluster::{Cluster, active};
 fn an_agent_that_is_killed_is_started_again_and_nothing_is_lost() {
     let cluster = Cluster::new();
     let session = cluster.pilot("--nodes 3 --time 10m", 3);
-    let number: u64 = cluster
-        .sh("scalems --output quiet submit --array 0-35 -- sh -c 'sleep 1; echo %{INDEX}'")
-        .well()
-        .text()
-        .parse()
-        .unwrap();
-    until_tasks(&session, number, |counts| counts.running == 12);
+    let number = cluster.begin(&session, "--array 0-35 -- sh -c 'sleep 1; echo %{INDEX}'", 12);
     let (host, pid) = cluster.agent();
     cluster.tool("on", &format!("{host} kill -KILL {pid}"));
     let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
@@ -43,13 +36,7 @@ fn a_node_that_loses_power_and_comes_back_joins_again() {
     let cluster = Cluster::new();
     let session = cluster.pilot("--nodes 3 --time 10m --lost-after 3s", 3);
     let lost = if cluster.agent().0 == "n2" { "n3" } else { "n2" };
-    let number: u64 = cluster
-        .sh("scalems --output quiet submit --on-silence rerun --array 0-35 -- sleep 1")
-        .well()
-        .text()
-        .parse()
-        .unwrap();
-    until_tasks(&session, number, |counts| counts.running == 12);
+    let number = cluster.begin(&session, "--on-silence rerun --array 0-35 -- sleep 1", 12);
     cluster.tool("crash", lost);
     let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
     assert_eq!(counts.done, 36, "the others ran its tasks: {counts:?}");
@@ -59,31 +46,13 @@ fn a_node_that_loses_power_and_comes_back_joins_again() {
     cluster.sh("scalems pilot stop").well();
 }
 
-/// Submits tasks of a second each, so many that those which run are a part of them, and waits until all cores work.
-fn begin(cluster: &Cluster, session: &Session, tasks: u32, cores: u64) -> u64 {
-    begin_with(cluster, session, "", tasks, cores)
-}
-
-/// As [`begin`], with further options.
-fn begin_with(cluster: &Cluster, session: &Session, options: &str, tasks: u32, cores: u64) -> u64 {
-    let number = cluster
-        .sh(&format!(
-            "scalems --output quiet submit {options} --array 0-{} -- sleep 1",
-            tasks - 1
-        ))
-        .well();
-    let number = number.text().parse().unwrap();
-    until_tasks(session, number, |counts| counts.running == cores);
-    number
-}
-
 #[test]
 fn an_agent_whose_node_loses_power_goes_on_in_another_job() {
     let cluster = Cluster::new();
     let session = cluster.pilot("--nodes 2 --time 10m", 2);
     // In a directory of their user's, where two attempts must never run at once, they would wait for the orphan time:
     // nobody knows yet that the job of their workers is over.
-    let number = begin_with(&cluster, &session, "--on-silence rerun", 40, 8);
+    let number = cluster.begin(&session, "--on-silence rerun --array 0-39 -- sleep 1", 8);
     let (first, host) = (cluster.job(), cluster.agent().0);
     cluster.tool("crash", &host);
     // Slurm lets the job go on with the nodes that are left, once it has seen that this one is gone.
@@ -109,7 +78,7 @@ fn a_job_that_is_killed_without_a_word_is_not_waited_for() {
     let cluster = Cluster::with("--nodes 2");
     // Nobody would believe within this test that such an agent and its tasks are gone, but for the batch system.
     let session = cluster.pilot("--nodes 2 --time 10m --lost-after 2s --orphan-time 1h", 2);
-    let number = begin(&cluster, &session, 40, 8);
+    let number = cluster.begin(&session, "--array 0-39 -- sleep 1", 8);
     let job = cluster.job();
     // Slurm would ask before it kills. The host does not, when its memory is used up.
     for node in ["n1", "n2"] {
@@ -135,7 +104,7 @@ fn a_job_that_is_killed_without_a_word_is_not_waited_for() {
 fn a_job_that_has_lost_its_agent_for_good_is_ended() {
     let cluster = Cluster::new();
     let session = cluster.pilot("--nodes 2 --time 10m --orphan-time 40s", 2);
-    begin(&cluster, &session, 4_000, 8);
+    cluster.begin(&session, "--array 0-3999 -- sleep 1", 8);
     let (job, host) = (cluster.job(), cluster.agent().0);
     cluster.tool("crash", &host);
     cluster.sh(&format!(
@@ -150,7 +119,7 @@ fn a_job_that_has_lost_its_agent_for_good_is_ended() {
 fn a_job_that_is_queued_again_goes_on() {
     let cluster = Cluster::with("--nodes 1");
     let session = cluster.pilot("--time 10m", 1);
-    let number = begin(&cluster, &session, 24, 4);
+    let number = cluster.begin(&session, "--array 0-23 -- sleep 1", 4);
     let job = cluster.job();
     let first = cluster.agent();
     cluster.sh(&format!("scontrol requeue {job}")).well();
@@ -174,7 +143,7 @@ fn a_job_that_is_queued_again_goes_on() {
 fn a_job_that_is_canceled_lets_end_what_it_can_and_goes_on_in_another() {
     let cluster = Cluster::with("--nodes 2 --kill-wait 15");
     let session = cluster.pilot("--nodes 2 --time 10m", 2);
-    let number = begin(&cluster, &session, 40, 8);
+    let number = cluster.begin(&session, "--array 0-39 -- sleep 1", 8);
     let job = cluster.job();
     cluster.sh(&format!("scancel {job}")).well();
     assert_eq!(cluster.until_over(&job), "CANCELLED");
@@ -201,7 +170,7 @@ fn at_the_jobs_time_limit_what_runs_ends_and_the_rest_is_kept() {
     let cluster = Cluster::with("--nodes 2");
     // Slurm looks at limits every half minute, and may warn as much too early.
     let session = cluster.pilot("--nodes 2 --time 1m --warning 30s", 2);
-    let number = begin(&cluster, &session, 1_000, 8);
+    let number = cluster.begin(&session, "--array 0-999 -- sleep 1", 8);
     let job = cluster.job();
     let how = cluster.until_over(&job);
     assert_eq!(

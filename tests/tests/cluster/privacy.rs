@@ -46,10 +46,13 @@ fn another_user_can_neither_read_the_keys_nor_connect() {
     let sockets = cluster.tool("on", "n1 find /tmp/scalems-0 -type s");
     assert!(!sockets.is_empty(), "the agent has sockets there");
     for socket in sockets.lines() {
-        let answer = cluster.tool(
-            "on",
-            &format!("n1 {other} sh -c test${{IFS}}-w${{IFS}}{socket}||echo${{IFS}}no"),
+        let look = format!("sh -c test${{IFS}}-w${{IFS}}{socket}||echo${{IFS}}no");
+        assert_eq!(
+            cluster.tool("on", &format!("n1 {look}")),
+            "",
+            "its own user reaches it"
         );
+        let answer = cluster.tool("on", &format!("n1 {other} {look}"));
         assert_eq!(answer, "no", "{socket} can be reached");
     }
     drop(session);

@@ -1,6 +1,5 @@
 //! Workers: that die, that come, that go.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -81,19 +80,21 @@ fn many_workers_that_leave_at_once_are_all_heard() {
         assert!(Instant::now() < until, "{} of {MANY} joined", crowd.joined());
         crowd.drive(Duration::from_millis(20)).unwrap();
     }
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Acquire) {
-                crowd.drive(Duration::from_millis(20)).unwrap();
-            }
-        });
-        let stopped = pilot.sh("scalems pilot stop --drain 10m");
-        over.store(true, Ordering::Release);
-        stopped.well();
-    });
-    let mut pilot = pilot;
-    pilot.expect_end();
+    // While the agent stands still all of them say goodbye and go: it finds words and ends at once.
+    process::signal(pilot.pid(), Signal::SIGSTOP);
+    crowd.leave();
+    while crowd.left() > 0 {
+        assert!(
+            Instant::now() < until,
+            "{} of {MANY} have not ended",
+            crowd.left()
+        );
+        crowd.drive(Duration::from_millis(20)).unwrap();
+    }
+    process::signal(pilot.pid(), Signal::SIGCONT);
+    let session = pilot.session();
+    until_workers(&session, <[_]>::is_empty);
+    pilot.stop();
 }
 
 #[test]

@@ -32,10 +32,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "client/cli/src/demo/timeline.rs",
         "the demo looks, at most for a second, whether a replica runs at the worker that it is about to kill",
     ),
-    (
-        "tests/tests/cluster/links.rs",
-        "a link is cut for so long, whatever happens meanwhile",
-    ),
 ];
 
 /// The sleeps in the source at `path`: of a thread anywhere, of any kind in test code. Around the core a

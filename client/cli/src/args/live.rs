@@ -4,19 +4,18 @@
 use std::time::{Duration, Instant};
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use scalems_client::protocol::TaskState;
 use scalems_client::protocol::client::{Page, SubmissionRow};
 use scalems_client::protocol::select::Selector;
 use scalems_client::{Session, locate};
 
+use crate::commands::connect_with;
 use crate::print;
 
 /// Whoever presses a key does not wait longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// So many submissions are offered, the newest.
 const MOST: usize = 50;
-const STATES: [&str; 7] = [
-    "waiting", "ready", "leased", "running", "done", "failed", "canceled",
-];
 
 /// Names of pilots that run.
 pub(super) fn pilots() -> ArgValueCandidates {
@@ -35,7 +34,7 @@ pub(super) fn selections() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let mut all = submissions();
         all.extend(["all", "last"].map(CompletionCandidate::new));
-        all.extend(STATES.map(|state| CompletionCandidate::new(format!("state:{state}"))));
+        all.extend(TaskState::ALL.map(|state| CompletionCandidate::new(format!("state:{}", state.name()))));
         all
     })
 }
@@ -97,11 +96,6 @@ fn connect() -> Option<Session> {
         .shared()
         .connect_timeout(PATIENCE)
         .answer_timeout(PATIENCE);
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    match (set("SCALEMS_PILOT"), set("SCALEMS_CONNECTION")) {
-        (Some(name), _) => options.find(Some(name.to_str()?)),
-        (None, Some(file)) => options.connect(file),
-        (None, None) => options.find(None),
-    }
-    .ok()
+    let pilot = std::env::var("SCALEMS_PILOT").ok();
+    connect_with(options, pilot.as_deref().filter(|name| !name.is_empty())).ok()
 }

@@ -13,7 +13,9 @@ mod worker;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::env::Shells;
 use scalems_protocol::select::Selector;
 
 pub(crate) use self::bench::{BenchArgs, Transport, Workload};
@@ -85,8 +87,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  scalems completion bash\n  scalems completion fish")]
     Completion {
         /// Which shell.
-        #[arg(value_enum)]
-        shell: Shell,
+        #[arg(value_parser = PossibleValuesParser::new(Shells::builtins().names()))]
+        shell: String,
     },
     /// Write manual pages, one for each command.
     #[command(after_help = "Example:\n  scalems man --dir man1")]
@@ -100,28 +102,6 @@ pub(crate) enum Command {
     /// One replica of the demo's ensemble.
     #[command(hide = true)]
     DemoReplica(scalems_demo::ReplicaArgs),
-}
-
-/// A shell that can ask for what may come next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shell {
-    Bash,
-    Elvish,
-    Fish,
-    Powershell,
-    Zsh,
-}
-
-impl Shell {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Bash => "bash",
-            Self::Elvish => "elvish",
-            Self::Fish => "fish",
-            Self::Powershell => "powershell",
-            Self::Zsh => "zsh",
-        }
-    }
 }
 
 #[derive(Debug, Args)]

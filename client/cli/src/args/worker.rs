@@ -59,7 +59,8 @@ pub(crate) struct WorkerStartArgs {
     /// Where tasks without a directory of their own get one.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
-    /// It ends after so long; what runs ten seconds before that is asked to end. Tasks with a longer --min-time do not begin there.
+    /// It ends after so long. Ten seconds before that it takes nothing new, and lets end what runs. Tasks with a longer --min-time do not
+    /// begin there.
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) time_limit: Option<Duration>,
     /// The batch system whose job the worker is part of: the job is ended with a worker that has lost its agent for good.

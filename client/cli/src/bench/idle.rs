@@ -33,11 +33,9 @@ pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
     let after = look(&pilot)?;
     let (_, peak) = pilot.memory()?;
     pilot.stop()?;
-    let mut row = Row::new("idle", n, way).used(usage);
+    let mut row = Row::new("idle", n, way).used(usage).active(&before, &after, time);
     row.seconds = Some(time.as_secs_f64());
     row.agent_peak_rss_mb = Some(peak as f64 / MIB);
-    row.cpu_percent = Some(100.0 * after.cpu.saturating_sub(before.cpu).as_secs_f64() / time.as_secs_f64());
-    row.switches_per_s = Some(after.switches.saturating_sub(before.switches) as f64 / time.as_secs_f64());
     Ok(row)
 }
 

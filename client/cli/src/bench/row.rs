@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::Way;
 use super::pilot::Usage;
+use super::process::Activity;
 use crate::args::{Output, Transport};
 use crate::print;
 
@@ -98,6 +99,14 @@ impl Row {
         self.agent_cpu_s = seconds(usage.agent);
         self.worker_cpu_s = usage.worker.and_then(seconds);
         self.client_cpu_s = seconds(usage.client);
+        self
+    }
+
+    /// What processes did in this time.
+    pub(super) fn active(mut self, before: &Activity, after: &Activity, time: Duration) -> Self {
+        let seconds = time.as_secs_f64();
+        self.cpu_percent = Some(100.0 * after.cpu.saturating_sub(before.cpu).as_secs_f64() / seconds);
+        self.switches_per_s = Some(after.switches.saturating_sub(before.switches) as f64 / seconds);
         self
     }
 

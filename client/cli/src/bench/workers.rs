@@ -70,10 +70,11 @@ pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
             .unwrap_or_else(|_| Err(anyhow::anyhow!("the workers' thread panicked")))?;
         stopped
     })?;
-    let mut row = Row::new("workers", n, way).took(joined).used(usage);
+    let mut row = Row::new("workers", n, way)
+        .took(joined)
+        .used(usage)
+        .active(&before, &after, time);
     row.agent_peak_rss_mb = Some(peak as f64 / MIB);
-    row.cpu_percent = Some(100.0 * after.cpu.saturating_sub(before.cpu).as_secs_f64() / time.as_secs_f64());
-    row.switches_per_s = Some(after.switches.saturating_sub(before.switches) as f64 / time.as_secs_f64());
     Ok(row)
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod task;
 pub(crate) mod wait;
 pub(crate) mod worker;
 
-use scalems_client::{ClientError, Session};
+use scalems_client::{ClientError, Session, SessionOptions};
 
 use crate::Context;
 
@@ -27,8 +27,13 @@ pub(crate) fn connect(context: &Context) -> Result<Session, ClientError> {
         .name(SHELL)
         .shared()
         .software(concat!("scalems ", env!("CARGO_PKG_VERSION")));
-    match std::env::var_os(CONNECTION).filter(|file| context.pilot.is_none() && !file.is_empty()) {
+    connect_with(options, context.pilot.as_deref())
+}
+
+/// The same in another session than the shell's.
+pub(crate) fn connect_with(options: SessionOptions, pilot: Option<&str>) -> Result<Session, ClientError> {
+    match std::env::var_os(CONNECTION).filter(|file| pilot.is_none() && !file.is_empty()) {
         Some(file) => options.connect(file),
-        None => options.find(context.pilot.as_deref()),
+        None => options.find(pilot),
     }
 }

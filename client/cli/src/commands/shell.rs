@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use clap_complete::env::Shells;
 
 use super::pilot::start::own_program;
-use crate::args::{Cli, Shell};
+use crate::args::Cli;
 use crate::exit::Exit;
 use crate::print;
 
@@ -22,9 +22,9 @@ pub(crate) fn answer() {
 }
 
 /// Prints what a shell reads so that it asks.
-pub(crate) fn completion(shell: Shell) -> anyhow::Result<Exit> {
+pub(crate) fn completion(shell: &str) -> anyhow::Result<Exit> {
     let shells = Shells::builtins();
-    let shell = shells.completer(shell.name()).context("the shell is not known")?;
+    let shell = shells.completer(shell).context("the shell is not known")?;
     let program = own_program()?;
     let program = program.to_str().context("the program's path is no text")?;
     let mut text = Vec::new();

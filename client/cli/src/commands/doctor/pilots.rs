@@ -15,17 +15,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 const ABOUT: &str = "pilot";
 
 pub(super) fn check() -> Vec<Finding> {
-    let Ok(home) = locate::home() else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = std::fs::read_dir(home.join("pilots"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort();
+    // That there is no home was found before.
+    let names = locate::names().unwrap_or_default();
     names.iter().filter_map(|name| one(name)).collect()
 }
 

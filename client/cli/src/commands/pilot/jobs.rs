@@ -73,16 +73,10 @@ impl Queued {
 
     /// All that were submitted, by name.
     pub(super) fn all() -> anyhow::Result<Vec<Self>> {
-        let pilots = locate::home()?.join("pilots");
         let mut all = Vec::new();
-        for entry in std::fs::read_dir(pilots).into_iter().flatten().flatten() {
-            if let Some(name) = entry.file_name().to_str()
-                && let Some(queued) = Self::read(name, &entry.path())?
-            {
-                all.push(queued);
-            }
+        for name in locate::names()? {
+            all.extend(Self::read(&name, &locate::pilot_directory(&name)?)?);
         }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
 
