@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use scalems_client::protocol::client::{Counts, WorkerRow};
 use scalems_client::protocol::event::{Body, Topic};
-use scalems_client::{Session, Task, Update};
+use scalems_client::{ClientError, Session, Task, Update};
 
 pub use fifo::Fifo;
 pub use home::{Home, quoted};
@@ -241,7 +241,10 @@ pub fn until_workers(session: &Session, mut wanted: impl FnMut(&[WorkerRow]) -> 
         // What a row says of time changes without an event.
         let said = events.next_within(left.min(ASK_AGAIN));
         assert!(
-            matches!(said, Ok(None | Some(Update::Snapshot(_) | Update::Event(_)))),
+            matches!(
+                said,
+                Ok(Some(Update::Snapshot(_) | Update::Event(_))) | Err(ClientError::TimedOut { .. })
+            ),
             "{said:?}"
         );
     }

@@ -4,6 +4,7 @@
 //! template that a site can change.
 
 mod command;
+mod grid_engine;
 pub mod hosts;
 pub mod interface;
 pub mod part;
@@ -11,6 +12,7 @@ pub mod script;
 pub mod site;
 mod slurm;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::CommandError;
+pub use grid_engine::GridEngine;
 pub use part::JobPart;
 pub use slurm::Slurm;
 
@@ -28,11 +31,14 @@ pub use slurm::Slurm;
 pub enum Kind {
     /// Slurm.
     Slurm,
+    /// Grid Engine.
+    #[serde(rename = "sge")]
+    GridEngine,
 }
 
 impl Kind {
     /// All that there are.
-    pub const ALL: [Self; 1] = [Self::Slurm];
+    pub const ALL: [Self; 2] = [Self::Slurm, Self::GridEngine];
 
     /// That of this name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -43,13 +49,14 @@ impl Kind {
     pub fn here() -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let here = |command: &str| std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
-        Self::ALL.into_iter().find(|kind| here(kind.queues()))
+        Self::ALL.into_iter().find(|kind| here(kind.sign()))
     }
 
-    /// The command that queues a job.
-    pub const fn queues(self) -> &'static str {
+    /// A command that this system has and no other.
+    pub const fn sign(self) -> &'static str {
         match self {
             Self::Slurm => "sbatch",
+            Self::GridEngine => "qconf",
         }
     }
 
@@ -57,6 +64,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Slurm => "slurm",
+            Self::GridEngine => "sge",
         }
     }
 
@@ -64,6 +72,7 @@ impl Kind {
     pub fn system(self) -> Box<dyn BatchSystem> {
         match self {
             Self::Slurm => Box::new(Slurm),
+            Self::GridEngine => Box::new(GridEngine),
         }
     }
 }
@@ -108,6 +117,9 @@ pub trait BatchSystem: Debug + Send + Sync {
     /// Whether the system answers, in its own words.
     fn answers(&self) -> Result<String, BatchError>;
 
+    /// What has to be said besides, before a job such as this can be asked for.
+    fn needs_also(&self, request: &script::Request<'_>) -> Option<&'static str>;
+
     /// Queues a script, with further words for the command that does it, and gives the job's id.
     fn submit(&self, script: &Path, further: &[OsString]) -> Result<String, BatchError>;
 
@@ -130,12 +142,27 @@ pub trait BatchSystem: Debug + Send + Sync {
     /// What the job that this process runs in has.
     fn allocation(&self) -> Result<Allocation, BatchError>;
 
-    /// The command line before a program that has it run once on each of the nodes. It ends when all have ended, and
-    /// the loss of one node does not end the others.
-    fn launcher(&self, nodes: &[String]) -> Vec<OsString>;
+    /// What of this node is for the job that this process runs in, as far as its environment says so; nothing without a job.
+    fn share(&self) -> Share;
+
+    /// Command lines that run a command once on each of the nodes. Each ends when all that it has begun have ended, and the loss of
+    /// one node does not end the others.
+    fn launches(&self, nodes: &[String], command: &[OsString]) -> Vec<Launch>;
 
     /// A time limit as the system's scripts have it.
     fn time_limit(&self, time: Duration) -> String;
+
+    /// Whether its jobs are told by SIGUSR1 when their time is nearly over. Others look at the time themselves.
+    fn warns(&self) -> bool;
+}
+
+/// A command line that runs something on nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The nodes.
+    pub nodes: Vec<String>,
+    /// The program, and its arguments.
+    pub words: Vec<OsString>,
 }
 
 /// What a batch system knows of a job.
@@ -192,6 +219,8 @@ pub struct Allocation {
     pub here: Option<String>,
     /// Whether the job had begun before, and the batch system has put it into the queue again.
     pub again: bool,
+    /// The cores that the job has on a node, where only its first process is told; workers find out the others themselves.
+    pub cores: BTreeMap<String, u32>,
 }
 
 /// What of this node is for this job, as far as the batch system says so in the environment.
@@ -203,11 +232,6 @@ pub struct Share {
     pub cores: Option<u32>,
     /// Memory, MiB.
     pub memory_mib: Option<u64>,
-}
-
-/// What of this node is for the job that this process runs in; nothing without a job.
-pub fn share() -> Share {
-    slurm::share(|name| std::env::var(name).ok())
 }
 
 /// Which job a pilot's agent runs in, and on which of its nodes: kept in the pilot's directory by the job itself. What it says holds

@@ -8,6 +8,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use super::Kind;
 
 const SLURM: &str = include_str!("../../../deploy/templates/slurm.sh.jinja");
+const GRID_ENGINE: &str = include_str!("../../../deploy/templates/sge.sh.jinja");
 
 /// What a script is to ask for and to run.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Request<'a> {
     pub warning_s: u64,
     /// The partition or queue.
     pub partition: Option<&'a str>,
+    /// The parallel environment, where a system has such.
+    pub environment: Option<&'a str>,
     /// Where what the job writes goes.
     pub log: &'a Path,
     /// Lines for the shell before anything else.
@@ -56,6 +59,7 @@ pub enum ScriptError {
 pub const fn template(kind: Kind) -> &'static str {
     match kind {
         Kind::Slurm => SLURM,
+        Kind::GridEngine => GRID_ENGINE,
     }
 }
 
@@ -67,7 +71,8 @@ pub fn write(template: &str, request: &Request<'_>) -> Result<String, ScriptErro
         let fine = |c: char| c.is_ascii_alphanumeric() || "-_.,:+@/".contains(c);
         word.chars().all(fine)
     };
-    for word in [request.name, request.time].into_iter().chain(request.partition) {
+    let named = [request.partition, request.environment].into_iter().flatten();
+    for word in [request.name, request.time].into_iter().chain(named) {
         if !plain(word) {
             return Err(ScriptError::Directive(word.to_owned()));
         }
@@ -104,6 +109,7 @@ pub fn write(template: &str, request: &Request<'_>) -> Result<String, ScriptErro
             time => request.time,
             warning_s => request.warning_s,
             partition => request.partition,
+            environment => request.environment,
             log => log,
             setup => request.setup.to_vec(),
             command => command.join(" "),
@@ -130,6 +136,7 @@ mod tests {
             time: "0-02:00:00",
             warning_s: 60,
             partition: None,
+            environment: None,
             log: Path::new("/home/a b/job.log"),
             setup,
             command,
@@ -187,6 +194,32 @@ mod tests {
             assert!(script.lines().any(|found| found == line), "{line} in:\n{script}");
         }
         assert!(!script.contains("--exclusive"), "{script}");
+    }
+
+    #[test]
+    fn grid_engine_is_asked_for_slots() {
+        let command = words(&["/opt/a b/scalems", "pilot", "start"]);
+        let asked = Request {
+            cores: Some(4),
+            partition: Some("long.q"),
+            environment: Some("mpi"),
+            time: "7200",
+            ..request(&command, &[])
+        };
+        let script = write(template(Kind::GridEngine), &asked).unwrap();
+        for line in [
+            "#$ -N scalems-night",
+            "#$ -pe mpi 12",
+            "#$ -q long.q",
+            "#$ -l h_rt=7200",
+            "#$ -o \"/home/a b/job.log\"",
+            "#$ -notify",
+            "exec '/opt/a b/scalems' pilot start",
+        ] {
+            assert!(script.lines().any(|found| found == line), "{line} in:\n{script}");
+        }
+        let script = write(template(Kind::GridEngine), &request(&command, &[])).unwrap();
+        assert!(!script.contains("-pe"), "one slot needs no environment: {script}");
     }
 
     #[test]

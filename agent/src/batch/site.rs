@@ -19,6 +19,8 @@ pub struct Site {
     pub batch: Option<Kind>,
     /// The partition or queue for those who name none.
     pub partition: Option<String>,
+    /// The parallel environment for those who name none.
+    pub parallel_environment: Option<String>,
     /// The network interface by which nodes reach one another.
     pub interface: Option<String>,
     /// The template of job scripts; a path that is not absolute begins at the file's directory.

@@ -1,11 +1,13 @@
 //! Slurm, by its commands: sbatch, squeue, scancel, srun.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use super::command::{self, CommandError};
-use super::{Allocation, BatchError, BatchSystem, Job, JobPart, JobState, Kind, Share, hosts};
+use super::script::Request;
+use super::{Allocation, BatchError, BatchSystem, Job, JobPart, JobState, Kind, Launch, Share, hosts};
 
 const SYSTEM: &str = "slurm";
 /// The fields of a line: id, state, reason, start, time left, nodes.
@@ -23,6 +25,10 @@ impl BatchSystem for Slurm {
     fn answers(&self) -> Result<String, BatchError> {
         let said = command::run(SYSTEM, "scontrol", &["ping".into()])?;
         Ok(said.lines().collect::<Vec<_>>().join("; "))
+    }
+
+    fn needs_also(&self, _request: &Request<'_>) -> Option<&'static str> {
+        None
     }
 
     fn submit(&self, script: &Path, further: &[OsString]) -> Result<String, BatchError> {
@@ -106,12 +112,17 @@ impl BatchSystem for Slurm {
                 .ok()
                 .filter(|name| !name.is_empty()),
             again: !matches!(restarts.as_str(), "" | "0"),
+            cores: BTreeMap::new(),
         })
     }
 
-    fn launcher(&self, nodes: &[String]) -> Vec<OsString> {
+    fn share(&self) -> Share {
+        share(|name| std::env::var(name).ok())
+    }
+
+    fn launches(&self, nodes: &[String], command: &[OsString]) -> Vec<Launch> {
         let count = nodes.len();
-        [
+        let launcher = [
             "srun".to_owned(),
             format!("--nodes={count}"),
             format!("--ntasks={count}"),
@@ -127,9 +138,12 @@ impl BatchSystem for Slurm {
             "--wait=0".to_owned(),
             "--quit-on-interrupt".to_owned(),
             "--job-name=scalems-worker".to_owned(),
-        ]
-        .map(OsString::from)
-        .into()
+        ];
+        let words = launcher.map(OsString::from).into_iter();
+        vec![Launch {
+            nodes: nodes.to_vec(),
+            words: words.chain(command.iter().cloned()).collect(),
+        }]
     }
 
     fn time_limit(&self, time: Duration) -> String {
@@ -137,6 +151,10 @@ impl BatchSystem for Slurm {
         let minutes = time.as_secs().div_ceil(60).max(1);
         let (days, hours, minutes) = (minutes / 1_440, minutes / 60 % 24, minutes % 60);
         format!("{days}-{hours:02}:{minutes:02}:00")
+    }
+
+    fn warns(&self) -> bool {
+        true
     }
 }
 
@@ -294,7 +312,7 @@ fn time(text: &str) -> Option<Duration> {
 }
 
 /// What of this node is for the job, by the variables of a step.
-pub(super) fn share(variable: impl Fn(&str) -> Option<String>) -> Share {
+fn share(variable: impl Fn(&str) -> Option<String>) -> Share {
     let number = |name: &str| variable(name)?.parse::<u64>().ok().filter(|number| *number > 0);
     let cores = number("SLURM_CPUS_ON_NODE");
     let by_core = || Some(number("SLURM_MEM_PER_CPU")? * cores?);

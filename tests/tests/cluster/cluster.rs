@@ -103,6 +103,24 @@ impl Cluster {
         self.home.sh(&self.line(line))
     }
 
+    /// Starts Grid Engine on the hosts; gives what a shell needs to use it.
+    #[track_caller]
+    pub(crate) fn start_grid_engine(&self) -> String {
+        self.tool("grid-engine", "").replace('\n', "; ")
+    }
+
+    /// Runs a shell's command line on the host of the controllers, behind what sets up its environment.
+    #[track_caller]
+    pub(crate) fn on_ctl(&self, environment: &str, line: &str) -> Output {
+        let inner = self.line(&format!("{environment}; {line}"));
+        let inner = shlex::try_quote(&inner).expect("a line has no zero byte");
+        let (directory, on) = (self.directory.display(), script("on"));
+        self.home.sh(&format!(
+            "SCALEMS_CLUSTER={directory} {} ctl sh -c {inner}",
+            on.display()
+        ))
+    }
+
     /// As a user's shell would have it: what stands for the login node's runtime directory is on no other node.
     fn line(&self, line: &str) -> String {
         let conf = self.directory.join("slurm.conf");
@@ -190,11 +208,11 @@ impl Cluster {
             .well();
     }
 
-    /// What lies in a node's own `/tmp` besides what all nodes see.
+    /// What lies in a node's own `/tmp` besides what all nodes see, and the directory for socket files, which is there for the next pilot.
     pub(crate) fn left_in_tmp(&self, node: &str) -> Vec<String> {
         let listing = self.tool(
             "on",
-            &format!("{node} find /tmp -mindepth 1 -maxdepth 1 -name scalems-* -not -name scalems-t*"),
+            &format!("{node} find /tmp -mindepth 1 -maxdepth 1 -name scalems-* -not -name scalems-t* -not -name scalems-0"),
         );
         listing.lines().map(str::to_owned).collect()
     }

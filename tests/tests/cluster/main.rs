@@ -3,6 +3,7 @@
 
 mod cluster;
 mod file_systems;
+mod grid_engine;
 mod links;
 mod losses;
 mod privacy;

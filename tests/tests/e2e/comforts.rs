@@ -157,3 +157,29 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     let nowhere = pilot.sh("touch file && SCALEMS_HOME=$PWD/file scalems --output quiet doctor");
     assert!(nowhere.out.starts_with("home"), "{nowhere:?}");
 }
+
+#[test]
+fn whoever_waits_sees_how_far_it_is() {
+    let pilot = Pilot::start("--name night --cores 2");
+    let said = pilot
+        .sh("scalems submit --wait --progress --array 0-5 -- sleep 0.3")
+        .well();
+    assert!(
+        said.err
+            .lines()
+            .any(|line| line.starts_with("scalems: ") && line.contains(" of 6 ended: ")),
+        "{said:?}"
+    );
+    assert!(said.err.ends_with("6 done\n"), "{said:?}");
+    // Where nobody may look it is not shown, unless it is asked for.
+    for options in ["", "--progress=never"] {
+        let said = pilot.sh(&format!("scalems wait all {options}")).well();
+        assert_eq!(said.err, "6 done\n", "{said:?}");
+    }
+    let json = pilot.sh("scalems --output json wait all --progress").well();
+    assert_eq!(json.json()["done"], 6, "{json:?}");
+    pilot
+        .sh("scalems submit --progress -- true")
+        .fails(2, &["--wait"]);
+    pilot.stop();
+}

@@ -90,6 +90,7 @@ fn of_lines(lines: impl Iterator<Item = String>) -> Result<Vec<OsString>, String
             "--output",
             "--wait",
             "--timeout",
+            "--progress",
             "--dry-run",
             "--no-directives",
         ];

@@ -56,6 +56,17 @@ pub(crate) enum Output {
     Quiet,
 }
 
+/// Whether to show how far something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shown {
+    /// With a bar, on a terminal.
+    #[default]
+    Auto,
+    /// With a bar on a terminal, and by lines elsewhere.
+    Always,
+    Never,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a small ensemble on an embedded pilot, and draw a picture of it.
@@ -125,6 +136,9 @@ pub(crate) struct WaitArgs {
     /// At most so long.
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
+    /// Whether to show how far the tasks are.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "WHEN")]
+    pub(crate) progress: Option<Shown>,
 }
 
 #[derive(Debug, Args)]

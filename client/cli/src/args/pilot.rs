@@ -101,12 +101,15 @@ pub(crate) struct PilotStartArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Batch {
     Slurm,
+    #[value(name = "sge")]
+    GridEngine,
 }
 
 impl From<Batch> for Kind {
     fn from(batch: Batch) -> Self {
         match batch {
             Batch::Slurm => Self::Slurm,
+            Batch::GridEngine => Self::GridEngine,
         }
     }
 }
@@ -208,6 +211,9 @@ pub(crate) struct PilotSubmitArgs {
     /// The partition or queue.
     #[arg(long, value_name = "NAME")]
     pub(crate) partition: Option<String>,
+    /// The parallel environment of Grid Engine: one that puts --cores slots on each node.
+    #[arg(long = "pe", value_name = "NAME")]
+    pub(crate) environment: Option<String>,
     /// The network interface by which the nodes and this host reach the agent.
     #[arg(long, value_name = "NAME")]
     pub(crate) interface: Option<String>,

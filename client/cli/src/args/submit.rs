@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use scalems_protocol::select::read_range;
 
-use super::live;
 use super::values::duration;
+use super::{Shown, live};
 
 #[derive(Debug, Args)]
 #[command(
@@ -96,6 +96,9 @@ pub(crate) struct SubmitArgs {
     /// At most so long.
     #[arg(long, value_parser = duration, requires = "wait", value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
+    /// Whether to show how far the tasks are.
+    #[arg(long, value_enum, requires = "wait", num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "WHEN")]
+    pub(crate) progress: Option<Shown>,
     /// The program and its arguments; `%{INDEX}`, `%{TASK}`, `%{SUBMISSION}`, `%{ATTEMPT}` and `%{CWD}` are
     /// filled in.
     #[arg(last = true, required = true, value_name = "CMD")]

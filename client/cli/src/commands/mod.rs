@@ -4,6 +4,7 @@ pub(crate) mod doctor;
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;
+pub(crate) mod progress;
 pub(crate) mod shell;
 pub(crate) mod submit;
 pub(crate) mod task;

@@ -65,7 +65,13 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
         return Ok(Exit::Well);
     }
     let select = Selector::submission(held.submission);
-    let waited = wait::until_ended(&session, &select, args.timeout.unwrap_or(LONGEST), context.output);
+    let waited = wait::until_ended(
+        &session,
+        &select,
+        args.timeout.unwrap_or(LONGEST),
+        args.progress,
+        context.output,
+    );
     if context.output == Output::Json {
         let tasks = waited.as_ref().ok().and_then(|waited| waited.counts);
         let said = serde_json::json!({"submission": held.submission, "count": count, "tasks": tasks});

@@ -1,9 +1,7 @@
 //! `scalems wait`, and waiting with a bar.
 
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::sys::signal::Signal;
 use scalems_client::protocol::client::{Counts, Page};
 use scalems_client::protocol::error::Code;
@@ -12,9 +10,10 @@ use scalems_client::protocol::state::{Strength, TaskState};
 use scalems_client::{ClientError, Session};
 
 use super::connect;
+use super::progress::{Progress, summary};
 use super::submit::LONGEST;
 use crate::Context;
-use crate::args::{Output, WaitArgs};
+use crate::args::{Output, Shown, WaitArgs};
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::print;
@@ -35,6 +34,7 @@ pub(crate) fn run(context: &Context, args: &WaitArgs) -> anyhow::Result<Exit> {
         &session,
         &args.select,
         args.timeout.unwrap_or(LONGEST),
+        args.progress,
         context.output,
     )?;
     if let (Output::Json | Output::Jsonl, Some(counts)) = (context.output, &counts) {
@@ -54,20 +54,19 @@ pub(crate) struct Waited {
     pub(crate) counts: Option<Counts>,
 }
 
-/// Waits until all selected tasks have ended, with a bar if there is a terminal to draw it on.
+/// Waits until all selected tasks have ended, and shows how far they are.
 pub(crate) fn until_ended(
     session: &Session,
     select: &Selector,
     timeout: Duration,
+    shown: Option<Shown>,
     output: Output,
 ) -> anyhow::Result<Waited> {
     let until = Instant::now() + timeout;
-    let bar = output == Output::Human && std::io::stderr().is_terminal();
-    let bar = if bar {
-        bar_for(counts(session, select)?.total())
-    } else {
-        ProgressBar::hidden()
-    };
+    let mut progress = Progress::new(shown, output);
+    if !progress.is_hidden() {
+        progress.show(&counts(session, select)?);
+    }
     let counts = loop {
         let left = until.saturating_duration_since(Instant::now());
         match session.ask_wait(select.clone(), left.min(LOOK)) {
@@ -77,7 +76,7 @@ pub(crate) fn until_ended(
             Err(error) => return Err(error.into()),
         }
         if Instant::now() >= until {
-            bar.abandon();
+            progress.leave();
             eprintln!("scalems: not all have ended within {timeout:?}; they go on");
             return Ok(Waited {
                 exit: Exit::TimedOut,
@@ -85,20 +84,18 @@ pub(crate) fn until_ended(
             });
         }
         if interrupt::seen() {
-            bar.abandon();
+            progress.leave();
             interrupted(session, select)?;
             return Ok(Waited {
                 exit: Exit::Interrupted,
                 counts: None,
             });
         }
-        if !bar.is_hidden() {
-            let now = counts(session, select)?;
-            bar.set_position(now.finished());
-            bar.set_message(summary(&now));
+        if !progress.is_hidden() {
+            progress.show(&counts(session, select)?);
         }
     };
-    bar.finish_and_clear();
+    progress.end();
     if output == Output::Human {
         eprintln!("{}", summary(&counts));
     }
@@ -141,13 +138,6 @@ fn interrupted(session: &Session, select: &Selector) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bar_for(total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:40}] {pos}/{len} {msg}")
-        .expect("invariant: the template is right");
-    ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
-        .with_style(style.progress_chars("=> "))
-}
-
 /// The selected tasks by state.
 fn counts(session: &Session, select: &Selector) -> Result<Counts, ClientError> {
     let mut counts = Counts::default();
@@ -166,22 +156,6 @@ fn counts(session: &Session, select: &Selector) -> Result<Counts, ClientError> {
             return Ok(counts);
         }
     }
-}
-
-fn summary(counts: &Counts) -> String {
-    let parts = [
-        (counts.done, "done"),
-        (counts.failed, "failed"),
-        (counts.canceled, "canceled"),
-        (counts.running, "running"),
-        (counts.leased + counts.ready, "to run"),
-        (counts.waiting, "waiting"),
-    ];
-    let parts = parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"));
-    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Says why the first of the failed tasks failed.

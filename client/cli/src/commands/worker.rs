@@ -128,7 +128,7 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         // One that the pilot's job launches has all that the job has here.
         share: args
             .batch
-            .map_or_else(Share::default, |_| scalems_agent::batch::share()),
+            .map_or_else(Share::default, |batch| Kind::from(batch).system().share()),
         // What runs is asked to end before the time is over.
         time_limit: args.time_limit.map(|limit| match args.batch {
             Some(_) => limit,
@@ -227,6 +227,9 @@ async fn signals(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // What Grid Engine says before it ends what runs in a job, and before it stops it.
+    let mut ending = signal(SignalKind::user_defined2())?;
+    let mut stopping = signal(SignalKind::user_defined1())?;
     let over = tokio::time::sleep(time_limit.unwrap_or_default().saturating_sub(SIGNAL_DRAIN));
     tokio::pin!(over);
     let mut timed = time_limit.is_some();
@@ -235,6 +238,8 @@ async fn signals(
         tokio::select! {
             _ = terminate.recv() => count += 1,
             _ = interrupt.recv() => count += 1,
+            _ = ending.recv() => count += 1,
+            _ = stopping.recv() => continue,
             () = &mut over, if timed => {
                 timed = false;
                 if count == 0 {

@@ -145,7 +145,7 @@ fn site(args: &PilotSubmitArgs) -> anyhow::Result<Site> {
 /// The batch system whose commands are here.
 fn found() -> anyhow::Result<Kind> {
     Kind::here().ok_or_else(|| {
-        let looked: Vec<&str> = Kind::ALL.iter().map(|kind| kind.queues()).collect();
+        let looked: Vec<&str> = Kind::ALL.iter().map(|kind| kind.sign()).collect();
         let looked = looked.join(", ");
         Misuse(format!(
             "no batch system is found here (looked for {looked}): run this on a login node, or name it with --batch"
@@ -204,10 +204,17 @@ fn script_of(
         time: &time,
         warning_s: args.warning.as_secs(),
         partition: args.partition.as_deref().or(site.partition.as_deref()),
+        environment: args
+            .environment
+            .as_deref()
+            .or(site.parallel_environment.as_deref()),
         log: &log(directory),
         setup: &[site.setup.clone(), args.setup.clone()].concat(),
         command: &command,
     };
+    if let Some(also) = system.needs_also(&request) {
+        return Err(Misuse(also.to_owned()).into());
+    }
     Ok(script::write(&template, &request)?)
 }
 

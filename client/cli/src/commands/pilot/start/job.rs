@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use scalems_agent::batch::{Allocation, BatchSystem, Job, JobState, Kind, Leading, interface};
+use scalems_agent::batch::{Allocation, BatchSystem, Job, JobState, Kind, Launch, Leading, interface};
 use scalems_client::Session;
 use scalems_client::protocol::client::WorkerRow;
 use scalems_protocol::Role;
@@ -86,8 +86,14 @@ struct Nodes {
     directory: PathBuf,
     /// What runs a worker, behind the batch system's launcher.
     command: Vec<OsString>,
+    /// The cores of nodes, where the workers there are not told.
+    cores: BTreeMap<String, u32>,
     /// When the job ends, as far as is known.
     until: Option<Instant>,
+    /// So long before that it takes nothing new.
+    warning: Duration,
+    /// Whether it was told so, or somebody else tells it.
+    warned: bool,
     launches: JoinSet<()>,
     /// Tells that the pilot ends.
     ending: watch::Receiver<bool>,
@@ -133,13 +139,21 @@ impl Nodes {
         command.extend(workers::words(args, &file));
         command.push(format!("--batch={}", system.kind().name()).into());
         let node = |name| (name, Node::new(Instant::now()));
+        let warned = system.warns();
         Ok(Self {
             system,
             job: allocation.job,
             here: allocation.here,
             directory: directory.to_owned(),
             command,
+            cores: if args.cores.is_some() {
+                BTreeMap::new()
+            } else {
+                allocation.cores
+            },
             until: None,
+            warning: args.warning,
+            warned,
             launches: JoinSet::new(),
             ending,
             each: allocation.nodes.into_iter().map(node).collect(),
@@ -177,7 +191,19 @@ impl Nodes {
         loop {
             tokio::select! {
                 _ = look.tick() => {}
+                () = nearly_over(self.until, self.warning), if !self.warned => {
+                    self.warned = true;
+                    // To this process, as the batch systems do that know when.
+                    workers::warn(std::process::id());
+                    continue;
+                }
                 _ = ending.wait_for(|ending| *ending) => break,
+            }
+            if self.until.is_none()
+                && !self.warned
+                && let Err(error) = self.look().await
+            {
+                tracing::info!("cannot find out how much time the job has: {error:#}");
             }
             tokio::select! {
                 missing = self.missing() => match missing {
@@ -212,24 +238,36 @@ impl Nodes {
 
     /// Starts workers on nodes, and waits for their end on the side.
     fn launch(&mut self, nodes: &[String]) {
-        let mut words = self.system.launcher(nodes);
-        words.extend(self.command.iter().cloned());
+        let mut command = self.command.clone();
         if let Some(until) = self.until {
             // What runs is ended so long before the job is.
             let left = until
                 .saturating_duration_since(Instant::now())
                 .saturating_sub(CLOSING);
-            words.push(format!("--time-limit={}ms", left.as_millis()).into());
+            command.push(format!("--time-limit={}ms", left.as_millis()).into());
         }
-        let launcher = words.remove(0);
         let now = Instant::now();
         for name in nodes {
             let node = self.each.entry(name.clone()).or_insert_with(|| Node::new(now));
             (node.launched, node.joined) = (now, false);
             node.launches += 1;
         }
-        self.launches
-            .spawn_local(launched(launcher, words, nodes.join(","), self.ending.clone()));
+        let (known, unknown): (Vec<String>, Vec<String>) = nodes
+            .iter()
+            .cloned()
+            .partition(|node| self.cores.contains_key(node));
+        let mut launches = Vec::new();
+        if !unknown.is_empty() {
+            launches.extend(self.system.launches(&unknown, &command));
+        }
+        for node in known {
+            let cores = format!("--cores={}", self.cores[&node]);
+            let command = [command.as_slice(), &[cores.into()]].concat();
+            launches.extend(self.system.launches(&[node], &command));
+        }
+        for launch in launches {
+            self.launches.spawn_local(launched(launch, self.ending.clone()));
+        }
     }
 
     /// What the batch system says of the job.
@@ -297,15 +335,25 @@ fn without_worker(each: &mut BTreeMap<String, Node>, rows: &[WorkerRow], now: In
     missing
 }
 
+/// Until so long before the end; without end if that is not known.
+async fn nearly_over(end: Option<Instant>, before: Duration) {
+    match end {
+        Some(end) => {
+            let now = Instant::now();
+            tokio::time::sleep(end.saturating_duration_since(now).saturating_sub(before)).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// Runs a launcher to its end.
-async fn launched(
-    launcher: OsString,
-    words: Vec<OsString>,
-    nodes: String,
-    mut ending: watch::Receiver<bool>,
-) {
-    let child = Command::new(&launcher)
-        .args(&words)
+async fn launched(launch: Launch, mut ending: watch::Receiver<bool>) {
+    let nodes = launch.nodes.join(",");
+    let Some((launcher, words)) = launch.words.split_first() else {
+        return;
+    };
+    let child = Command::new(launcher)
+        .args(words)
         .stdin(Stdio::null())
         // Ctrl-C in a terminal reaches the agent, which drains the workers.
         .process_group(0)

@@ -174,6 +174,8 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut warning = signal(SignalKind::user_defined1())?;
+    // From Grid Engine, which is about to end the job.
+    let mut ended_soon = signal(SignalKind::user_defined2())?;
     // Whoever reads that it serves may end it by a signal at once.
     announce();
     let cpus = shares(args, count)?;
@@ -190,6 +192,7 @@ async fn serve(
             tokio::select! {
                 _ = terminate.recv() => signals += 1,
                 _ = interrupt.recv() => signals += 1,
+                _ = ended_soon.recv() => signals += 1,
                 _ = hangup.recv() => continue,
                 _ = warning.recv() => {
                     handle.stop(args.warning.saturating_sub(CLOSING));

@@ -34,6 +34,8 @@ pub(super) async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyh
     // From a terminal these reach the agent as well.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // From Grid Engine, which is about to end the job: the agent hears it as well.
+    let mut ending = signal(SignalKind::user_defined2())?;
     // A batch system's word that the job's time is nearly over.
     let mut warning = signal(SignalKind::user_defined1())?;
     let (mut wait, mut short) = (FIRST_WAIT, 0);
@@ -57,6 +59,7 @@ pub(super) async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyh
                     pid.into_iter().for_each(workers::warn);
                 }
                 _ = interrupt.recv() => asked = true,
+                _ = ending.recv() => asked = true,
                 _ = hangup.recv() => {}
             }
         };
@@ -86,6 +89,7 @@ pub(super) async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyh
             _ = terminate.recv() => return Ok(Exit::Failed),
             _ = warning.recv() => return Ok(Exit::Failed),
             _ = interrupt.recv() => return Ok(Exit::Failed),
+            _ = ending.recv() => return Ok(Exit::Failed),
         }
         wait = (2 * wait).min(LONGEST_WAIT);
         resume(&mut life);
