@@ -20,7 +20,7 @@ use crate::bus::{Bus, BusError, BusHandle, Identity, Sockets, TcpOptions};
 use crate::journal::{JournalError, Store};
 use past::Past;
 
-pub use past::{Removed, check_finished, remove};
+pub use past::{Removed, check_finished, remove, unfinished_of};
 
 /// How long the answer to a submission may wait for its results: longer than what needs no program takes.
 const PATIENCE_US: u64 = 1_000;

@@ -184,6 +184,18 @@ impl Task {
         self.edit(|template| template.policy.retries = retries)
     }
 
+    /// Only failures with one of these are followed by another attempt: exit codes, 128 and the number of a signal, and 124 for
+    /// the time limit. Without it, all are.
+    pub fn retry_on(self, codes: impl IntoIterator<Item = u8>) -> Self {
+        let codes = codes.into_iter().collect();
+        self.edit(|template| template.policy.retry_on = codes)
+    }
+
+    /// When more tasks than this have failed, the others are canceled.
+    pub fn max_failures(self, most: u32) -> Self {
+        self.edit(|template| template.max_failures = Some(most))
+    }
+
     /// The wait before the first retry; it doubles for each further one.
     pub fn backoff(self, wait: Duration) -> Self {
         self.edit(|template| template.policy.backoff_ms = millis(wait))

@@ -316,6 +316,7 @@ struct WrittenEnvelope {
     name: Option<String>,
     #[serde(default, deserialize_with = "bounded::map::<_, _, _, { limits::LABELS }>")]
     labels: std::collections::BTreeMap<String, String>,
+    max_failures: Option<u32>,
 }
 
 impl ClientToAgent {
@@ -335,6 +336,7 @@ impl ClientToAgent {
             uid: written.uid,
             name: written.name,
             labels: written.labels,
+            max_failures: written.max_failures,
             meta: scanned.value("meta").map(<[u8]>::to_vec).unwrap_or_default(),
         };
         // A binary value is the data; of any other value its encoding is.

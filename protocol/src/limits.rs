@@ -27,6 +27,8 @@ pub const STRING_BYTES: usize = 4_096;
 pub const NAME_BYTES: usize = 256;
 /// Labels of a submission.
 pub const LABELS: usize = 32;
+/// Exit codes that are followed by another attempt: all that there are.
+pub const RETRY_ON: usize = 255;
 /// Names in `must`.
 pub const MUST: usize = 32;
 /// Entries of a list of names or reasons, where no other limit is said.

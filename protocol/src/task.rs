@@ -37,6 +37,9 @@ pub struct Template {
         deserialize_with = "bounded::map::<_, _, _, { limits::LABELS }>"
     )]
     pub labels: BTreeMap<String, String>,
+    /// When more tasks than this have failed, the others are canceled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<u32>,
     /// Free matter of the submitter: one msgpack value, kept and given back as it is.
     #[serde(skip_serializing_if = "is_default", with = "serde_bytes")]
     pub meta: Vec<u8>,
@@ -120,6 +123,13 @@ pub struct Policy {
     /// How many more attempts a task gets after one of its own failures.
     #[serde(skip_serializing_if = "is_default")]
     pub retries: u32,
+    /// Which failures of a program are followed by another attempt: exit codes, 128 and the number of a signal, [`TIMED_OUT`];
+    /// empty: all.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, { limits::RETRY_ON }>"
+    )]
+    pub retry_on: Vec<u8>,
     /// The wait before the first retry, doubled for each further one up to 5 minutes, milliseconds.
     #[serde(skip_serializing_if = "is_default")]
     pub backoff_ms: u64,
@@ -158,6 +168,7 @@ impl Default for Policy {
         Self {
             priority: 0,
             retries: 0,
+            retry_on: Vec::new(),
             backoff_ms: 0,
             crash_limit: 5,
             time_limit_ms: 0,
@@ -303,7 +314,15 @@ impl Needs {
 /// No time in a template is longer.
 const YEAR_MS: u64 = 366 * 86_400_000;
 
+/// What stands for an attempt that took too long in [`Policy::retry_on`], as with timeout(1).
+pub const TIMED_OUT: u8 = 124;
+
 impl Policy {
+    /// Whether an attempt that ended so may be followed by another one: by an exit code, 128 and a signal's number, or [`TIMED_OUT`].
+    pub fn retries_on(&self, how: i32) -> bool {
+        self.retry_on.is_empty() || self.retry_on.iter().any(|code| i32::from(*code) == how)
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         let longest = self
             .backoff_ms
@@ -314,6 +333,12 @@ impl Policy {
             return Err(Refusal::new(
                 Code::InvalidValue,
                 "a time in policy is longer than a year",
+            ));
+        }
+        if self.retry_on.contains(&0) {
+            return Err(Refusal::new(
+                Code::InvalidValue,
+                "policy.retry_on has exit codes from 1 to 255: 0 is no failure",
             ));
         }
         if self.crash_limit == 0 {

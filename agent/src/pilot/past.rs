@@ -1,8 +1,10 @@
 //! What earlier agents of a pilot have left in its directory: its journal, and files that a new one can do without.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use nix::fcntl::Flock;
 use scalems_core::Survey;
 use scalems_core::record::Record;
 use scalems_protocol::{PilotId, Role};
@@ -97,10 +99,8 @@ pub enum Removed {
     Unfinished(u64),
 }
 
-/// Removes a pilot that does not run: its journals, logs, tasks' directories. With `force` also one that has unfinished
-/// tasks, or a journal that cannot be read.
-pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, PilotError> {
-    let gone = |path: &Path| PilotError::system(format!("remove {}", path.display()));
+/// The name of a pilot that does not run, kept until the lock is dropped.
+fn lock_of(name: &str, directory: &Path) -> Result<Flock<File>, PilotError> {
     let begun = directory.join("lock").exists();
     if !begun && !directory.join(Submitted::FILE).exists() {
         return Err(PilotError::NoPilot {
@@ -108,9 +108,28 @@ pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, Pilo
         });
     }
     let private = PrivateDir::ensure(directory)?;
-    let _lock = lock(&private, name)?;
+    let lock = lock(&private, name)?;
+    Store::refuse_owned(&directory.join(JOURNAL))?;
+    Ok(lock)
+}
+
+/// How many tasks of a pilot that does not run have not ended.
+pub fn unfinished_of(name: &str, directory: &Path) -> Result<u64, PilotError> {
+    let _lock = lock_of(name, directory)?;
     let journal = directory.join(JOURNAL);
-    Store::refuse_owned(&journal)?;
+    if journal.exists() {
+        unfinished(&journal)
+    } else {
+        Ok(0)
+    }
+}
+
+/// Removes a pilot that does not run: its journals, logs, tasks' directories. With `force` also one that has unfinished
+/// tasks, or a journal that cannot be read.
+pub fn remove(name: &str, directory: &Path, force: bool) -> Result<Removed, PilotError> {
+    let gone = |path: &Path| PilotError::system(format!("remove {}", path.display()));
+    let _lock = lock_of(name, directory)?;
+    let journal = directory.join(JOURNAL);
     if !force && journal.exists() {
         let unfinished = unfinished(&journal)?;
         if unfinished > 0 {

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scalems_core::leaseholder::TaskLease;
 use scalems_protocol::program::{self, Program, RESERVED};
+use scalems_protocol::task::Template;
 use scalems_protocol::{Code, TaskError};
 
 use super::description::describe;
@@ -37,6 +39,8 @@ pub(super) struct Begun {
     pub(super) program: String,
     /// Where it runs.
     pub(super) cwd: PathBuf,
+    /// Which of its failures are followed by another attempt.
+    pub(super) template: Arc<Template>,
 }
 
 /// The program of a lease.
@@ -90,6 +94,7 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
         task: task.to_string(),
         program: argv[if shell { 2 } else { 0 }].clone(),
         cwd: cwd.clone(),
+        template: Arc::clone(&lease.template),
     };
     let at = |name: &String| cwd.join(name);
     let merged = given.stdout.is_some() && given.stdout == given.stderr;

@@ -81,6 +81,10 @@ pub(super) fn outcome(begun: &Begun, host: &str, outcome: ProgramOutcome) -> Out
 /// Why it did not end well: what, which, and what to do.
 fn error(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
     let Begun { task, program, .. } = begun;
+    let failed = |code, how, message| TaskError {
+        retryable: begun.template.policy.retries_on(how),
+        ..TaskError::new(code, message)
+    };
     let program = shown(program.as_bytes());
     match &outcome.exit {
         Exit::Exited(0) => lost_output(begun, outcome),
@@ -89,7 +93,7 @@ fn error(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
                 "task {task}: {program:?} ended with exit code {code}; {}",
                 messages(outcome)
             );
-            Some(TaskError::retryable(Code::ExitCode, message))
+            Some(failed(Code::ExitCode, *code, message))
         }
         Exit::Signaled(signal) => {
             let name =
@@ -98,7 +102,7 @@ fn error(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
                 "task {task}: {program:?} was ended by signal {signal} ({name}); {}",
                 messages(outcome)
             );
-            Some(TaskError::retryable(Code::Signal, message))
+            Some(failed(Code::Signal, 128 + signal, message))
         }
         Exit::NotStarted(why) => {
             let message = format!("task {task} was not started: {why}");

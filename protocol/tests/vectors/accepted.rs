@@ -25,11 +25,12 @@ fn written() -> Vec<Written> {
         data,
     };
     let full = [
-        &b"\x8a\xa1v\x01\xa4mode\xaatask.shell\xa4data\x81\xa4argv\x91\xa4true"[..],
+        &b"\x8b\xa1v\x01\xa4mode\xaatask.shell\xa4data\x81\xa4argv\x91\xa4true"[..],
         b"\xa5needs\x82\xaecores_per_rank\x02\xa5named\x81\xa7licence\x01",
         b"\xa6policy\x81\xa7retries\x03",
         b"\xa5after\x91\x82\xaasubmission\x04\xa4when\xa3any",
         b"\xa3uid\xa4u-42\xa4name\xa5build\xa6labels\x81\xa7project\xa1a",
+        b"\xacmax_failures\x03",
         b"\xa4meta\x93\x01\xc0\xa1x",
     ]
     .concat();
@@ -51,6 +52,7 @@ fn written() -> Vec<Written> {
         uid: Some("u-42".into()),
         name: Some("build".into()),
         labels: labels(&[("project", "a")]),
+        max_failures: Some(3),
         meta: b"\x93\x01\xc0\xa1x".to_vec(),
     };
     vec![

@@ -68,6 +68,7 @@ pub(crate) fn full_template() -> Template {
             backoff_ms: 1_000,
             crash_limit: 2,
             time_limit_ms: 3_600_000,
+            retry_on: vec![75, 137],
             deadline_ms: 86_400_000,
             grace_ms: 10_000,
             on_silence: OnSilence::Continue,
@@ -92,6 +93,7 @@ pub(crate) fn full_template() -> Template {
         ],
         uid: Some("dock-0042".into()),
         name: Some("docking of ligands".into()),
+        max_failures: Some(10),
         labels: labels(&[("campaign", "spring"), ("project", "naïve")]),
         // The msgpack value {"a": 1}.
         meta: b"\x81\xa1a\x01".to_vec(),

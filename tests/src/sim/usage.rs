@@ -74,6 +74,7 @@ impl SimClient {
         let policy = Policy {
             priority: self.random.within(0, 3) as i32,
             retries: self.random.pick(&[0, 0, 1, 3]),
+            retry_on: Vec::new(),
             backoff_ms: self.random.pick(&[0, 0, 200, 1_500]),
             crash_limit: self.random.pick(&[1, 2, 5]),
             time_limit_ms: self.random.pick(&[0, 0, 0, 300]),
@@ -90,6 +91,7 @@ impl SimClient {
             mode: mode.into(),
             needs: Needs::cores(cores),
             policy,
+            max_failures: self.random.pick(&[None, None, None, None, Some(0), Some(2)]),
             ..Template::default()
         })
     }

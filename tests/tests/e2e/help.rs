@@ -86,7 +86,10 @@ fn run(line: &str) {
         home.until_empty();
         return;
     }
-    if line.starts_with("scalems journal") || line.starts_with("scalems pilot remove") {
+    if line.starts_with("scalems journal")
+        || line.starts_with("scalems pilot remove")
+        || line.starts_with("scalems pilot prune")
+    {
         let home = Home::new();
         for name in ["default", "night"] {
             home.sh(&format!("scalems pilot start --name {name} --detach"))

@@ -333,6 +333,58 @@ fn a_pilot_of_before_goes_on_or_begins_anew() {
 }
 
 #[test]
+fn pilots_that_nobody_needs_any_more_are_removed_together() {
+    let home = Home::new();
+    for name in ["old", "open", "runs", "young"] {
+        home.sh(&format!("scalems pilot start --name {name} --detach"))
+            .well();
+        home.sh(&format!("scalems --pilot {name} submit --wait -- echo {name}"))
+            .well();
+    }
+    home.sh("scalems --pilot open submit -- sleep 600").well();
+    for name in ["old", "open", "young"] {
+        home.sh(&format!("scalems pilot stop --pilot {name} --drain 0s"))
+            .well();
+    }
+    for name in ["old", "open", "runs"] {
+        let directory = home.of_pilot(name);
+        home.sh(&format!("touch -d '10 days ago' {}/*", directory.display()))
+            .well();
+    }
+    let expected = [
+        ("old", true, ""),
+        ("open", false, "1 unfinished tasks"),
+        ("runs", false, "runs already"),
+        ("young", false, "was used "),
+    ];
+    for options in ["--dry-run", ""] {
+        let rows = home
+            .sh(&format!("scalems --output json pilot prune {options}"))
+            .well()
+            .json();
+        for (row, (name, removed, why)) in rows.as_array().unwrap().iter().zip(expected) {
+            assert_eq!(
+                (&row["pilot"], &row["removed"]),
+                (&name.into(), &removed.into()),
+                "{rows}"
+            );
+            assert!(row["why"].as_str().unwrap_or_default().contains(why), "{rows}");
+            assert_eq!(
+                home.of_pilot(name).exists(),
+                !removed || !options.is_empty(),
+                "{name}"
+            );
+        }
+    }
+    // What is damaged of one hides no other.
+    std::fs::write(home.of_pilot("young").join("job.json"), "{").unwrap();
+    let listed = home.sh("scalems pilot list").well();
+    assert!(listed.out.contains("runs"), "{listed:?}");
+    assert!(listed.err.contains("job.json"), "{listed:?}");
+    home.sh("scalems pilot stop --pilot runs").well();
+}
+
+#[test]
 fn a_journal_is_pruned_and_salvaged() {
     let home = Home::new();
     home.sh("scalems pilot start --name night --detach").well();

@@ -104,3 +104,59 @@ fn what_matters_more_goes_first() {
     assert!(at("high") < at("low"), "{order}");
     pilot.stop();
 }
+
+#[test]
+fn only_the_failures_that_are_named_are_tried_again() {
+    let pilot = Pilot::start("--cores 1");
+    let tries = |options: &str, how: &str| {
+        let line = format!("rm -f tries; scalems submit --wait {options} -- sh -c 'echo x >> tries; {how}'");
+        pilot.sh(&line).fails(1, &[]);
+        pilot.sh("wc -l < tries").well().text().to_owned()
+    };
+    for (how, count) in [
+        ("exit 75", "3"),
+        ("exit 7", "1"),
+        ("kill -BUS $$", "3"),
+        ("kill -9 $$", "1"),
+    ] {
+        assert_eq!(tries("--retries 2 --retry-on 75,SIGBUS", how), count, "{how}");
+    }
+    let limited = "--retries 1 --time-limit 100ms --retry-on";
+    assert_eq!(tries(&format!("{limited} time-limit"), "exec sleep 600"), "2");
+    assert_eq!(tries(&format!("{limited} 75"), "exec sleep 600"), "1");
+    for (options, said) in [
+        ("--retry-on 75", "--retries"),
+        ("--retries 1 --retry-on 0", "is no failure"),
+        ("--retries 1 --retry-on SIGNOTHING", "is no failure"),
+    ] {
+        pilot
+            .sh(&format!("scalems submit {options} -- true"))
+            .fails(2, &[said]);
+    }
+    pilot.stop();
+}
+
+#[test]
+fn when_too_many_have_failed_the_others_do_not_run() {
+    let pilot = Pilot::start("--cores 1");
+    let said = pilot
+        .sh("scalems --output json submit --wait --max-failures 2 --array 0-99 -- sh -c 'echo x >> ran; sleep 0.05; exit 1'")
+        .fails(1, &[])
+        .json();
+    let (failed, canceled) = (&said["tasks"]["failed"], &said["tasks"]["canceled"]);
+    assert_eq!(
+        failed.as_u64().unwrap() + canceled.as_u64().unwrap(),
+        100,
+        "{said}"
+    );
+    assert!((3..10).contains(&failed.as_u64().unwrap()), "{said}");
+    let ran: u64 = pilot.sh("wc -l < ran").well().text().parse().unwrap();
+    assert!(ran < 10, "{ran} have run");
+    let why = pilot.sh("scalems task info 1.99").well();
+    assert!(why.out.contains("have failed, and 2 may"), "{why:?}");
+    // So many may.
+    pilot
+        .sh("scalems submit --wait --max-failures 3 --array 0-9 -- sh -c 'exit $(test %{INDEX} -ge 3; echo $?)'")
+        .fails(1, &["7 done, 3 failed"]);
+    pilot.stop();
+}

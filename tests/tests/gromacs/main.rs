@@ -1,5 +1,6 @@
 //! An ensemble of real molecular dynamics, as a user of the shell would run it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use scalems_tests::pilot::{Pilot, quoted};
@@ -38,8 +39,8 @@ fn eight_members_on_two_cores() {
     ));
     let run = pilot.submit(&format!(
         "--name run --array 0-{last} --cores 1 --after {prepared} --env GMX_MAXBACKUP=-1 -- sh -c \
-         'echo begin >> times; (cd member-%{{INDEX}} && gmx mdrun -s topol.tpr -ntmpi 1 -ntomp 1 -pin off); \
-         code=$?; echo end >> times; exit $code'"
+         'echo begin %{{INDEX}} >> times; (cd member-%{{INDEX}} && gmx mdrun -s topol.tpr -ntmpi 1 -ntomp 1 -pin off); \
+         code=$?; echo end %{{INDEX}} >> times; exit $code'"
     ));
     for number in [prepared, run] {
         // Some seconds each; the waits are bounded, so one that is slower is waited for again.
@@ -80,20 +81,21 @@ fn eight_members_on_two_cores() {
     };
     assert!((0..MEMBERS).all(temperature), "each had its own parameters");
 
-    // Never more than two at once, and two most of the time.
-    let mut running = 0_u32;
-    let depths: Vec<_> = pilot
-        .home
-        .read("times")
-        .lines()
-        .map(|line| {
-            running = if line == "begin" { running + 1 } else { running - 1 };
-            running
-        })
-        .collect();
-    assert_eq!(depths.len(), 2 * MEMBERS);
-    assert_eq!(depths.iter().max(), Some(&2), "{depths:?}");
-    let both = depths.iter().filter(|depth| **depth == 2).count();
-    assert!(both >= MEMBERS - 1, "{depths:?}");
+    // Never more than two at once, and none of them alone from its begin to its end.
+    let mut running = BTreeSet::new();
+    let mut accompanied = BTreeSet::new();
+    for line in pilot.home.read("times").lines() {
+        let (what, member) = line.split_once(' ').expect("two words");
+        match what {
+            "begin" => assert!(running.insert(member.to_owned()), "{member} began twice"),
+            _ => assert!(running.remove(member), "{member} ended before it began"),
+        }
+        assert!(running.len() <= 2, "{running:?} run at once");
+        if running.len() == 2 {
+            accompanied.extend(running.iter().cloned());
+        }
+    }
+    assert!(running.is_empty(), "{running:?} never ended");
+    assert_eq!(accompanied.len(), MEMBERS, "{accompanied:?}");
     pilot.stop();
 }

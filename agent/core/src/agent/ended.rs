@@ -215,7 +215,7 @@ impl Agent {
     /// Tasks have their final state, which whoever waits for it has seen already.
     pub(super) fn end_seen(&mut self, mut ended: Ended, out: &mut Vec<Action>) {
         ended.at = self.now;
-        let run = ended.run;
+        let (run, has_failed) = (ended.run, ended.ending == Ending::Failed);
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);
         let windowed = submission.push.filter(|_| !submission.is_array());
@@ -225,6 +225,11 @@ impl Agent {
         }
         self.commit(Record::Ended(ended), out);
         self.events.submission_changed(run.submission);
+        let submission = self.tasks.known(run.submission);
+        if has_failed && submission.has_too_many_failures() {
+            // Not here: others of the same message may be about to end by themselves.
+            self.timers.add(self.now, Timer::Failures(run.submission));
+        }
         let submission = self.tasks.known(run.submission);
         let over = submission.counts.unfinished() == 0;
         if !submission.dependents.is_empty() {

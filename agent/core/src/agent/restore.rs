@@ -208,6 +208,9 @@ impl Agent {
             attachment.window.0 += unfinished;
             attachment.window.1 += bytes;
         }
+        if self.tasks.known(number).has_too_many_failures() {
+            self.timers.add(self.now, Timer::Failures(number));
+        }
         if template.policy.deadline_ms > 0 {
             // A clock that went back makes no deadline later than it was in the beginning.
             let at = at.min(self.now);

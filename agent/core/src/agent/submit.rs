@@ -459,6 +459,21 @@ impl Agent {
         self.schedule = true;
     }
 
+    /// Cancels what has not ended of a submission of which more have failed than may.
+    pub(super) fn too_many_failures(&mut self, number: u64, out: &mut Vec<Action>) {
+        let Some(submission) = self
+            .tasks
+            .get(number)
+            .filter(|submission| submission.has_too_many_failures())
+        else {
+            return;
+        };
+        let (failed, count) = (submission.counts.failed, submission.count());
+        let most = submission.template.max_failures.unwrap_or_default();
+        let reason = format!("{failed} tasks of submission {number} have failed, and {most} may");
+        self.cancel_range(number, 0, count, Strength::Request, &reason, out);
+    }
+
     pub(super) fn deadline_passed(&mut self, number: u64, out: &mut Vec<Action>) {
         let Some(submission) = self
             .tasks

@@ -2,6 +2,7 @@
 
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::state::Strength;
+use scalems_protocol::task::TIMED_OUT;
 use scalems_protocol::{Bytes, Code, Ending, TaskError, TaskState};
 
 use super::Leaseholder;
@@ -334,7 +335,14 @@ impl Leaseholder {
             }
             None => (outcome.ending, outcome.error),
             Some(Cause::Canceled(reason)) => (Ending::Canceled, Some(canceled_because(reason))),
-            Some(Cause::TimeLimit(limit)) => (Ending::Failed, Some(time_limit(*limit))),
+            Some(Cause::TimeLimit(limit)) => {
+                let retryable = task.prepared.template.policy.retries_on(i32::from(TIMED_OUT));
+                let error = TaskError {
+                    retryable,
+                    ..time_limit(*limit)
+                };
+                (Ending::Failed, Some(error))
+            }
             Some(Cause::WorkerEnds | Cause::Silence) => return self.give_back(task.grant, task.told()),
             Some(Cause::Dropped) => unreachable!("it returned above"),
         };

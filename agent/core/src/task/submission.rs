@@ -129,6 +129,12 @@ impl Submission {
         self.slots.len()
     }
 
+    /// Whether more of its tasks have failed than may, and others have not ended.
+    pub fn has_too_many_failures(&self) -> bool {
+        let most = self.template.max_failures.map(u64::from);
+        most.is_some_and(|most| self.counts.failed > most) && self.counts.unfinished() > 0
+    }
+
     /// Whether it is an array: many tasks that share their data.
     pub fn is_array(&self) -> bool {
         self.data.ends.is_empty() && self.count() > 1

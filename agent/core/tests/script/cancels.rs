@@ -186,6 +186,24 @@ fn a_deadline_ends_what_has_not_ended() {
 }
 
 #[test]
+fn when_too_many_have_failed_the_others_are_canceled() {
+    let mut world = World::small(1);
+    world.lives(1, true);
+    let mut tasks = submit(1, 4, RUN).streaming();
+    tasks.task.max_failures = Some(1);
+    world.client(1, tasks).begins(&["c1< accepted", "w1< lease"]);
+    world.worker(1, started(1, run(1, 0, 1, 1))).is(&[]);
+    world
+        .worker(1, failed(2, run(1, 0, 1, 1)))
+        .begins(&["w1< lease 2", "c1< results 1 None: 1.0@1 failed exit_code"]);
+    world.worker(1, started(3, run(1, 1, 2, 1))).is(&[]);
+    world.worker(1, failed(4, run(1, 1, 2, 1))).is(&[
+        "w1< revoke 3 request: 1.2-4@1",
+        "c1< results 2 None: 1.1@1 failed exit_code",
+    ]);
+}
+
+#[test]
 fn what_waits_for_its_next_attempt_is_canceled_at_once() {
     let mut world = World::small(1);
     world.lives(1, true);

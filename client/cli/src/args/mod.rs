@@ -21,7 +21,9 @@ use scalems_protocol::select::Selector;
 pub(crate) use self::bench::{BenchArgs, Transport, Workload};
 pub(crate) use self::directives::parse;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
-pub(crate) use self::pilot::{PilotCommand, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs};
+pub(crate) use self::pilot::{
+    PilotCommand, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs,
+};
 pub(crate) use self::submit::{Silence, SubmitArgs};
 pub(crate) use self::task::TaskCommand;
 use self::values::{duration, selector};

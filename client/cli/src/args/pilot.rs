@@ -27,6 +27,8 @@ pub(crate) enum PilotCommand {
     Stop(PilotStopArgs),
     /// Remove a pilot that does not run: its journal, logs, and the directories of its tasks.
     Remove(PilotRemoveArgs),
+    /// Remove all pilots that have ended with all of their tasks, and were not used for some time.
+    Prune(PilotPruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -40,6 +42,17 @@ pub(crate) struct PilotRemoveArgs {
     /// Also one with tasks that have not ended, or with a journal that cannot be read.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  scalems pilot prune --older-than 720h --dry-run")]
+pub(crate) struct PilotPruneArgs {
+    /// Keep those that were used since.
+    #[arg(long, value_parser = duration, default_value = "168h", value_name = "TIME")]
+    pub(crate) older_than: Duration,
+    /// Say which would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

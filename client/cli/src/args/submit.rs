@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use nix::sys::signal::Signal;
 use scalems_protocol::select::read_range;
+use scalems_protocol::task::TIMED_OUT;
 
 use super::values::duration;
 use super::{Shown, live};
@@ -26,6 +28,12 @@ pub(crate) struct SubmitArgs {
     /// Further attempts after a failure.
     #[arg(long, default_value_t = 0)]
     pub(crate) retries: u32,
+    /// Only after these failures: exit codes, signals such as `SIGBUS`, `time-limit`. Several are separated by commas.
+    #[arg(long, value_parser = failure, value_delimiter = ',', requires = "retries", value_name = "LIST")]
+    pub(crate) retry_on: Vec<u8>,
+    /// Cancel the other tasks when more than so many have failed.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_failures: Option<u32>,
     /// The wait before the first further attempt; doubled for each one after it.
     #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
     pub(crate) backoff: Duration,
@@ -148,5 +156,21 @@ fn after(text: &str) -> Result<scalems_protocol::task::After, String> {
         when,
         each,
         ..After::default()
+    })
+}
+
+/// A failure as `--retry-on` names it, in the number that stands for it.
+fn failure(text: &str) -> Result<u8, String> {
+    if text == "time-limit" {
+        return Ok(TIMED_OUT);
+    }
+    if let Ok(signal) = text.parse::<Signal>() {
+        return Ok(128 + signal as u8);
+    }
+    let code = text.parse().ok().filter(|code| *code > 0);
+    code.ok_or_else(|| {
+        format!(
+            "{text:?} is no failure: write an exit code from 1 to 255, a signal such as SIGBUS, or time-limit"
+        )
     })
 }

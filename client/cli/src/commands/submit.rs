@@ -119,6 +119,7 @@ fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
         policy: Policy {
             priority: args.priority,
             retries: args.retries,
+            retry_on: args.retry_on.clone(),
             backoff_ms: ms(args.backoff),
             time_limit_ms: args.time_limit.map_or(0, ms),
             deadline_ms: args.deadline.map_or(0, ms),
@@ -134,6 +135,7 @@ fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
         },
         after: args.after.clone(),
         name: args.name.clone(),
+        max_failures: args.max_failures,
         labels,
         ..Template::default()
     };

@@ -11,7 +11,7 @@ use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
 
-use crate::{Context, interrupt};
+use crate::{Context, interrupt, print};
 
 /// How often it is looked whether the pilot serves.
 const LOOK: Duration = Duration::from_millis(100);
@@ -71,11 +71,14 @@ impl Queued {
         Ok(submitted.map(|submitted| Self::new(name, directory, submitted)))
     }
 
-    /// All that were submitted, by name.
+    /// All that were submitted, by name. What cannot be read of one hides no other.
     pub(super) fn all() -> anyhow::Result<Vec<Self>> {
         let mut all = Vec::new();
         for name in locate::names()? {
-            all.extend(Self::read(&name, &locate::pilot_directory(&name)?)?);
+            match Self::read(&name, &locate::pilot_directory(&name)?) {
+                Ok(queued) => all.extend(queued),
+                Err(error) => eprintln!("scalems: {}", print::error(&error)),
+            }
         }
         Ok(all)
     }

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod place;
+mod remove;
 pub(crate) mod start;
 mod submit;
 
@@ -9,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::batch::Job;
-use scalems_agent::pilot::Removed;
 use scalems_client::protocol::client::Status;
 use scalems_client::protocol::event::Topic;
 use scalems_client::{ClientError, Session, locate};
@@ -17,7 +17,7 @@ use scalems_client::{ClientError, Session, locate};
 use self::jobs::{AgentsLife, Queued, Waited};
 use super::connect;
 use crate::Context;
-use crate::args::{PilotCommand, PilotRemoveArgs, PilotWaitArgs};
+use crate::args::{PilotCommand, PilotWaitArgs};
 use crate::exit::Exit;
 use crate::print;
 
@@ -32,7 +32,8 @@ pub(crate) fn run(context: &Context, command: PilotCommand) -> anyhow::Result<Ex
         PilotCommand::Info => info(context),
         PilotCommand::Wait(args) => wait(context, &args),
         PilotCommand::Stop(args) => stop(context, args.drain),
-        PilotCommand::Remove(args) => remove(context, &args),
+        PilotCommand::Remove(args) => remove::run(context, &args),
+        PilotCommand::Prune(args) => remove::prune(context, &args),
     }
 }
 
@@ -315,59 +316,6 @@ fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
     }
     if context.output == crate::args::Output::Human {
         print::out(&format!("pilot {name} has ended\n"))?;
-    }
-    Ok(Exit::Well)
-}
-
-fn remove(context: &Context, args: &PilotRemoveArgs) -> anyhow::Result<Exit> {
-    let name = args.name.as_deref().or(context.pilot.as_deref());
-    let name = name.unwrap_or(start::DEFAULT_NAME);
-    let directory = match &args.dir {
-        Some(dir) => std::path::absolute(dir)?,
-        None => locate::pilot_directory(name)?,
-    };
-    if args.dir.is_none() && place::was_left(name)? {
-        eprintln!("scalems: what pilot {name} was linked to is gone already; its link is removed");
-        return Ok(Exit::Well);
-    }
-    let place = directory.display();
-    if let Some(queued) = Queued::read(name, &directory)? {
-        let over = match queued.look() {
-            Ok(job) => job.is_over(),
-            Err(error) if args.force => {
-                eprintln!("scalems: {}", print::error(&error));
-                true
-            }
-            Err(error) => {
-                return Err(error.context("find out whether its job has ended (--force does not ask)"));
-            }
-        };
-        anyhow::ensure!(
-            over,
-            "pilot {name} is job {}, which has not ended: `scalems pilot stop --pilot {name}` ends it",
-            queued.submitted.job
-        );
-    }
-    let removed = scalems_agent::pilot::remove(name, &directory, args.force)?;
-    match removed {
-        Removed::Unfinished(tasks) => {
-            anyhow::bail!(
-                "pilot {name} has {tasks} unfinished tasks, and nothing was removed: --force removes it all the same, \
-                 `scalems pilot start --resume --name {name}` goes on with them"
-            )
-        }
-        Removed::All | Removed::AllButOthers => place::unlink(name, &directory)?,
-    }
-    match removed {
-        Removed::All if context.output == crate::args::Output::Human => {
-            print::out(&format!("pilot {name} is removed: {place}\n"))?;
-        }
-        Removed::AllButOthers if context.output == crate::args::Output::Human => {
-            print::out(&format!(
-                "pilot {name} is removed; files that are not its own stay in {place}\n"
-            ))?;
-        }
-        _ => {}
     }
     Ok(Exit::Well)
 }
