@@ -226,9 +226,13 @@ impl Agent {
         self.commit(Record::Ended(ended), out);
         self.events.submission_changed(run.submission);
         let submission = self.tasks.known(run.submission);
-        if has_failed && submission.has_too_many_failures() {
-            // Not here: others of the same message may be about to end by themselves.
-            self.timers.add(self.now, Timer::Failures(run.submission));
+        let before = submission
+            .counts
+            .failed
+            .saturating_sub(u64::from(run.hi - run.lo));
+        if has_failed && submission.may_fail(before) && submission.has_too_many_failures() {
+            // Once, and not here: others of the same message may be about to end by themselves.
+            self.failing.push_back(run.submission);
         }
         let submission = self.tasks.known(run.submission);
         let over = submission.counts.unfinished() == 0;

@@ -98,6 +98,8 @@ pub struct Agent {
     counters: Counters,
     /// Submissions whose dependents have to be looked at, and which of their offsets ended.
     settling: VecDeque<(u64, u32, u32)>,
+    /// Submissions of which more tasks have failed than may.
+    failing: VecDeque<u64>,
     /// Submissions that have ended, oldest first.
     ended: VecDeque<u64>,
     ended_tasks: u64,
@@ -184,6 +186,7 @@ impl Agent {
             waiting: Vec::new(),
             counters: Counters::new(),
             settling: VecDeque::new(),
+            failing: VecDeque::new(),
             ended: VecDeque::new(),
             ended_tasks: 0,
             outgoing: BTreeSet::new(),
@@ -257,6 +260,7 @@ impl Agent {
         self.run_timers(out);
         self.take_returned(out);
         self.settle(out);
+        self.end_failing(out);
         if self.schedule {
             self.schedule = false;
             self.grant();

@@ -209,7 +209,7 @@ impl Agent {
             attachment.window.1 += bytes;
         }
         if self.tasks.known(number).has_too_many_failures() {
-            self.timers.add(self.now, Timer::Failures(number));
+            self.failing.push_back(number);
         }
         if template.policy.deadline_ms > 0 {
             // A clock that went back makes no deadline later than it was in the beginning.

@@ -459,19 +459,20 @@ impl Agent {
         self.schedule = true;
     }
 
-    /// Cancels what has not ended of a submission of which more have failed than may.
-    pub(super) fn too_many_failures(&mut self, number: u64, out: &mut Vec<Action>) {
-        let Some(submission) = self
-            .tasks
-            .get(number)
-            .filter(|submission| submission.has_too_many_failures())
-        else {
-            return;
-        };
-        let (failed, count) = (submission.counts.failed, submission.count());
-        let most = submission.template.max_failures.unwrap_or_default();
-        let reason = format!("{failed} tasks of submission {number} have failed, and {most} may");
-        self.cancel_range(number, 0, count, Strength::Request, &reason, out);
+    /// Cancels what has not ended of the submissions of which more have failed than may.
+    pub(super) fn end_failing(&mut self, out: &mut Vec<Action>) {
+        while let Some(number) = self.failing.pop_front() {
+            let Some(submission) = self.tasks.get(number) else {
+                continue;
+            };
+            if !submission.has_too_many_failures() {
+                continue;
+            }
+            let (failed, count) = (submission.counts.failed, submission.count());
+            let most = submission.template.max_failures.unwrap_or_default();
+            let reason = format!("{failed} tasks of submission {number} have failed, and {most} may");
+            self.cancel_range(number, 0, count, Strength::Request, &reason, out);
+        }
     }
 
     pub(super) fn deadline_passed(&mut self, number: u64, out: &mut Vec<Action>) {

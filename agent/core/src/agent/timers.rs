@@ -13,8 +13,6 @@ use crate::interface::{Action, Micros};
 pub(super) enum Timer {
     /// A submission's deadline.
     Deadline(u64),
-    /// More tasks of a submission have failed than may.
-    Failures(u64),
     /// Tasks whose back-off ends.
     Retry { submission: u64, lo: u32, hi: u32 },
     /// Clients of the life before have had the time to bring results back.
@@ -64,7 +62,6 @@ impl Agent {
         while let Some(timer) = self.timers.due(self.now) {
             match timer {
                 Timer::Deadline(submission) => self.deadline_passed(submission, out),
-                Timer::Failures(submission) => self.too_many_failures(submission, out),
                 Timer::Retry { submission, lo, hi } => self.make_ready_again(submission, lo, hi, out),
                 Timer::Awaited => {
                     // What they have said and what waited for workers is not late.

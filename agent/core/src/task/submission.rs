@@ -129,10 +129,16 @@ impl Submission {
         self.slots.len()
     }
 
+    /// Whether so many of its tasks may fail.
+    pub fn may_fail(&self, count: u64) -> bool {
+        self.template
+            .max_failures
+            .is_none_or(|most| count <= u64::from(most))
+    }
+
     /// Whether more of its tasks have failed than may, and others have not ended.
     pub fn has_too_many_failures(&self) -> bool {
-        let most = self.template.max_failures.map(u64::from);
-        most.is_some_and(|most| self.counts.failed > most) && self.counts.unfinished() > 0
+        !self.may_fail(self.counts.failed) && self.counts.unfinished() > 0
     }
 
     /// Whether it is an array: many tasks that share their data.
