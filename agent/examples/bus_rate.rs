@@ -89,6 +89,7 @@ fn main() {
                     step: 1,
                     ends,
                     streaming: true,
+                    open: false,
                 };
                 send(
                     &mut dealer,

@@ -40,7 +40,7 @@ impl Session {
     ) -> Result<HeldSubmission, ClientError> {
         let (task, indices) = (task.borrow(), indices.into());
         check_indices(indices)?;
-        self.held(task, indices, Data::shared(task.bytes().clone()))?
+        self.held(task, indices, Data::shared(task.bytes().clone()), false)?
             .wait(self.answer_timeout())
     }
 
@@ -52,35 +52,57 @@ impl Session {
         first: u32,
         items: &[D],
     ) -> Result<HeldSubmission, ClientError> {
-        let bytes: usize = items.iter().map(|item| item.as_ref().len()).sum();
-        if items.len() > limits::BATCH_TASKS || bytes > limits::BLOB_BYTES {
-            let (tasks, most) = (limits::BATCH_TASKS, limits::BLOB_BYTES);
-            return Err(refused(
-                Code::TooLarge,
-                format!("one submission takes {tasks} items and {most} bytes"),
-            ));
-        }
-        let indices = Indices {
-            first,
-            step: 1,
-            count: items.len() as u32,
-        };
-        check_indices(indices)?;
-        let mut data = Vec::with_capacity(bytes);
-        let mut ends = Vec::with_capacity(items.len());
-        for item in items {
-            data.extend_from_slice(item.as_ref());
-            ends.push(data.len() as u32);
-        }
-        let data = if data.is_empty() {
+        let data = together(items)?;
+        let indices = indices_of(first, items.len())?;
+        // Without any bytes the tasks are alike: an array.
+        let data = if data.bytes.is_empty() {
             Data::default()
         } else {
-            Data {
-                bytes: data.into(),
-                ends,
-            }
+            data
         };
-        self.held(task, indices, data)?.wait(self.answer_timeout())
+        self.held(task, indices, data, false)?.wait(self.answer_timeout())
+    }
+
+    /// As [`Self::submit_held_each`], and the submission stays open: tasks may be added, by anybody, until it is
+    /// closed. There has to be at least one item.
+    pub fn submit_open<D: AsRef<[u8]>>(
+        &self,
+        task: &Task,
+        first: u32,
+        items: &[D],
+    ) -> Result<HeldSubmission, ClientError> {
+        let data = together(items)?;
+        let indices = indices_of(first, items.len())?;
+        self.held(task, indices, data, true)?.wait(self.answer_timeout())
+    }
+
+    /// Adds tasks to an open submission, whoever brought it: one for each item of data, at most
+    /// [`limits::BATCH_TASKS`]. Several may be on their way; they are added in order. Gives the offset of the first of
+    /// them.
+    pub fn append<D: AsRef<[u8]>>(&self, submission: u64, items: &[D]) -> Result<Pending<u32>, ClientError> {
+        let call = Call::Append {
+            submission,
+            data: together(items)?,
+        };
+        pending(self.shared(), call, "the addition", |answered| match answered {
+            Answered::Appended { first, .. } => Some(first),
+            _ => None,
+        })
+    }
+
+    /// Closes open submissions: no more tasks can be added, and they are over once all of their tasks have ended.
+    /// Gives how many of those that are selected were open, and how many were not.
+    pub fn close_submissions(&self, select: Selector) -> Result<(u64, u64), ClientError> {
+        pending(
+            self.shared(),
+            Call::Close { select },
+            "the closing",
+            |answered| match answered {
+                Answered::Closed { closed, before } => Some((closed, before)),
+                _ => None,
+            },
+        )?
+        .wait(self.answer_timeout())
     }
 
     fn held(
@@ -88,6 +110,7 @@ impl Session {
         task: &Task,
         indices: Indices,
         data: Data,
+        open: bool,
     ) -> Result<Pending<HeldSubmission>, ClientError> {
         let (template, after) = task.parts(self.shared())?;
         if !after.is_empty() {
@@ -102,6 +125,7 @@ impl Session {
             first,
             step,
             data,
+            open,
         };
         pending(self.shared(), call, "the submission", |answered| match answered {
             Answered::Accepted {
@@ -193,6 +217,36 @@ impl Session {
             answered => answered,
         }
     }
+}
+
+/// Items of data as they travel together.
+fn together<D: AsRef<[u8]>>(items: &[D]) -> Result<Data, ClientError> {
+    let bytes: usize = items.iter().map(|item| item.as_ref().len()).sum();
+    if items.is_empty() || items.len() > limits::BATCH_TASKS || bytes > limits::BLOB_BYTES {
+        let (tasks, most) = (limits::BATCH_TASKS, limits::BLOB_BYTES);
+        let message = format!("1 to {tasks} items go together, with {most} bytes at most");
+        return Err(refused(Code::TooLarge, message));
+    }
+    let mut data = Vec::with_capacity(bytes);
+    let mut ends = Vec::with_capacity(items.len());
+    for item in items {
+        data.extend_from_slice(item.as_ref());
+        ends.push(data.len() as u32);
+    }
+    Ok(Data {
+        bytes: data.into(),
+        ends,
+    })
+}
+
+fn indices_of(first: u32, count: usize) -> Result<Indices, ClientError> {
+    let indices = Indices {
+        first,
+        step: 1,
+        count: count as u32,
+    };
+    check_indices(indices)?;
+    Ok(indices)
 }
 
 fn canceled(answered: Answered) -> Option<CancelDone> {

@@ -104,6 +104,37 @@ pub struct Submit {
     /// Results are pushed to this attachment, and the window counts. Otherwise the agent holds them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub streaming: bool,
+    /// Tasks may be added to it, until it is closed. Only a batch that is held can be open.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub open: bool,
+}
+
+/// Tasks are added to an open submission, whoever brought it. They share its template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Append {
+    /// The request's number.
+    pub request: u64,
+    /// Answers below this number are not needed any more.
+    #[serde(default)]
+    pub low_water: u64,
+    /// The submission's number.
+    pub submission: u64,
+    /// How many tasks.
+    pub count: u32,
+    /// Where each task's data ends in blob 0.
+    pub ends: Vec<u32>,
+}
+
+/// No more tasks will be added to open submissions: they are over once all of their tasks have ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Close {
+    /// The request's number.
+    pub request: u64,
+    /// Answers below this number are not needed any more.
+    #[serde(default)]
+    pub low_water: u64,
+    /// Which: those of which it names a task.
+    pub select: Selector,
 }
 
 /// Tasks are to end.
@@ -263,6 +294,10 @@ messages! {
         ClientHello = "hello",
         /// A batch or an array of tasks.
         Submit = "submit",
+        /// Tasks are added to an open submission.
+        Append = "append",
+        /// No more tasks will be added.
+        Close = "close",
         /// Tasks are to end.
         Cancel = "cancel",
         /// Results were taken in.
@@ -404,6 +439,36 @@ pub struct Accepted {
     /// Something that the submitter should know, such as that no worker serves it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The record of the journal that stands for it; 0: there is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub record: u64,
+}
+
+/// Tasks were added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appended {
+    /// The request's number.
+    pub request: u64,
+    /// The submission's number.
+    pub submission: u64,
+    /// The offset of the first of them.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+    /// The record of the journal that stands for it; 0: there is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub record: u64,
+}
+
+/// No more tasks will be added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// The request's number.
+    pub request: u64,
+    /// How many submissions were open and are not any more.
+    pub closed: u64,
+    /// How many were not open.
+    pub before: u64,
     /// The record of the journal that stands for it; 0: there is none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub record: u64,
@@ -570,6 +635,10 @@ messages! {
         ClientWelcome = "welcome",
         /// A submission was accepted.
         Accepted = "accepted",
+        /// Tasks were added.
+        Appended = "appended",
+        /// No more tasks will be added.
+        Closed = "closed",
         /// A request was refused.
         Refused = "refused",
         /// What a cancel did.
@@ -596,6 +665,8 @@ impl AgentToClient {
     pub fn record(&self) -> u64 {
         match self {
             Self::Accepted(accepted) => accepted.record,
+            Self::Appended(appended) => appended.record,
+            Self::Closed(closed) => closed.record,
             Self::CancelDone(done) => done.record,
             Self::ForgetDone(done) => done.record,
             Self::Lasts(lasts) => lasts.record,

@@ -78,6 +78,8 @@ codes! {
     BacklogFull = "backlog_full",
     /// No task or submission is selected.
     NothingSelected = "nothing_selected",
+    /// The submission takes no more tasks.
+    NotOpen = "not_open",
     /// The selector cannot be read.
     WrongSelector = "wrong_selector",
     /// The wait ended before what it waited for.

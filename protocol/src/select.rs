@@ -90,6 +90,11 @@ impl Selector {
         }
     }
 
+    /// Whether it names submissions, and not some of their tasks.
+    pub fn is_of_submissions(&self) -> bool {
+        self.state.is_none() && self.picks.iter().all(|pick| pick.indices.is_none())
+    }
+
     /// Refuses ranges that go nowhere.
     pub fn check(&self) -> Result<(), Refusal> {
         match self.picks.iter().find(|pick| !pick.is_sound()) {

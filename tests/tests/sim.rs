@@ -188,7 +188,7 @@ fn what_must_run_alone_and_does_not_is_found() {
         journal: false,
         ..Plan::of(seed)
     };
-    let wrong = (1..=300)
+    let wrong = (1..=1_000)
         .map(|seed| (seed, sim::run(&plan(seed, Some(Sabotage::LongOrphans)))))
         .find(|(_, outcome)| {
             outcome

@@ -102,6 +102,7 @@ fn run(batch: u32, tasks: u32) {
                     (1..=batch).map(|i| i * 100).collect()
                 },
                 streaming: true,
+                open: false,
             };
             let blobs = if array { vec![] } else { vec![bytes.clone()] };
             client(&mut agent, submit.into(), blobs, &mut out);

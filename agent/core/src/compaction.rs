@@ -32,8 +32,21 @@ struct Known {
     seat: u64,
     count: u32,
     ended: u32,
+    /// Which have ended, of a submission that was open in the beginning.
+    over: Option<Spans>,
     forgotten: bool,
     collected: Spans,
+}
+
+impl Known {
+    /// Whether nobody needs the data of the tasks `lo..hi`, which came together.
+    fn is_done_with(&self, lo: u32, hi: u32) -> bool {
+        let over = match &self.over {
+            Some(over) => over.has(lo, hi),
+            None => self.ended >= self.count,
+        };
+        self.forgotten || over
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +90,13 @@ impl Survey {
         known
             .map(|(submission, known)| (*submission, known.count.saturating_sub(known.ended)))
             .filter(|(_, tasks)| *tasks > 0)
+    }
+
+    /// Submissions that have not ended and have the data of all of their tasks.
+    pub fn whole(&self) -> impl Iterator<Item = u64> + '_ {
+        self.unfinished()
+            .map(|(submission, _)| submission)
+            .filter(|submission| self.submissions[submission].over.is_none())
     }
 
     /// Takes the next record in.
@@ -144,9 +164,17 @@ impl Survey {
                 }
             }
             Record::Submitted(submitted) => self.submitted(submitted),
+            Record::Appended(appended) => {
+                if let Some(known) = self.submissions.get_mut(&appended.submission) {
+                    known.count += appended.count;
+                }
+            }
             Record::Ended(ended) => {
                 if let Some(known) = self.submissions.get_mut(&ended.run.submission) {
                     known.ended += ended.run.count();
+                    if let Some(over) = &mut known.over {
+                        over.add(ended.run.lo, ended.run.hi);
+                    }
                 }
             }
             Record::Collected { runs } => {
@@ -159,13 +187,14 @@ impl Survey {
             Record::Forgotten { submission } => {
                 if let Some(known) = self.submissions.get_mut(submission) {
                     known.forgotten = true;
+                    known.over = None;
                     known.collected = Spans::default();
                     if let Some(seat) = self.seats.get_mut(&known.seat) {
                         seat.known -= 1;
                     }
                 }
             }
-            Record::Fault { .. } | Record::CancelAsked { .. } => {}
+            Record::Closed { .. } | Record::Fault { .. } | Record::CancelAsked { .. } => {}
         }
     }
 
@@ -174,6 +203,7 @@ impl Survey {
             seat: submitted.origin.session,
             count: submitted.count,
             ended: 0,
+            over: submitted.open.then(Spans::default),
             forgotten: false,
             collected: Spans::default(),
         };
@@ -224,7 +254,12 @@ impl Compaction {
                 .0
                 .submissions
                 .get(&submitted.submission)
-                .is_some_and(|known| known.forgotten || known.ended >= known.count),
+                .is_some_and(|known| known.is_done_with(0, submitted.count)),
+            Record::Appended(appended) => self
+                .0
+                .submissions
+                .get(&appended.submission)
+                .is_some_and(|known| known.is_done_with(appended.first, appended.first + appended.count)),
             Record::Ended(ended) => self
                 .0
                 .submissions
@@ -257,6 +292,19 @@ impl Compaction {
                         || all.last_of(seat.session).is_some_and(|(last, _)| last == number))
                 {
                     out.extend([record, Record::Forgotten { submission: number }]);
+                }
+            }
+            Record::Appended(appended) => {
+                if strips {
+                    appended.data = Data::default();
+                }
+                if stays(appended.submission) {
+                    out.push(record);
+                }
+            }
+            Record::Closed { submission, .. } => {
+                if stays(*submission) {
+                    out.push(record);
                 }
             }
             Record::Ended(ended) => {

@@ -76,6 +76,15 @@ pub enum Record {
     },
     /// Tasks were accepted.
     Submitted(Submitted),
+    /// Tasks were added to an open submission.
+    Appended(Appended),
+    /// An open submission takes no more tasks.
+    Closed {
+        /// Its number.
+        submission: u64,
+        /// When, since the pilot was created.
+        at: Micros,
+    },
     /// Tasks ended, all alike.
     Ended(Ended),
     /// An attempt was used up without ending its tasks: by their own failure, or by a worker lost while
@@ -128,6 +137,23 @@ pub struct Submitted {
     pub push: Option<u64>,
     /// When, since the pilot was created.
     pub at: Micros,
+    /// Whether tasks may be added.
+    pub open: bool,
+}
+
+/// Tasks were added to an open submission.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Appended {
+    /// The submission's number.
+    pub submission: u64,
+    /// Where they came from.
+    pub origin: Origin,
+    /// The offset of the first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// Their data.
+    pub data: Data,
 }
 
 /// Tasks ended, all alike.

@@ -51,6 +51,28 @@ impl<S: Copy + Eq> RunMap<S> {
         self.len == 0
     }
 
+    /// Adds `more` offsets that all have `value`.
+    pub fn grow(&mut self, more: u32, value: S) {
+        let (lo, hi) = (self.len, self.len + more);
+        let (last, size) = (lo / BLOCK, lo % BLOCK);
+        self.len = hi;
+        self.blocks.resize(hi.div_ceil(BLOCK) as usize, Block::One(value));
+        if size > 0 && more > 0 {
+            let runs = match &mut self.blocks[last as usize] {
+                Block::One(old) if *old == value => return,
+                Block::One(old) => vec![(0, *old), (size as u16, value)],
+                Block::Many(runs) => {
+                    let mut runs = std::mem::take(runs);
+                    if runs.last().is_none_or(|(_, last)| *last != value) {
+                        runs.push((size as u16, value));
+                    }
+                    runs
+                }
+            };
+            self.blocks[last as usize] = Block::Many(runs);
+        }
+    }
+
     /// The value of one offset.
     pub fn get(&self, at: u32) -> S {
         match &self.blocks[(at / BLOCK) as usize] {
@@ -196,6 +218,33 @@ mod tests {
                 at = stretch.hi;
             }
             prop_assert_eq!(at, hi);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_added_lies_behind(
+            steps in prop::collection::vec((0_u32..3_000, any::<bool>(), 0_u8..3), 1..12),
+        ) {
+            let mut map = RunMap::new(1, 9_u8);
+            let mut plain = vec![9_u8];
+            for (at, grows, value) in steps {
+                let len = plain.len() as u32;
+                if grows {
+                    map.grow(at, value);
+                    plain.resize((len + at) as usize, value);
+                } else {
+                    let lo = at % len;
+                    map.set(lo, len, value);
+                    plain[lo as usize..].fill(value);
+                }
+            }
+            let told = map.stretches(0, map.len()).into_iter();
+            let told: Vec<u8> = told.flat_map(|run| vec![run.value; (run.hi - run.lo) as usize]).collect();
+            prop_assert_eq!(&told, &plain);
+            for (at, value) in plain.iter().enumerate() {
+                prop_assert_eq!(map.get(at as u32), *value);
+            }
         }
     }
 

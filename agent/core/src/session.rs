@@ -121,9 +121,14 @@ impl Requests {
     /// A request of an earlier life brought this submission.
     pub fn restore(&mut self, number: u64, submission: u64, accepted: Accepted) {
         self.submissions.insert(number, submission);
+        self.restore_answer(number, accepted.into());
+    }
+
+    /// A request of an earlier life had this answer.
+    pub fn restore_answer(&mut self, number: u64, answer: AgentToClient) {
         self.high = self.high.max(number);
         self.restored = self.high;
-        self.answers.insert(number, accepted.into());
+        self.answers.insert(number, answer);
         // Before the first answer there may be requests that left no record and were not answered.
         if self.answers.len() > RESTORED_ANSWERS
             && let Some((dropped, _)) = self.answers.pop_first()
@@ -317,6 +322,8 @@ pub fn numbers(message: &ClientToAgent) -> (Option<u64>, Option<u64>) {
     };
     match named {
         Named::Submit(submit) => (Some(submit.request), None),
+        Named::Append(append) => (Some(append.request), None),
+        Named::Close(close) => (Some(close.request), None),
         Named::Cancel(cancel) => (Some(cancel.request), None),
         Named::Forget(forget) => (Some(forget.request), None),
         Named::Ask(ask) => (None, Some(ask.id)),
@@ -336,7 +343,13 @@ pub fn changes(message: &ClientToAgent) -> bool {
         ClientToAgent::Named(named) => {
             matches!(
                 named,
-                Named::Submit(_) | Named::Cancel(_) | Named::Forget(_) | Named::BringBack(_) | Named::Stop(_)
+                Named::Submit(_)
+                    | Named::Append(_)
+                    | Named::Close(_)
+                    | Named::Cancel(_)
+                    | Named::Forget(_)
+                    | Named::BringBack(_)
+                    | Named::Stop(_)
             )
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use scalems_core::record::{Ended, Record, Submitted};
+use scalems_core::record::{Appended, Ended, Record, Submitted};
 use scalems_protocol::client::SessionKind;
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::id::Origin;
@@ -31,6 +31,8 @@ const COLLECTED: u8 = 10;
 const FORGOTTEN: u8 = 11;
 const WORKER: u8 = 12;
 const WORKER_GONE: u8 = 13;
+const APPENDED: u8 = 14;
+const CLOSED: u8 = 15;
 
 /// A run as it is stored: submission, first offset, one past the last, attempt.
 type Place = (u64, u32, u32, u32);
@@ -128,7 +130,18 @@ impl Serialize for Written<'_> {
                 submitted.data.ends,
                 submitted.push,
                 submitted.at,
+                submitted.open,
             ),
+            Record::Appended(appended) => array!(
+                APPENDED,
+                appended.submission,
+                (appended.origin.session, appended.origin.request),
+                appended.first,
+                appended.count,
+                Value(&appended.data.bytes, self.1),
+                appended.data.ends,
+            ),
+            Record::Closed { submission, at } => array!(CLOSED, submission, at),
             Record::Ended(ended) => array!(
                 ENDED,
                 place(ended.run),
@@ -230,7 +243,23 @@ fn record<'de, A: SeqAccess<'de>>(
             data: data(fields, spot)?,
             push: next(fields)?,
             at: next(fields)?,
+            // The first two schemas have none.
+            open: fields.next_element()?.unwrap_or_default(),
         }),
+        APPENDED => Record::Appended(Appended {
+            submission: next(fields)?,
+            origin: {
+                let (session, request) = next(fields)?;
+                Origin { session, request }
+            },
+            first: next(fields)?,
+            count: next(fields)?,
+            data: data(fields, spot)?,
+        }),
+        CLOSED => Record::Closed {
+            submission: next(fields)?,
+            at: next(fields)?,
+        },
         ENDED => Record::Ended(Ended {
             run: run(next(fields)?),
             ending: next::<Ending, A>(fields)?,

@@ -34,7 +34,7 @@ pub use salvage::Salvaged;
 /// Marks the file as a journal of ours: `scjl`.
 const APPLICATION: i32 = i32::from_be_bytes(*b"scjl");
 /// The schema that this program writes. A newer one is refused, an older one brought up.
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 3;
 /// Lives of a pilot: each has 65,536 numbers of workers, which are of 32 bits.
 const MOST_LIVES: u64 = 65_535;
 /// The key of the highest life that peers have seen more of than is here; it is not there if that never happened.
@@ -231,6 +231,7 @@ impl Store {
         let mut store = Self::open_own(path, |record| {
             latest = latest.max(match &record {
                 Record::Submitted(submitted) => submitted.at,
+                Record::Closed { at, .. } => *at,
                 Record::Ended(ended) => ended.at,
                 _ => 0,
             });

@@ -89,6 +89,11 @@ impl Story {
                 };
                 self.submissions.insert(told.from.submission, told);
             }
+            Record::Appended(appended) => {
+                if let Some(told) = self.submissions.get_mut(&appended.submission) {
+                    told.from.count += appended.count;
+                }
+            }
             Record::Ended(mut ended) => {
                 ended.data = scalems_protocol::group::Data::default();
                 if let Some(told) = self.submissions.get_mut(&ended.run.submission) {
@@ -118,6 +123,7 @@ impl Story {
                 self.workers.insert(worker, (name, host));
             }
             Record::Numbers { .. }
+            | Record::Closed { .. }
             | Record::SeatGone { .. }
             | Record::SessionGone { .. }
             | Record::WorkerGone { .. }

@@ -35,6 +35,50 @@ struct Needed {
     left: u32,
 }
 
+/// Values of tasks that came, or ended, together: by submission and first offset, with one past the last.
+#[derive(Debug, Default)]
+struct Pieces(BTreeMap<(u64, u32), (u32, Needed)>);
+
+impl Pieces {
+    /// Adds the value of the tasks `lo..hi`, if it lies beside the database.
+    fn add(&mut self, submission: u64, lo: u32, hi: u32, spot: Option<Spot>) {
+        if let Some(spot) = spot {
+            let left = hi - lo;
+            self.0.insert((submission, lo), (hi, Needed { spot, left }));
+        }
+    }
+
+    /// Whether the value of the tasks from `lo` on is needed and lies there.
+    fn is_at(&self, submission: u64, lo: u32, spot: Spot) -> bool {
+        self.0.get(&(submission, lo)).map(|(_, needed)| needed.spot) == Some(spot)
+    }
+
+    /// These tasks need no value any more. Gives those that nobody needs now.
+    fn done_with(&mut self, run: Run) -> Vec<Spot> {
+        let first = self.0.range(..=(run.submission, run.lo)).next_back();
+        let first = first.map_or((run.submission, run.lo), |(key, _)| *key);
+        let mut over = Vec::new();
+        for (key, (hi, needed)) in self.0.range_mut(first..(run.submission, run.hi)) {
+            let overlap = run.hi.min(*hi).saturating_sub(run.lo.max(key.1));
+            if key.0 == run.submission && overlap > 0 {
+                needed.left = needed.left.saturating_sub(overlap);
+                if needed.left == 0 {
+                    over.push(*key);
+                }
+            }
+        }
+        let spots = over.into_iter().filter_map(|key| self.0.remove(&key));
+        spots.map(|(_, needed)| needed.spot).collect()
+    }
+
+    /// Nobody needs any of a submission's.
+    fn drop_all(&mut self, submission: u64) -> Vec<Spot> {
+        let of_it = (submission, 0)..=(submission, u32::MAX);
+        let dropped = self.0.extract_if(of_it, |_, _| true);
+        dropped.map(|(_, (_, needed))| needed.spot).collect()
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Values {
@@ -43,10 +87,10 @@ pub(super) struct Values {
     next: u32,
     /// Bytes that are needed of each file.
     files: BTreeMap<u32, u64>,
-    /// Data of submissions.
-    data: BTreeMap<u64, Needed>,
-    /// Values of results, by submission and first offset, with one past the last.
-    results: BTreeMap<(u64, u32), (u32, Needed)>,
+    /// Data of tasks that came together.
+    data: Pieces,
+    /// Values of results.
+    results: Pieces,
     /// Files that nobody needs once the records so far are on disk.
     doomed: Vec<u32>,
 }
@@ -63,6 +107,7 @@ struct Current {
 pub(super) fn value(record: &Record) -> Option<&Bytes> {
     let bytes = match record {
         Record::Submitted(submitted) => &submitted.data.bytes,
+        Record::Appended(appended) => &appended.data.bytes,
         Record::Ended(ended) => &ended.data.bytes,
         _ => return None,
     };
@@ -73,6 +118,7 @@ pub(super) fn value(record: &Record) -> Option<&Bytes> {
 pub(super) fn set_value(record: &mut Record, value: Bytes) {
     match record {
         Record::Submitted(submitted) => submitted.data.bytes = value,
+        Record::Appended(appended) => appended.data.bytes = value,
         Record::Ended(ended) => ended.data.bytes = value,
         _ => {}
     }
@@ -82,6 +128,7 @@ pub(super) fn set_value(record: &mut Record, value: Bytes) {
 pub(super) fn drop_value(record: &mut Record) {
     match record {
         Record::Submitted(submitted) => submitted.data = Data::default(),
+        Record::Appended(appended) => appended.data = Data::default(),
         Record::Ended(ended) => ended.data = Data::default(),
         _ => {}
     }
@@ -101,8 +148,8 @@ impl Values {
             current: None,
             next: 1,
             files: BTreeMap::new(),
-            data: BTreeMap::new(),
-            results: BTreeMap::new(),
+            data: Pieces::default(),
+            results: Pieces::default(),
             doomed: Vec::new(),
         }
     }
@@ -198,64 +245,31 @@ impl Values {
         if let Some(spot) = spot {
             *self.files.entry(spot.file).or_default() += spot.length;
         }
+        let mut over = Vec::new();
         match record {
             Record::Submitted(submitted) => {
-                if let Some(spot) = spot {
-                    let left = submitted.count;
-                    self.data.insert(submitted.submission, Needed { spot, left });
-                }
+                self.data.add(submitted.submission, 0, submitted.count, spot);
+            }
+            Record::Appended(appended) => {
+                let hi = appended.first + appended.count;
+                self.data.add(appended.submission, appended.first, hi, spot);
             }
             Record::Ended(ended) => {
                 let run = ended.run;
-                if let Some(needed) = self.data.get_mut(&run.submission) {
-                    needed.left = needed.left.saturating_sub(run.count());
-                    if needed.left == 0
-                        && let Some(needed) = self.data.remove(&run.submission)
-                    {
-                        self.release(needed.spot);
-                    }
-                }
-                if let Some(spot) = spot {
-                    let left = run.count();
-                    self.results
-                        .insert((run.submission, run.lo), (run.hi, Needed { spot, left }));
-                }
+                over = self.data.done_with(run);
+                self.results.add(run.submission, run.lo, run.hi, spot);
             }
-            Record::Collected { runs } => runs.iter().for_each(|run| self.collected(*run)),
+            Record::Collected { runs } => {
+                over.extend(runs.iter().flat_map(|run| self.results.done_with(*run)));
+            }
             Record::Forgotten { submission } => {
-                let data = self.data.remove(submission);
-                let mut results = self.results.split_off(&(*submission, 0));
-                let mut after = results.split_off(&(submission.saturating_add(1), 0));
-                self.results.append(&mut after);
-                let results = results.into_values().map(|(_, needed)| needed);
-                for needed in results.chain(data) {
-                    self.release(needed.spot);
-                }
+                over = self.data.drop_all(*submission);
+                over.append(&mut self.results.drop_all(*submission));
             }
             _ => {}
         }
-    }
-
-    fn collected(&mut self, run: Run) {
-        let first = self
-            .results
-            .range(..=(run.submission, run.lo))
-            .next_back()
-            .map_or((run.submission, run.lo), |(key, _)| *key);
-        let mut over = Vec::new();
-        for (key, (hi, needed)) in self.results.range_mut(first..(run.submission, run.hi)) {
-            let overlap = run.hi.min(*hi).saturating_sub(run.lo.max(key.1));
-            if key.0 == run.submission && overlap > 0 {
-                needed.left = needed.left.saturating_sub(overlap);
-                if needed.left == 0 {
-                    over.push(*key);
-                }
-            }
-        }
-        for key in over {
-            if let Some((_, needed)) = self.results.remove(&key) {
-                self.release(needed.spot);
-            }
+        for spot in over {
+            self.release(spot);
         }
     }
 
@@ -293,13 +307,9 @@ impl Values {
     /// Whether somebody may need the value of a record that lies there.
     pub(super) fn is_needed(&self, record: &Record, spot: Spot) -> bool {
         match record {
-            Record::Submitted(submitted) => {
-                self.data.get(&submitted.submission).map(|needed| needed.spot) == Some(spot)
-            }
-            Record::Ended(ended) => {
-                let key = (ended.run.submission, ended.run.lo);
-                self.results.get(&key).map(|(_, needed)| needed.spot) == Some(spot)
-            }
+            Record::Submitted(submitted) => self.data.is_at(submitted.submission, 0, spot),
+            Record::Appended(appended) => self.data.is_at(appended.submission, appended.first, spot),
+            Record::Ended(ended) => self.results.is_at(ended.run.submission, ended.run.lo, spot),
             _ => false,
         }
     }

@@ -286,6 +286,7 @@ fn insist(
 fn weight(record: &Record) -> u64 {
     let data = match record {
         Record::Submitted(submitted) => &submitted.data,
+        Record::Appended(appended) => &appended.data,
         Record::Ended(ended) => &ended.data,
         _ => return 64,
     };

@@ -220,6 +220,7 @@ impl Machine {
             step,
             data,
             held: None,
+            open: false,
         };
         self.send_submission(submission, segments, bytes, windowed);
         true
@@ -243,6 +244,7 @@ impl Machine {
             step: 1,
             data,
             held: None,
+            open: false,
         };
         self.send_submission(submission, batch.segments, batch.bytes, true);
         true

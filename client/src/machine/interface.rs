@@ -138,6 +138,20 @@ pub enum Call {
         step: u32,
         /// One entry each, or one for all.
         data: Data,
+        /// Whether tasks may be added.
+        open: bool,
+    },
+    /// Tasks are to be added to an open submission.
+    Append {
+        /// The submission's number.
+        submission: u64,
+        /// One entry for each.
+        data: Data,
+    },
+    /// No more tasks will be added to open submissions.
+    Close {
+        /// Which.
+        select: Selector,
     },
     /// Tasks that the agent knows are to end.
     Cancel {
@@ -353,6 +367,22 @@ pub enum Answered {
         count: u32,
         /// Something that the submitter should know.
         note: Option<String>,
+    },
+    /// Tasks were added.
+    Appended {
+        /// The submission's number.
+        submission: u64,
+        /// The offset of the first of them.
+        first: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// Submissions were closed.
+    Closed {
+        /// How many were open.
+        closed: u64,
+        /// How many were not.
+        before: u64,
     },
     /// What a cancel did, over all requests that it took.
     Canceled(CancelDone),

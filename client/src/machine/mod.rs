@@ -336,6 +336,7 @@ impl Machine {
                 first,
                 step,
                 data,
+                open,
             } => {
                 let submission = Submission {
                     template,
@@ -344,9 +345,19 @@ impl Machine {
                     step,
                     data,
                     held: Some(key),
+                    open,
                 };
                 self.request(now, Request::Submit(submission), out);
             }
+            Call::Append { submission, data } => {
+                let request = Request::Append {
+                    submission,
+                    data,
+                    call: key,
+                };
+                self.request(now, request, out);
+            }
+            Call::Close { select } => self.request(now, Request::Close { select, call: key }, out),
             Call::Cancel {
                 select,
                 strength,
@@ -412,6 +423,28 @@ impl Machine {
             AgentToClient::Refused(refused) => self.refused(now, refused, out),
             AgentToClient::Detached(detached) => self.end(SessionEnd::Detached(detached.refusal), out),
             AgentToClient::Accepted(accepted) => self.accepted(accepted, out),
+            AgentToClient::Appended(done) => {
+                if let Some(Request::Append { call, .. }) = self.requests.get(done.request) {
+                    let answered = Answered::Appended {
+                        submission: done.submission,
+                        first: done.first,
+                        count: done.count,
+                    };
+                    reply(*call, Ok(answered), out);
+                    self.requests.answer(done.request);
+                } else {
+                    self.counters.strays += 1;
+                }
+            }
+            AgentToClient::Closed(done) => {
+                if let Some(Request::Close { call, .. }) = self.requests.get(done.request) {
+                    let (closed, before) = (done.closed, done.before);
+                    reply(*call, Ok(Answered::Closed { closed, before }), out);
+                    self.requests.answer(done.request);
+                } else {
+                    self.counters.strays += 1;
+                }
+            }
             // The journal's numbers are not for people.
             AgentToClient::CancelDone(done) => self.cancel_done(CancelDone { record: 0, ..done }, out),
             AgentToClient::ForgetDone(done) => match self.requests.get(done.request) {
@@ -480,7 +513,10 @@ impl Machine {
         let requests: Vec<Request> = self.requests.drain().chain(self.unnumbered.drain(..)).collect();
         for request in requests {
             match request {
-                Request::Submit(Submission { held: Some(call), .. }) | Request::Forget { call, .. } => {
+                Request::Submit(Submission { held: Some(call), .. })
+                | Request::Append { call, .. }
+                | Request::Close { call, .. }
+                | Request::Forget { call, .. } => {
                     reply(call, fault(), out);
                 }
                 Request::Cancel {

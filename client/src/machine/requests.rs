@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scalems_protocol::client::{Cancel, ClientToAgent, Forget, Submit};
+use scalems_protocol::client::{Append, Cancel, ClientToAgent, Close, Forget, Submit};
 use scalems_protocol::group::Data;
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
@@ -18,6 +18,22 @@ use super::interface::CallKey;
 pub(super) enum Request {
     /// Tasks.
     Submit(Submission),
+    /// Tasks are to be added.
+    Append {
+        /// The submission's number.
+        submission: u64,
+        /// One entry for each.
+        data: Data,
+        /// Who asked.
+        call: CallKey,
+    },
+    /// No more tasks will be added.
+    Close {
+        /// To which.
+        select: Selector,
+        /// Who asked.
+        call: CallKey,
+    },
     /// Tasks are to end.
     Cancel {
         /// Which.
@@ -55,6 +71,8 @@ pub(super) struct Submission {
     pub(super) data: Data,
     /// Who asked, when the agent is to hold the results; else they are pushed.
     pub(super) held: Option<CallKey>,
+    /// Whether tasks may be added.
+    pub(super) open: bool,
 }
 
 /// The requests that are not answered, with the numbers `low`, `low + 1`, ….
@@ -155,13 +173,28 @@ impl Requests {
                     step: submission.step,
                     ends: data.ends.clone(),
                     streaming: submission.held.is_none(),
+                    open: submission.open,
                 };
-                let blobs = if data.bytes.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![data.bytes.clone()]
+                (message.into(), blobs_of(data))
+            }
+            Request::Append { submission, data, .. } => {
+                let message = Append {
+                    request,
+                    low_water,
+                    submission: *submission,
+                    count: data.ends.len() as u32,
+                    ends: data.ends.clone(),
                 };
-                (message.into(), blobs)
+                (message.into(), blobs_of(data))
+            }
+            Request::Close { select, .. } => {
+                let select = select.clone();
+                let message = Close {
+                    request,
+                    low_water,
+                    select,
+                };
+                (message.into(), Vec::new())
             }
             Request::Cancel {
                 select,
@@ -188,5 +221,14 @@ impl Requests {
                 Vec::new(),
             ),
         }
+    }
+}
+
+/// The blobs of a message with this data.
+fn blobs_of(data: &Data) -> Vec<Bytes> {
+    if data.bytes.is_empty() {
+        Vec::new()
+    } else {
+        vec![data.bytes.clone()]
     }
 }

@@ -139,7 +139,12 @@ impl Machine {
             return self.end(SessionEnd::Detached(refusal), out);
         }
         match self.requests.answer(request) {
-            Some(Request::Submit(Submission { held: Some(call), .. }) | Request::Forget { call, .. }) => {
+            Some(
+                Request::Submit(Submission { held: Some(call), .. })
+                | Request::Append { call, .. }
+                | Request::Close { call, .. }
+                | Request::Forget { call, .. },
+            ) => {
                 reply(call, Err(CallFault::Refused(refusal)), out);
             }
             Some(Request::Cancel { call, chosen, .. }) => self.cancel_refused(call, chosen, refusal, out),

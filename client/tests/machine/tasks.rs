@@ -402,6 +402,7 @@ fn held_submissions_are_answered_and_nothing_is_pushed() {
         first: 1,
         step: 2,
         data: Data::shared(Bytes::from_static(b"same")),
+        open: false,
     };
     let out = script.steps([call(1, held.clone()), call(2, held)]);
     let (first, blobs) = submits(&out)[0];

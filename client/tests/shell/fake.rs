@@ -136,6 +136,7 @@ impl Fake {
                 Vec::new(),
             )),
             Named::Goodbye(_) => self.attached = false,
+            Named::Append(_) | Named::Close(_) => panic!("nothing is open"),
             Named::BringBack(_) => panic!("without a journal nothing is brought back"),
             Named::Version(_) => panic!("nobody asks for it"),
         }

@@ -163,6 +163,9 @@ pub struct SubmissionRow {
     pub tasks: Counts,
     /// Since it was submitted, milliseconds.
     pub age_ms: u64,
+    /// Whether tasks may be added.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub open: bool,
 }
 
 /// Tasks of one submission that are in one state.

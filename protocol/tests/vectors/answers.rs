@@ -1,9 +1,9 @@
 //! From the agent to clients.
 
 use scalems_protocol::client::{
-    Accepted, AgentToClient, Answer, BroughtBack, CancelDone, ClientPing, ClientWelcome, Counts, Detached,
-    Durable, Explanation, ForgetDone, Lasts, Listing, Refused, Reply, Results, Resume, Status, SubmissionRow,
-    TaskRow, WorkerRow,
+    Accepted, AgentToClient, Answer, Appended, BroughtBack, CancelDone, ClientPing, ClientWelcome, Closed,
+    Counts, Detached, Durable, Explanation, ForgetDone, Lasts, Listing, Refused, Reply, Results, Resume,
+    Status, SubmissionRow, TaskRow, WorkerRow,
 };
 use scalems_protocol::event::Body;
 use scalems_protocol::{Code, Refusal, Role, TaskState};
@@ -105,6 +105,25 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
             },
         ),
         plain(
+            "tasks were added",
+            Appended {
+                request: 9,
+                submission: 8,
+                first: 2,
+                count: 2,
+                record: 46,
+            },
+        ),
+        plain(
+            "submissions were closed",
+            Closed {
+                request: 10,
+                closed: 1,
+                before: 2,
+                record: 47,
+            },
+        ),
+        plain(
             "what a forget did",
             ForgetDone {
                 request: 7,
@@ -196,6 +215,7 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         indices: (10, 2, 1_000),
         tasks: counts,
         age_ms: 12_000,
+        open: true,
     };
     let row = TaskRow {
         run: run(6, 0, 16, 1),
@@ -301,6 +321,8 @@ fn agent_to_client() {
         &[
             "welcome",
             "accepted",
+            "appended",
+            "closed",
             "refused",
             "cancel_done",
             "forget_done",

@@ -1,8 +1,8 @@
 //! From clients to the agent.
 
 use scalems_protocol::client::{
-    Acknowledge, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Forget, Goodbye, NamedClientToAgent,
-    Page, Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
+    Acknowledge, Append, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Close, Forget, Goodbye,
+    NamedClientToAgent, Page, Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
 };
 use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
@@ -30,6 +30,7 @@ fn submit(request: u64) -> Submit {
         step: 1,
         ends: Vec::new(),
         streaming: false,
+        open: false,
     }
 }
 
@@ -189,6 +190,36 @@ fn requests() -> Vec<Sample<ClientToAgent>> {
                 reason: "they diverged".into(),
             },
         ),
+        with_blobs(
+            "a batch that tasks may be added to",
+            Submit {
+                low_water: 5,
+                count: 2,
+                ends: vec![1, 3],
+                open: true,
+                ..submit(8)
+            },
+            &[b"abb"],
+        ),
+        with_blobs(
+            "tasks are added",
+            Append {
+                request: 9,
+                low_water: 5,
+                submission: 8,
+                count: 2,
+                ends: vec![3, 7],
+            },
+            &[b"cccdddd"],
+        ),
+        plain(
+            "no more tasks will be added",
+            Close {
+                request: 10,
+                low_water: 5,
+                select: Selector::submission(8),
+            },
+        ),
         plain(
             "tasks are forgotten",
             Forget {
@@ -262,6 +293,8 @@ fn client_to_agent() {
         &[
             "hello",
             "submit",
+            "append",
+            "close",
             "cancel",
             "ack",
             "ask",

@@ -40,8 +40,12 @@ pub struct SimClient {
     pub packs: BTreeMap<PackKey, Submitted>,
     /// What this process wants answered.
     pub calls: BTreeMap<CallKey, String>,
+    /// The modes of open submissions that are not accepted yet.
+    opening: BTreeMap<CallKey, String>,
     /// Submissions that the agent holds for it.
     pub held: Vec<u64>,
+    /// Submissions that are or were open, and the mode of their tasks.
+    pub opened: Vec<(u64, String)>,
     /// Which process was given which result.
     pub delivered: BTreeMap<Place, BTreeSet<u32>>,
     pub(super) last_key: u64,
@@ -90,7 +94,9 @@ impl SimClient {
             inbox: VecDeque::new(),
             packs: BTreeMap::new(),
             calls: BTreeMap::new(),
+            opening: BTreeMap::new(),
             held: Vec::new(),
+            opened: Vec::new(),
             delivered: BTreeMap::new(),
             last_key: 0,
             random: Random::new(plan.seed, 200 + index as u64),
@@ -119,6 +125,7 @@ impl SimClient {
         self.inbox.clear();
         self.packs.clear();
         self.calls.clear();
+        self.opening.clear();
         self.link = None;
         self.told = false;
     }
@@ -249,6 +256,9 @@ impl SimClient {
         match reply {
             Ok(Answered::Accepted { submission, .. }) => {
                 self.held.push(submission);
+                if let Some(mode) = self.opening.remove(&key) {
+                    self.opened.push((submission, mode));
+                }
                 if self.random.percent(50) {
                     let select = scalems_protocol::select::Selector::submission(submission);
                     let question = scalems_protocol::client::Question::Wait {
@@ -261,7 +271,10 @@ impl SimClient {
             Ok(_) | Err(CallFault::TimedOut { .. } | CallFault::SessionEnded(_)) => {}
             // These are true answers to what was asked.
             Err(CallFault::Refused(refusal))
-                if matches!(refusal.code, Code::NothingSelected | Code::TimedOut) => {}
+                if matches!(
+                    refusal.code,
+                    Code::NothingSelected | Code::TimedOut | Code::NotOpen
+                ) => {}
             Err(CallFault::Refused(refusal)) if self.disk_fills && refusal.code == Code::AgentFull => {}
             Err(fault) => history.violation(format!("client {}: {what}: {fault}", self.index)),
         }
@@ -270,6 +283,12 @@ impl SimClient {
     /// Wants something answered.
     pub(super) fn call(&mut self, call: Call) {
         let key = CallKey(self.key());
+        if let Call::Held {
+            template, open: true, ..
+        } = &call
+        {
+            self.opening.insert(key, template.mode.clone());
+        }
         self.calls
             .insert(key, format!("{call:?}").chars().take(120).collect());
         self.inbox.push_back(Input::Call(key, call));

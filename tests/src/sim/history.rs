@@ -42,6 +42,24 @@ pub struct Known {
     pub number: Option<u64>,
     /// When it was first asked for.
     pub at: Micros,
+    /// What was added, by the first offset.
+    pub added: BTreeMap<u32, Data>,
+}
+
+impl Known {
+    /// How many tasks it has.
+    pub fn count(&self) -> u32 {
+        let last = self.added.last_key_value();
+        last.map_or(self.submit.count, |(first, data)| first + data.ends.len() as u32)
+    }
+
+    /// What a task is given.
+    fn data_of(&self, offset: u32) -> Bytes {
+        match self.added.range(..=offset).next_back() {
+            Some((first, data)) => data.of((offset - first) as usize),
+            None => self.data.of(offset as usize),
+        }
+    }
 }
 
 /// What has happened.
@@ -73,6 +91,10 @@ pub struct History {
     pub goodbyes: u64,
     /// Submissions that clients were told to be accepted.
     accepted: BTreeSet<u64>,
+    /// What clients asked to be added, by seat and request: to which submission, and the data.
+    adding: BTreeMap<(u64, u64), (u64, Data)>,
+    /// What clients were told to have been added: submission and first offset.
+    added: BTreeSet<(u64, u32)>,
     /// Tasks as they were last seen in the agent: state and attempt.
     pub seen: BTreeMap<u64, Vec<(TaskState, u32)>>,
     /// Submissions that somebody asked to be forgotten.
@@ -127,6 +149,14 @@ impl History {
                 };
                 match message {
                     Named::Submit(submit) => self.submitted(seat, submit, blobs),
+                    Named::Append(append) => {
+                        let data = Data {
+                            bytes: blobs.first().cloned().unwrap_or_default(),
+                            ends: append.ends.clone(),
+                        };
+                        let key = (seat, append.request);
+                        self.adding.insert(key, (append.submission, data));
+                    }
                     Named::BringBack(brought) => self.brought(&brought.groups),
                     Named::Acknowledge(ack) => self.acknowledged(seat, ack.delivery),
                     Named::Forget(forget) => {
@@ -189,6 +219,7 @@ impl History {
             data,
             number: None,
             at: first.map_or(self.now, |first| first.at),
+            added: BTreeMap::new(),
         };
         let before = self.known.insert((seat, submit.request), known);
         // The number of a request that was lost with its sender is given again.
@@ -231,10 +262,23 @@ impl History {
                     self.seats.remove(&peer.0);
                 }
                 AgentToClient::Accepted(accepted) => self.accepted(peer.0, accepted),
+                AgentToClient::Appended(done) => {
+                    if let Some(seat) = self.seats.get(&peer.0).copied() {
+                        self.appended((seat, done.request), done.submission, done.first, done.count);
+                        self.added.insert((done.submission, done.first));
+                    }
+                }
                 AgentToClient::Results(results) => self.results(peer.0, results, blobs),
                 AgentToClient::Lasts(lasts) => self.lasting(peer.0, lasts.delivery),
                 _ => {}
             },
+            Action::Record {
+                record: Record::Appended(from),
+                ..
+            } => {
+                let key = (from.origin.session, from.origin.request);
+                self.appended(key, from.submission, from.first, from.count);
+            }
             Action::ToWorker {
                 message: AgentToWorker::Lease(lease),
                 ..
@@ -305,6 +349,38 @@ impl History {
             .map(|known| known.submit.count);
         if count != Some(accepted.count) {
             self.violation(format!("{accepted:?}, but {count:?} tasks were asked for"));
+        }
+    }
+
+    /// Tasks are added: behind those that there are, as many as were asked for.
+    fn appended(&mut self, by: (u64, u64), number: u64, first: u32, count: u32) {
+        let Some((submission, data)) = self.adding.get(&by).cloned() else {
+            return self.violation(format!("{by:?} adds to {number}, and did not ask for it"));
+        };
+        if submission != number || data.ends.len() != count as usize {
+            let asked = data.ends.len();
+            self.violation(format!(
+                "{count} tasks are added to {number}, and {asked} were asked for to {submission}"
+            ));
+        }
+        let Some(known) = self
+            .numbers
+            .get(&number)
+            .and_then(|origin| self.known.get_mut(origin))
+        else {
+            return self.violation(format!("tasks are added to {number}, which nobody submitted"));
+        };
+        if let Some(before) = known.added.get(&first) {
+            if *before != data {
+                self.violation(format!("{number}.{first} was added twice, with other data"));
+            }
+        } else if known.count() == first {
+            known.added.insert(first, data);
+        } else {
+            let count = known.count();
+            self.violation(format!(
+                "{number} has {count} tasks, and others are added at {first}"
+            ));
         }
     }
 
@@ -436,11 +512,7 @@ impl History {
             let problem = match (group.ending, group.error.as_ref().map(|error| error.code)) {
                 (Ending::Done, _) => {
                     let has = data.of(at);
-                    let wants = programs::value(
-                        &known.submit.task.mode,
-                        &known.data.of(offset as usize),
-                        run.attempt,
-                    );
+                    let wants = programs::value(&known.submit.task.mode, &known.data_of(offset), run.attempt);
                     (has != wants).then(|| format!("the value {has:?}, which should be {wants:?}"))
                 }
                 (Ending::Failed, Some(Code::ExitCode | Code::Signal | Code::TaskFailed)) => {
@@ -472,9 +544,7 @@ impl History {
                 "task {submission}.{offset}: attempt {attempt} runs twice"
             ));
         }
-        let wants = self
-            .submission(submission)
-            .map(|known| known.data.of(offset as usize));
+        let wants = self.submission(submission).map(|known| known.data_of(offset));
         if wants.as_ref() != Some(data) {
             self.violation(format!(
                 "task {submission}.{offset} runs with {data:?}, which should be {wants:?}"
@@ -526,9 +596,12 @@ impl History {
         self.pending.clear();
         self.unrecorded.clear();
         self.dependent.clear();
-        let (mut numbers, mut ended) = (BTreeSet::new(), BTreeMap::new());
+        let (mut numbers, mut ended, mut added) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
         for record in records {
             match record {
+                Record::Appended(from) => {
+                    added.insert((from.submission, from.first));
+                }
                 Record::Submitted(submitted) => {
                     numbers.insert(submitted.submission);
                 }
@@ -547,7 +620,15 @@ impl History {
         if !lost.is_empty() {
             self.violation(format!("submissions {lost:?} were acknowledged and are lost"));
         }
+        let lost: Vec<(u64, u32)> = self.added.difference(&added).copied().collect();
+        if !lost.is_empty() {
+            self.violation(format!("tasks {lost:?} were acknowledged as added and are lost"));
+        }
         for known in self.known.values_mut() {
+            let number = known.number;
+            known
+                .added
+                .retain(|first, _| number.is_some_and(|number| added.contains(&(number, *first))));
             known.number = known.number.filter(|number| numbers.contains(number));
         }
         // What was told and is not recorded may end otherwise, if nobody brings it back.

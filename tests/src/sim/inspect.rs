@@ -278,7 +278,7 @@ impl World {
             .known
             .values()
             .filter(|known| !known.submit.streaming)
-            .filter_map(|known| Some((known.number?, known.submit.count)))
+            .filter_map(|known| Some((known.number?, known.count())))
             .filter(|(number, _)| self.history.seen.contains_key(number))
             .collect();
         for (number, count) in held {

@@ -29,8 +29,9 @@ impl SimClient {
         match self.random.within(0, 100) {
             0..50 => self.submit_batch(),
             50..65 => self.submit_array(),
-            65..73 => self.submit_held(),
-            73..81 => self.cancel_tasks(),
+            65..70 => self.submit_held(),
+            70..76 => self.open_or_add(),
+            76..81 => self.cancel_tasks(),
             81..84 => self.cancel_some(),
             84..88 => self.forget(),
             88..92 => self.release(),
@@ -224,7 +225,44 @@ impl SimClient {
             first: 0,
             step: 1,
             data,
+            open: false,
         });
+    }
+
+    /// Opens a submission, or adds to one of anybody's that is open, or closes it.
+    fn open_or_add(&mut self) {
+        if self.opened.is_empty() || self.random.percent(25) {
+            let template = self.template();
+            let (count, data) = self.several(&template.mode);
+            let (first, step) = (self.random.within(0, 3) as u32, self.random.within(1, 3) as u32);
+            return self.call(Call::Held {
+                template,
+                count,
+                first,
+                step,
+                data,
+                open: true,
+            });
+        }
+        let at = self.random.within(0, self.opened.len() as u64) as usize;
+        let (submission, mode) = self.opened[at].clone();
+        if self.random.percent(15) {
+            let select = Selector::submission(submission);
+            return self.call(Call::Close { select });
+        }
+        let (_, data) = self.several(&mode);
+        self.call(Call::Append { submission, data });
+    }
+
+    fn several(&mut self, mode: &str) -> (u32, Data) {
+        let count = self.random.pick(&[1, 2, 7, 40]);
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            bytes.extend(self.data(mode, 200));
+            ends.push(bytes.len() as u32);
+        }
+        let bytes = bytes.into();
+        (count, Data { bytes, ends })
     }
 
     fn cancel_tasks(&mut self) {

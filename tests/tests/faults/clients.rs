@@ -92,6 +92,7 @@ fn a_client_that_dies_before_the_answer_submits_once() {
             step: 1,
             ends: Vec::new(),
             streaming: random.percent(50),
+            open: false,
         });
         // It may die at once, or hear something first.
         if random.percent(50) {

@@ -84,6 +84,11 @@ fn made() -> Left {
     session
         .submit_held(Task::shell("echo late").name("unfinished"), 0..1)
         .unwrap();
+    let open = session
+        .submit_open(&echo("open", Vec::new()), 0, &["a", "bb"])
+        .unwrap();
+    let added = session.append(open.submission, &["ccc"]).unwrap();
+    assert_eq!(added.wait(PATIENCE).unwrap(), 2);
     let canceled = session.submit_held(echo("canceled", Vec::new()), 0..3).unwrap();
     let canceled = Selector::submission(canceled.submission);
     session.cancel(canceled, Strength::Withdraw, "enough").unwrap();
@@ -92,8 +97,9 @@ fn made() -> Left {
     Left::of(&pilot.directory().join(NAME)).without_log()
 }
 
-/// All of it is found, and what had not ended ends.
-fn check(journal: &Path) {
+/// All of it is found, and what had not ended ends. The first two schemas know no open submissions.
+fn check(schema: i32, journal: &Path) {
+    let knows_open = schema > 2;
     let home = Home::new();
     let directory = home.of_pilot("old");
     std::fs::DirBuilder::new()
@@ -110,7 +116,11 @@ fn check(journal: &Path) {
     let said = said.well().json();
     assert_eq!(
         (said["submissions"].as_u64(), said["unfinished"].as_u64()),
-        (Some(7), Some(1))
+        if knows_open {
+            (Some(8), Some(4))
+        } else {
+            (Some(7), Some(1))
+        }
     );
     let rows = home
         .sh(&format!("scalems journal export {}", quoted(&there)))
@@ -119,7 +129,7 @@ fn check(journal: &Path) {
     let count = |state: &str| rows.iter().filter(|row| row["state"] == state).count();
     assert_eq!(
         ["done", "failed", "canceled", "unfinished"].map(count),
-        [7, 1, 3, 1]
+        [7, 1, 3, if knows_open { 4 } else { 1 }]
     );
     let failed = rows.iter().find(|row| row["state"] == "failed").unwrap();
     assert_eq!(
@@ -151,6 +161,17 @@ fn check(journal: &Path) {
     assert_eq!(values(named("large")), [vec![7; LARGE]]);
     let failed = &results(named("failed"))[0].result;
     assert_eq!((failed.exit_code, failed.attempt), (Some(3), 2));
+    if knows_open {
+        let rows = session.ask_submissions(page(named("open"))).unwrap().rows;
+        let (number, is_open) = (rows[0].submission, rows[0].open);
+        assert!(is_open);
+        let added = session.append(number, &["dddd"]).unwrap();
+        assert_eq!(added.wait(PATIENCE).unwrap(), 3);
+        assert_eq!(session.close_submissions(named("open")).unwrap(), (1, 0));
+        assert_eq!(session.ask_wait(named("open"), PATIENCE).unwrap().done, 4);
+        let all = [b"a".to_vec(), b"bb".to_vec(), b"ccc".to_vec(), b"dddd".to_vec()];
+        assert_eq!(values(named("open")), all);
+    }
     let canceled = Selector {
         state: Some(TaskState::Canceled),
         ..Selector::default()
@@ -177,20 +198,20 @@ fn check(journal: &Path) {
 #[test]
 fn journals_of_every_schema_are_gone_on_with() {
     let now = made();
-    check(&now.path());
     let schema: i32 = {
         let now = Left::of(&now.path());
         let db = Connection::open(now.path()).unwrap();
         db.pragma_query_value(None, "user_version", |row| row.get(0))
             .unwrap()
     };
+    check(schema, &now.path());
     let past = past();
     if std::env::var_os("SCALEMS_WRITE_JOURNAL").is_some() && past.iter().all(|(known, _)| *known != schema) {
         copy(&now.path(), &corpus().join(format!("{schema}.sqlite")));
     }
     for (schema, path) in &past {
         println!("schema {schema}");
-        check(path);
+        check(*schema, path);
     }
     let expected: Vec<i32> = (1..=past.len() as i32).collect();
     assert!(past.iter().map(|(schema, _)| *schema).eq(expected), "{past:?}");

@@ -43,6 +43,8 @@ impl Agent {
     pub(super) fn acknowledging(&self, mut answer: AgentToClient) -> AgentToClient {
         let record = match &mut answer {
             AgentToClient::Accepted(accepted) => &mut accepted.record,
+            AgentToClient::Appended(appended) => &mut appended.record,
+            AgentToClient::Closed(closed) => &mut closed.record,
             AgentToClient::CancelDone(done) => &mut done.record,
             AgentToClient::ForgetDone(done) => &mut done.record,
             _ => return answer,

@@ -36,6 +36,9 @@ impl Agent {
         };
         for (number, lo, hi) in selected {
             let one = self.cancel_range(number, lo, hi, cancel.strength, reason, out);
+            if cancel.strength != Strength::Withdraw && cancel.select.is_of_submissions() {
+                self.close_submission(number, out);
+            }
             done.withdrawn += one.withdrawn;
             done.told += one.told;
             done.running += one.running;
@@ -123,7 +126,7 @@ impl Agent {
                 continue;
             };
             let count = u64::from(submission.count());
-            if submission.counts.unfinished() > 0 {
+            if !submission.is_over() {
                 done.kept += count;
             } else {
                 done.forgotten += count;

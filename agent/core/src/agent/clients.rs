@@ -86,6 +86,16 @@ impl Agent {
                         self.submit(peer, seat, submit, blobs, out);
                     }
                 }
+                Named::Append(append) => {
+                    if self.new_request(peer, seat, append.request, append.low_water, out) {
+                        self.append(peer, seat, append, blobs, out);
+                    }
+                }
+                Named::Close(close) => {
+                    if self.new_request(peer, seat, close.request, close.low_water, out) {
+                        self.close(peer, seat, &close, out);
+                    }
+                }
                 Named::Cancel(cancel) => {
                     if self.new_request(peer, seat, cancel.request, cancel.low_water, out) {
                         self.cancel(peer, seat, &cancel, out);
@@ -601,6 +611,7 @@ impl Agent {
                 why,
                 out,
             );
+            self.close_submission(number, out);
         }
         self.drop_seat(seat, out);
     }

@@ -235,14 +235,19 @@ impl Agent {
             self.failing.push_back(run.submission);
         }
         let submission = self.tasks.known(run.submission);
-        let over = submission.counts.unfinished() == 0;
         if !submission.dependents.is_empty() {
             self.settling.push_back((run.submission, run.lo, run.hi));
         }
-        if over {
-            self.ended_tasks += u64::from(self.tasks.known(run.submission).count());
-            self.ended.push_back(run.submission);
-            self.tried_before.remove(&run.submission);
+        self.note_over(run.submission);
+    }
+
+    /// What follows if a submission is over with what was just recorded.
+    pub(super) fn note_over(&mut self, number: u64) {
+        let submission = self.tasks.known(number);
+        if submission.is_over() {
+            self.ended_tasks += u64::from(submission.count());
+            self.ended.push_back(number);
+            self.tried_before.remove(&number);
             self.watch_ended();
         }
     }
@@ -253,7 +258,7 @@ impl Agent {
             let Some(submission) = self.tasks.get_mut(number) else {
                 continue;
             };
-            let over = submission.counts.unfinished() == 0;
+            let over = submission.is_over();
             let dependents = if over {
                 std::mem::take(&mut submission.dependents)
             } else {

@@ -118,7 +118,8 @@ impl Agent {
                     } else {
                         batch
                     };
-                    let hi = ready.hi.min(ready.lo + most);
+                    let together = submission.inputs.together(ready.lo);
+                    let hi = ready.hi.min(ready.lo + most).min(together);
                     if ready.lo > entry.lo {
                         self.queue.shorten(class, ready.lo);
                     }
@@ -259,7 +260,7 @@ impl Agent {
                 hi: stretch.hi,
                 attempt,
             };
-            let data = submission.data.part(stretch.lo as usize, stretch.hi as usize);
+            let data = submission.inputs.part(stretch.lo, stretch.hi);
             groups.push((run, data));
         }
         for (run, data) in groups {

@@ -13,6 +13,7 @@ mod ended;
 mod events;
 mod grant;
 mod listing;
+mod open;
 mod reads;
 mod restore;
 mod returning;
@@ -100,6 +101,8 @@ pub struct Agent {
     settling: VecDeque<(u64, u32, u32)>,
     /// Submissions of which more tasks have failed than may.
     failing: VecDeque<u64>,
+    /// Tasks that were added and wait for their record to be on disk: the record, the submission, and which.
+    added: VecDeque<(u64, u64, u32, u32)>,
     /// Submissions that have ended, oldest first.
     ended: VecDeque<u64>,
     ended_tasks: u64,
@@ -187,6 +190,7 @@ impl Agent {
             counters: Counters::new(),
             settling: VecDeque::new(),
             failing: VecDeque::new(),
+            added: VecDeque::new(),
             ended: VecDeque::new(),
             ended_tasks: 0,
             outgoing: BTreeSet::new(),
@@ -259,6 +263,7 @@ impl Agent {
         }
         self.run_timers(out);
         self.take_returned(out);
+        self.begin_added(out);
         self.settle(out);
         self.end_failing(out);
         if self.schedule {

@@ -188,6 +188,7 @@ impl Agent {
                 indices: (submission.indices.0, submission.indices.1, submission.count()),
                 tasks: submission.counts,
                 age_ms: self.now.saturating_sub(submission.at) / 1_000,
+                open: submission.open,
             };
             if listed.add(row).is_err() {
                 next = listed.last().map(|row| (row.submission, 0));
@@ -308,7 +309,14 @@ impl Agent {
         select: &Selector,
         timeout_ms: u64,
     ) -> Result<(), Refusal> {
-        let selected = self.selected(seat, select)?;
+        let mut selected = self.selected(seat, select)?;
+        for (number, _, hi) in &mut selected {
+            // Also for what will be added.
+            let open = self.tasks.get(*number).is_some_and(|submission| submission.open);
+            if open && select.is_of_submissions() {
+                *hi = u32::MAX;
+            }
+        }
         let attachment = self.attachments.get_mut(&seat).expect("a client's seat is known");
         if attachment.waits >= limits::OPEN_READS {
             let message = format!("this client waits for {} things already", limits::OPEN_READS);
@@ -361,8 +369,16 @@ impl Agent {
                 self.reply_lasting(wait.peer, wait.id, Reply::Ended(counts), Vec::new(), out);
             } else {
                 let first = wait.selected.get(wait.ended).map_or(0, |(number, _, _)| *number);
-                let message =
-                    format!("the wait ended before its tasks: submission {first} has unfinished ones");
+                let submission = self.tasks.get(first);
+                let waits_for_others =
+                    submission.is_some_and(|submission| submission.counts.unfinished() == 0);
+                let message = if waits_for_others {
+                    format!(
+                        "the wait ended before submission {first} was closed: `scalems task close {first}`"
+                    )
+                } else {
+                    format!("the wait ended before its tasks: submission {first} has unfinished ones")
+                };
                 self.refuse(
                     wait.peer,
                     None,
@@ -553,6 +569,9 @@ impl Agent {
 }
 
 fn all_ended(submission: &Submission, lo: u32, hi: u32) -> bool {
+    if hi == u32::MAX {
+        return submission.is_over();
+    }
     submission.counts.unfinished() == 0
         || submission
             .slots

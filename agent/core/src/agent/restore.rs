@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use scalems_protocol::client::Accepted;
+use scalems_protocol::client::{self as protocol, Accepted};
 use scalems_protocol::state::Ending;
 use scalems_protocol::{Code, TaskError};
 
 use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Config, Micros};
-use crate::record::{Record, Submitted};
+use crate::record::{Appended, Record, Submitted};
 use crate::worker::Worker;
 
 /// Builds an [`Agent`] from records.
@@ -84,6 +84,7 @@ impl Restore {
                 agent.workers.remove(worker);
             }
             Record::Submitted(submitted) => agent.restore_submission(submitted),
+            Record::Appended(appended) => agent.restore_appended(appended),
             Record::Forgotten { submission } => agent.lose_submission(*submission),
             _ => {}
         }
@@ -168,6 +169,22 @@ impl Agent {
         }
     }
 
+    /// Tasks were added: who asks again is answered.
+    fn restore_appended(&mut self, from: &Appended) {
+        if let Some(attachment) = self.attachments.get_mut(&from.origin.session) {
+            let answer = protocol::Appended {
+                request: from.origin.request,
+                submission: from.submission,
+                first: from.first,
+                count: from.count,
+                record: 0,
+            };
+            attachment
+                .requests
+                .restore_answer(from.origin.request, answer.into());
+        }
+    }
+
     /// A submission was forgotten: what pointed to it goes before it does.
     fn lose_submission(&mut self, number: u64) {
         let Some(submission) = self.tasks.get(number) else {
@@ -182,7 +199,7 @@ impl Agent {
         let submission = self.tasks.known(number);
         let template = Arc::clone(&submission.template);
         let (seat, count) = (submission.origin.session, submission.count());
-        let unfinished = submission.counts.unfinished();
+        let (unfinished, is_over) = (submission.counts.unfinished(), submission.is_over());
         let windowed = submission.push.is_some() && !submission.is_array();
         let (push, at) = (submission.push, submission.at);
         let bytes: u64 = submission
@@ -196,7 +213,7 @@ impl Agent {
         let needs = self.kinds.amounts(template.needs.totals()).unwrap_or_default();
         let class = self.queue.enter_class(&template, needs);
         self.tasks.known(number).class = class;
-        if unfinished == 0 {
+        if is_over {
             self.ended_tasks += u64::from(count);
             self.ended.push_back(number);
             return;
@@ -224,7 +241,7 @@ impl Agent {
             .collect();
         for blocker in &blockers {
             if let Some(target) = self.tasks.get_mut(blocker.submission)
-                && target.counts.unfinished() > 0
+                && !target.is_over()
             {
                 target.dependents.push(number);
             }

@@ -316,6 +316,7 @@ fn weight(message: &ClientToAgent, blobs: &[Bytes]) -> usize {
     let header = match message {
         ClientToAgent::Envelope(envelope) => envelope.task.meta.len(),
         ClientToAgent::Named(Named::Submit(submit)) => submit.task.meta.len() + 4 * submit.ends.len(),
+        ClientToAgent::Named(Named::Append(append)) => 4 * append.ends.len(),
         ClientToAgent::Named(Named::BringBack(brought)) => 1_024 * brought.groups.len(),
         ClientToAgent::Named(_) => 0,
     };

@@ -50,6 +50,7 @@ impl Agent {
             step: 1,
             ends: Vec::new(),
             streaming: false,
+            open: false,
         };
         // Its sender does not know the number, so it cannot ask for the answer again: it is not kept.
         let message = self.accepted(seat, submit, blobs, out);
@@ -164,12 +165,13 @@ impl Agent {
             data,
             push: submit.streaming.then_some(seat),
             at: self.now,
+            open: submit.open,
         });
         self.commit(record, out);
         self.events.submission_changed(number);
         for blocker in &blockers {
             if let Some(target) = self.tasks.get_mut(blocker.submission)
-                && target.counts.unfinished() > 0
+                && !target.is_over()
             {
                 target.dependents.push(number);
             }
@@ -207,7 +209,13 @@ impl Agent {
         })
     }
 
-    fn check_room(&self, seat: u64, windowed: bool, count: u32, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn check_room(
+        &self,
+        seat: u64,
+        windowed: bool,
+        count: u32,
+        bytes: usize,
+    ) -> Result<(), Refusal> {
         if windowed {
             let window = self.attachments[&seat].window;
             let tasks = window.0 + u64::from(count) > limits::WINDOW_TASKS;
@@ -250,10 +258,18 @@ impl Agent {
             let message = format!("the task is to run after {what}, which is not known here (any more)");
             return Err(Refusal::new(Code::UnknownDependency, message));
         };
-        let (lo, hi) = after.offsets.unwrap_or((0, target.count()));
-        if hi > target.count() {
+        let all = if target.open { u32::MAX } else { target.count() };
+        let (lo, hi) = after.offsets.unwrap_or((0, all));
+        if after.offsets.is_some() && hi > target.count() {
             let message = format!("submission {} has only {} tasks", target.number, target.count());
             return Err(Refusal::new(Code::UnknownDependency, message));
+        }
+        if after.each && target.open {
+            let message = format!(
+                "task by task needs to know how many there are, and submission {} is open",
+                target.number
+            );
+            return Err(Refusal::new(Code::InvalidValue, message));
         }
         if after.each && target.count() != count {
             let message = format!(
@@ -331,9 +347,10 @@ impl Agent {
         let Some(submission) = self.tasks.get(number) else {
             return;
         };
+        // What was added and is not on disk has no attempt before it is: so no later life hears of tasks that it does not know.
         let waiting: Vec<(u32, u32)> = submission
             .slots
-            .stretches(lo, hi)
+            .stretches(lo, hi.min(submission.recorded))
             .into_iter()
             .filter(|stretch| stretch.value.state == TaskState::Waiting)
             // Others that have had an attempt wait for something else.
@@ -352,7 +369,10 @@ impl Agent {
         }
         if let Some(blocker) = missed {
             let all = self.tasks.known(number).count();
-            return self.dependency_missed(number, 0, all, &blocker, out);
+            self.dependency_missed(number, 0, all, &blocker, out);
+            // What would be added could not run either.
+            self.close_submission(number, out);
+            return;
         }
         let each: Vec<&Blocker> = blockers.iter().filter(|blocker| blocker.each).collect();
         for (lo, hi) in waiting {
@@ -472,15 +492,12 @@ impl Agent {
             let most = submission.template.max_failures.unwrap_or_default();
             let reason = format!("{failed} tasks of submission {number} have failed, and {most} may");
             self.cancel_range(number, 0, count, Strength::Request, &reason, out);
+            self.close_submission(number, out);
         }
     }
 
     pub(super) fn deadline_passed(&mut self, number: u64, out: &mut Vec<Action>) {
-        let Some(submission) = self
-            .tasks
-            .get(number)
-            .filter(|submission| submission.counts.unfinished() > 0)
-        else {
+        let Some(submission) = self.tasks.get(number).filter(|submission| !submission.is_over()) else {
             return;
         };
         let (count, limit) = (submission.count(), submission.template.policy.deadline_ms);
@@ -497,6 +514,7 @@ impl Agent {
             self.end_unstarted(number, lo, hi, Ending::Failed, &error, out);
         }
         self.cancel_range(number, 0, count, Strength::Request, &message, out);
+        self.close_submission(number, out);
     }
 }
 
@@ -521,6 +539,15 @@ fn check_shape(submit: &Submit, blobs: &[Bytes]) -> Result<(), Refusal> {
     }
     if submit.request == 0 {
         return wrong("requests are numbered from 1".into());
+    }
+    if submit.open && (submit.streaming || submit.ends.len() != submit.count as usize) {
+        return wrong("an open submission is a batch that the agent holds".into());
+    }
+    if submit.open && submit.task.after.iter().any(|after| after.each) {
+        return wrong(
+            "an open submission does not know how many tasks it will have, so none runs after each of others"
+                .into(),
+        );
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use scalems_protocol::state::{Ending, Strength};
 use scalems_protocol::task::Template;
 
 use super::*;
-use crate::record::Ended;
+use crate::record::{Appended, Ended};
 
 fn session(session: u64, name: &str) -> Record {
     Record::Session {
@@ -46,6 +46,31 @@ fn submitted(submission: u64, seat: u64, request: u64, count: u32) -> Record {
         data: data(count),
         push: Some(seat),
         at: 5,
+        open: false,
+    })
+}
+
+fn opened(submission: u64, count: u32) -> Record {
+    let Record::Submitted(from) = submitted(submission, 2, 1, count) else {
+        unreachable!("it is one")
+    };
+    Record::Submitted(Submitted {
+        push: None,
+        open: true,
+        ..from
+    })
+}
+
+fn appended(submission: u64, first: u32, count: u32) -> Record {
+    Record::Appended(Appended {
+        submission,
+        origin: Origin {
+            session: 2,
+            request: 2,
+        },
+        first,
+        count,
+        data: data(count),
     })
 }
 
@@ -89,6 +114,7 @@ fn worker(worker: u32) -> Record {
 fn bare(mut record: Record) -> Record {
     match &mut record {
         Record::Submitted(submitted) => submitted.data = Data::default(),
+        Record::Appended(appended) => appended.data = Data::default(),
         Record::Ended(ended) => ended.data = Data::default(),
         _ => {}
     }
@@ -128,6 +154,30 @@ fn data_goes_when_all_tasks_have_ended_and_values_when_they_are_collected() {
             Record::Collected { runs },
         ]
     );
+}
+
+#[test]
+fn of_an_open_submission_the_data_goes_of_those_that_came_together() {
+    let begin = [session(1, "s"), seat(2, 1, 3)];
+    let records = |first: Record, second: Record, third: Record| {
+        let ended = [
+            ended(run(1, 0, 2), 0),
+            ended(run(1, 2, 4), 0),
+            ended(run(1, 4, 5), 0),
+        ];
+        [begin.to_vec(), vec![first, second, third], ended.to_vec()].concat()
+    };
+    let mut whole = records(opened(1, 2), appended(1, 2, 2), appended(1, 4, 2));
+    let mut left = records(bare(opened(1, 2)), bare(appended(1, 2, 2)), appended(1, 4, 2));
+    assert_eq!(compacted(&whole), left);
+    whole.extend([Record::Closed { submission: 1, at: 9 }, ended(run(1, 5, 6), 0)]);
+    left[4] = bare(left[4].clone());
+    left.extend([Record::Closed { submission: 1, at: 9 }, ended(run(1, 5, 6), 0)]);
+    assert_eq!(compacted(&whole), left);
+    whole.push(Record::Forgotten { submission: 1 });
+    left.truncate(2);
+    left.extend([bare(opened(1, 2)), Record::Forgotten { submission: 1 }]);
+    assert_eq!(compacted(&whole), left);
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct Blocker {
     pub submission: u64,
     /// The first offset.
     pub lo: u32,
-    /// One past the last offset.
+    /// One past the last offset; `u32::MAX`: of those that will be added, too.
     pub hi: u32,
     /// How it has to end.
     pub when: When,
@@ -35,8 +35,8 @@ impl Blocker {
     /// How far the tasks `lo..hi` of `target` are.
     pub fn standing(&self, target: &Submission, lo: u32, hi: u32) -> Standing {
         let (mut pending, mut bad) = (false, false);
-        if (lo, hi) == (0, target.count()) {
-            pending = target.counts.unfinished() > 0;
+        if lo == 0 && hi >= target.count() {
+            pending = target.counts.unfinished() > 0 || (hi == u32::MAX && target.open);
             bad = target.counts.failed + target.counts.canceled > 0;
         } else {
             for stretch in target.slots.stretches(lo, hi) {

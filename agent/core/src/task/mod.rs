@@ -1,9 +1,11 @@
 //! Tasks: submissions, the states of their tasks, their dependencies and results.
 
 pub mod dependency;
+pub mod inputs;
 pub mod submission;
 pub mod table;
 
 pub use dependency::{Blocker, Standing};
+pub use inputs::Inputs;
 pub use submission::{Faults, Slot, Submission};
 pub use table::Tasks;

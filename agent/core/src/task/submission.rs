@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scalems_protocol::client::Counts;
-use scalems_protocol::group::{Data, Run};
+use scalems_protocol::group::Run;
 use scalems_protocol::id::Origin;
-use scalems_protocol::limits;
 use scalems_protocol::select::Pick;
 use scalems_protocol::state::{Strength, TaskState};
 use scalems_protocol::task::Template;
 
 use crate::interface::Micros;
-use crate::record::{Ended, Submitted, share};
+use crate::record::{Appended, Ended, Submitted, share};
 use crate::runs::RunMap;
-use crate::task::Blocker;
+use crate::task::{Blocker, Inputs};
 
 /// Where one task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +50,15 @@ pub struct Faults {
     pub over: u32,
 }
 
-/// Tasks that were submitted together.
+/// Where a new task is.
+const WAITING: Slot = Slot {
+    state: TaskState::Waiting,
+    attempt: 0,
+    worker: 0,
+    incarnation: 0,
+};
+
+/// Tasks that were submitted together, and those that were added.
 #[derive(Clone, Debug)]
 pub struct Submission {
     /// Its number.
@@ -63,7 +70,11 @@ pub struct Submission {
     /// The index of offset 0, and the step.
     pub indices: (u32, u32),
     /// Their data, until all have ended.
-    pub data: Data,
+    pub inputs: Inputs,
+    /// Whether tasks may be added.
+    pub open: bool,
+    /// Tasks from here on were added and are not on disk: they wait for that.
+    pub recorded: u32,
     /// To which attachment results are pushed; none: they are held here.
     pub push: Option<u64>,
     /// When it was submitted.
@@ -93,12 +104,6 @@ pub struct Submission {
 impl Submission {
     /// A new submission; its tasks wait.
     pub fn new(from: &Submitted) -> Self {
-        let waiting = Slot {
-            state: TaskState::Waiting,
-            attempt: 0,
-            worker: 0,
-            incarnation: 0,
-        };
         let counts = Counts {
             waiting: u64::from(from.count),
             ..Counts::default()
@@ -108,11 +113,13 @@ impl Submission {
             origin: from.origin,
             template: Arc::clone(&from.template),
             indices: from.indices,
-            data: from.data.clone(),
+            inputs: Inputs::new(from),
+            open: from.open,
+            recorded: from.count,
             push: from.push,
             at: from.at,
             ended_at: 0,
-            slots: RunMap::new(from.count, waiting),
+            slots: RunMap::new(from.count, WAITING),
             counts,
             faults: BTreeMap::new(),
             canceling: Vec::new(),
@@ -129,6 +136,18 @@ impl Submission {
         self.slots.len()
     }
 
+    /// Whether nothing will happen to it any more: all tasks have ended, and there will be no others.
+    pub const fn is_over(&self) -> bool {
+        !self.open && self.counts.unfinished() == 0
+    }
+
+    /// Tasks are added. They wait until they are on disk.
+    pub fn append(&mut self, from: &Appended) {
+        self.slots.grow(from.count, WAITING);
+        self.counts.waiting += u64::from(from.count);
+        self.inputs.append(from);
+    }
+
     /// Whether so many of its tasks may fail.
     pub fn may_fail(&self, count: u64) -> bool {
         self.template
@@ -136,14 +155,14 @@ impl Submission {
             .is_none_or(|most| count <= u64::from(most))
     }
 
-    /// Whether more of its tasks have failed than may, and others have not ended.
+    /// Whether more of its tasks have failed than may, and it is not over.
     pub fn has_too_many_failures(&self) -> bool {
-        !self.may_fail(self.counts.failed) && self.counts.unfinished() > 0
+        !self.may_fail(self.counts.failed) && !self.is_over()
     }
 
     /// Whether it is an array: many tasks that share their data.
     pub fn is_array(&self) -> bool {
-        self.data.ends.is_empty() && self.count() > 1
+        self.inputs.are_shared() && self.count() > 1
     }
 
     /// The index that people know the task by.
@@ -162,20 +181,7 @@ impl Submission {
 
     /// The bytes of data that leases of these tasks carry.
     pub fn bytes(&self, lo: u32, hi: u32) -> u64 {
-        if lo >= hi {
-            return 0;
-        }
-        let ends = &self.data.ends;
-        if !ends.is_empty() {
-            let start = if lo == 0 { 0 } else { ends[lo as usize - 1] };
-            return u64::from(ends[hi as usize - 1] - start);
-        }
-        let each = self.data.bytes.len();
-        if self.count() == 1 || each > limits::INLINE_BYTES {
-            each as u64 * u64::from(hi - lo)
-        } else {
-            0
-        }
+        self.inputs.bytes(lo, hi)
     }
 
     /// How hard the task at `offset` is to be canceled, if it is.

@@ -8,7 +8,7 @@ use scalems_protocol::state::TaskState;
 
 use scalems_protocol::group::Run;
 
-use crate::record::{Ended, Record};
+use crate::record::{Appended, Ended, Record};
 use crate::task::{Slot, Submission};
 
 /// All submissions.
@@ -95,9 +95,17 @@ impl Tasks {
                 let submission = Submission::new(from);
                 self.last = self.last.max(from.submission);
                 self.counts.waiting += u64::from(from.count);
-                self.data_bytes += submission.data.bytes.len() as u64;
+                self.data_bytes += submission.inputs.held();
                 let before = self.submissions.insert(from.submission, submission);
                 assert!(before.is_none(), "a submission's number is given once");
+            }
+            Record::Appended(from) => self.apply_appended(from),
+            Record::Closed { submission, at } => {
+                if let Some(submission) = self.submissions.get_mut(submission) {
+                    submission.open = false;
+                    submission.ended_at = submission.ended_at.max(*at);
+                    self.data_bytes -= Self::drop_if_over(submission);
+                }
             }
             Record::Ended(ended) => self.apply_ended(ended),
             Record::Fault { run, crash } => {
@@ -136,7 +144,7 @@ impl Tasks {
                     for stretch in gone.slots.all() {
                         *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
                     }
-                    self.data_bytes -= gone.data.bytes.len() as u64;
+                    self.data_bytes -= gone.inputs.held();
                     self.result_bytes -= gone.results.values().map(result_bytes).sum::<u64>();
                 }
             }
@@ -169,12 +177,30 @@ impl Tasks {
             self.result_bytes += result_bytes(ended);
             submission.hold(ended.clone());
         }
-        if submission.counts.unfinished() == 0 {
-            self.data_bytes -= submission.data.bytes.len() as u64;
-            submission.data = scalems_protocol::group::Data::default();
-            submission.canceling = Vec::new();
-            submission.blockers = Vec::new();
+        self.data_bytes -= submission.inputs.ended(run.lo, run.hi) + Self::drop_if_over(submission);
+    }
+
+    fn apply_appended(&mut self, from: &Appended) {
+        let Some(submission) = self.submissions.get_mut(&from.submission) else {
+            return;
+        };
+        assert_eq!(submission.count(), from.first, "tasks are added behind the last");
+        submission.append(from);
+        if self.replays {
+            submission.recorded = submission.count();
         }
+        self.counts.waiting += u64::from(from.count);
+        self.data_bytes += from.data.bytes.len() as u64;
+    }
+
+    /// Drops what only tasks that have not ended need, if there are none. Gives the bytes of data among it.
+    fn drop_if_over(submission: &mut Submission) -> u64 {
+        if !submission.is_over() {
+            return 0;
+        }
+        submission.canceling = Vec::new();
+        submission.blockers = Vec::new();
+        std::mem::take(&mut submission.inputs).held()
     }
 
     /// Live there is nothing to do: what was pushed was never held here.

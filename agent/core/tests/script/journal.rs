@@ -8,7 +8,7 @@ use crate::restored::life;
 use crate::say::{QUICK, RUN, With, cancel, done, failed, hello, joins, run, shared, submit};
 use crate::world::{World, config, from_client, from_worker};
 
-fn journaled() -> World {
+pub(crate) fn journaled() -> World {
     let mut world = World::with(Config {
         journal: true,
         ..config()

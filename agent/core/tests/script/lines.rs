@@ -80,6 +80,16 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
             "cancel_done {}: withdrawn {} told {} running {} ended {}",
             done.request, done.withdrawn, done.told, done.running, done.ended
         ),
+        AgentToClient::Appended(done) => format!(
+            "appended {}: {} tasks to submission {} from {}",
+            done.request, done.count, done.submission, done.first
+        ),
+        AgentToClient::Closed(done) => {
+            format!(
+                "closed {}: closed {} before {}",
+                done.request, done.closed, done.before
+            )
+        }
         AgentToClient::ForgetDone(done) => {
             format!(
                 "forget_done {}: forgotten {} kept {}",
@@ -231,6 +241,11 @@ fn record(record: &Record) -> String {
         Record::Submitted(submitted) => {
             format!("submitted {}, {} tasks", submitted.submission, submitted.count)
         }
+        Record::Appended(appended) => format!(
+            "appended {}, {} tasks from {}",
+            appended.submission, appended.count, appended.first
+        ),
+        Record::Closed { submission, .. } => format!("closed {submission}"),
         Record::Ended(ended) => format!(
             "ended {} {}",
             run(&ended.run),

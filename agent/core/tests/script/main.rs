@@ -14,6 +14,7 @@ mod life;
 mod lines;
 mod losses;
 mod memory;
+mod open;
 mod reads;
 mod refusals;
 mod requests;

@@ -1,6 +1,6 @@
 //! What clients and workers say, in few words.
 
-use scalems_protocol::client::{Cancel, ClientHello, Forget, SessionKind, Submit};
+use scalems_protocol::client::{Append, Cancel, ClientHello, Close, Forget, SessionKind, Submit};
 use scalems_protocol::group::{HeldRun, Place, ResultGroup, Run};
 use scalems_protocol::hash;
 use scalems_protocol::select::Selector;
@@ -43,6 +43,7 @@ pub(crate) fn submit(request: u64, count: u32, mode: &str) -> Submit {
         step: 1,
         ends: Vec::new(),
         streaming: false,
+        open: false,
     }
 }
 
@@ -97,6 +98,34 @@ pub(crate) fn cancel(request: u64, select: Selector, strength: Strength) -> Canc
         select,
         strength,
         reason: String::new(),
+    }
+}
+
+/// A batch of the items, that more may be added to.
+pub(crate) fn open(request: u64, count: u32, mode: &str) -> Submit {
+    let ends: Vec<u32> = (1..=count).collect();
+    Submit {
+        open: true,
+        ..submit(request, count, mode).ends(&ends)
+    }
+}
+
+/// Adds tasks with one byte of data each.
+pub(crate) fn append(request: u64, submission: u64, count: u32) -> Append {
+    Append {
+        request,
+        low_water: 0,
+        submission,
+        count,
+        ends: (1..=count).collect(),
+    }
+}
+
+pub(crate) fn close(request: u64, submission: u64) -> Close {
+    Close {
+        request,
+        low_water: 0,
+        select: Selector::submission(submission),
     }
 }
 

@@ -39,6 +39,17 @@ impl Said {
         assert_eq!(self.0, expected);
     }
 
+    /// A first line that begins like this, whatever follows.
+    #[track_caller]
+    pub(crate) fn first(self, begin: &str) {
+        let first = self.0.first().map_or("", String::as_str);
+        assert!(
+            first.starts_with(begin),
+            "{:#?}\nshould begin with {begin:?}",
+            self.0
+        );
+    }
+
     /// As many lines as that, beginning like this: for texts whose wording is tested elsewhere.
     #[track_caller]
     pub(crate) fn begins(self, expected: &[&str]) {

@@ -73,9 +73,11 @@ impl Store {
         if self.schema == SCHEMA {
             return Ok(());
         }
-        let created = self.number("created_us")?;
+        let (created, schema) = (self.number("created_us")?, self.schema);
         self.change("bring up", |db| {
-            db.execute_batch(super::snapshot::TABLE)?;
+            if schema == 1 {
+                db.execute_batch(super::snapshot::TABLE)?;
+            }
             // With the same value it was there: this is for the checksum.
             put(db, "created_us", &created.to_le_bytes())?;
             db.pragma_update(None, "user_version", SCHEMA)

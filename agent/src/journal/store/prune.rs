@@ -24,6 +24,7 @@ pub struct Pruned {
 #[derive(Debug, Default)]
 struct Known {
     count: u32,
+    open: bool,
     ended: u32,
     last: u64,
     after: Vec<u64>,
@@ -45,10 +46,22 @@ impl Store {
                 };
                 let known = Known {
                     count: submitted.count,
+                    open: submitted.open,
                     after: submitted.template.after.iter().filter_map(named).collect(),
                     ..Known::default()
                 };
                 all.insert(submitted.submission, known);
+            }
+            Record::Appended(appended) => {
+                if let Some(known) = all.get_mut(&appended.submission) {
+                    known.count += appended.count;
+                }
+            }
+            Record::Closed { submission, at } => {
+                if let Some(known) = all.get_mut(&submission) {
+                    known.open = false;
+                    known.last = known.last.max(at);
+                }
             }
             Record::Ended(ended) => {
                 if let Some(known) = all.get_mut(&ended.run.submission) {
@@ -64,7 +77,7 @@ impl Store {
         let before = store.size();
         let now = store.facts()?.now().age;
         let until = now.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
-        let over = |known: &Known| known.ended >= known.count;
+        let over = |known: &Known| !known.open && known.ended >= known.count;
         let needed: BTreeSet<u64> = all
             .values()
             .filter(|known| !over(known))

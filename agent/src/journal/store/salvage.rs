@@ -27,8 +27,8 @@ pub struct Salvaged {
     pub again: Vec<(u64, u32)>,
     /// Tasks whose results cannot be read and whose data are not kept any more: they have failed in the new journal.
     pub failed: Vec<(u64, u32)>,
-    /// Submissions that have their data still.
-    unfinished: BTreeSet<u64>,
+    /// Submissions that have all of their data still.
+    whole: BTreeSet<u64>,
 }
 
 impl Store {
@@ -47,22 +47,33 @@ impl Store {
         let mut records = 0_u64;
         let mut needs = values::Values::beside(path);
         let mut survey = Survey::default();
+        let mut added = Vec::new();
         let read = from.read(|_, record, spot| {
             needs.note(&record, spot);
+            if let (Record::Appended(appended), Some(spot)) = (&record, spot) {
+                added.push((appended.clone(), spot));
+            }
             records += 1;
             survey.take(&record);
             Ok(())
         });
         from.values = needs;
         let damage = read.err();
+        // With what was added to it a submission is lost as a whole: what is written first has to know.
+        let lost = added.into_iter().filter_map(|(appended, spot)| {
+            let number = appended.submission;
+            let needed = from.values.is_needed(&Record::Appended(appended), spot);
+            (needed && from.values.get(spot).is_err()).then_some(number)
+        });
+        let lost = lost.collect();
         let mut copy = Self::make(to, &facts)?;
         let mut salvaged = Salvaged {
             records: 0,
             damage,
-            lost: BTreeSet::new(),
+            lost,
             again: Vec::new(),
             failed: Vec::new(),
-            unfinished: survey.unfinished().map(|(submission, _)| submission).collect(),
+            whole: survey.whole().collect(),
         };
         let mut writes = Ok(());
         // What is behind the damage is not reached; that there is damage is known.
@@ -88,6 +99,14 @@ impl Salvaged {
         mut record: Record,
         spot: Option<values::Spot>,
     ) -> Result<(), JournalError> {
+        let brings = match &record {
+            Record::Submitted(submitted) => Some(submitted.submission),
+            Record::Appended(appended) => Some(appended.submission),
+            _ => None,
+        };
+        if brings.is_some_and(|submission| self.lost.contains(&submission)) {
+            return Ok(());
+        }
         if let Some(spot) = spot {
             if !from.values.is_needed(&record, spot) {
                 values::drop_value(&mut record);
@@ -101,7 +120,7 @@ impl Salvaged {
                     Record::Ended(ended) => {
                         let run = ended.run;
                         let tasks = (run.lo..run.hi).map(|offset| (run.submission, offset));
-                        if !self.unfinished.contains(&run.submission) {
+                        if !self.whole.contains(&run.submission) {
                             self.failed.extend(tasks);
                             let message =
                                 "its result was damaged in the journal, and its data are not kept any more";

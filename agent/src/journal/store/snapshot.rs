@@ -159,7 +159,10 @@ impl Store {
             let spot = spot.filter(|_| !compaction.strips(&record));
             compaction.take(record, &mut left);
             left.drain(..).try_for_each(|record| {
-                let has_value = matches!(record, Record::Submitted(_) | Record::Ended(_));
+                let has_value = matches!(
+                    record,
+                    Record::Submitted(_) | Record::Appended(_) | Record::Ended(_)
+                );
                 parts.add(&record, spot.filter(|_| has_value))
             })
         })?;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use scalems_core::record::{Ended, Record, Submitted};
+use scalems_core::record::{Appended, Ended, Record, Submitted};
 use scalems_protocol::client::SessionKind;
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::id::Origin;
@@ -68,6 +68,7 @@ fn records() -> Vec<Record> {
             },
             push: Some(2),
             at: 1_000_000,
+            open: false,
         }),
         Record::Fault { run, crash: true },
         Record::CancelAsked {
@@ -97,6 +98,23 @@ fn records() -> Vec<Record> {
             process: "boot 1 2:3".into(),
         },
         Record::WorkerGone { worker: 65_537 },
+        Record::Appended(Appended {
+            submission: 5,
+            origin: Origin {
+                session: 2,
+                request: 10,
+            },
+            first: 3,
+            count: 2,
+            data: Data {
+                bytes: b"dee"[..].into(),
+                ends: vec![1, 3],
+            },
+        }),
+        Record::Closed {
+            submission: 5,
+            at: 2_600_000,
+        },
         Record::Collected { runs: vec![run, run] },
         Record::Forgotten { submission: 5 },
         Record::SeatGone { seat: 2 },
@@ -157,7 +175,7 @@ fn what_is_written_is_read_in_every_later_life() {
     for part in records().chunks(4) {
         write(&mut store, part);
     }
-    assert_eq!(store.last(), 13);
+    assert_eq!(store.last(), 15);
     drop(store);
     for incarnation in 2..=3 {
         let (found, life) = read(&place.path).unwrap();
@@ -329,7 +347,7 @@ fn a_page_that_hides_the_last_batch_is_found() {
     private(&place.path, &spoiled);
     assert!(matches!(
         read(&place.path),
-        Err(JournalError::Damaged { record: 12, .. })
+        Err(JournalError::Damaged { record: 14, .. })
     ));
 }
 
@@ -430,11 +448,11 @@ fn what_finds_no_room_is_not_written_and_can_be_once_there_is_some() {
     bound(&store, 20);
     store.add(&long(1 << 20)).unwrap();
     assert!(matches!(store.commit(), Err(JournalError::Full { .. })));
-    assert_eq!(store.last(), 13);
+    assert_eq!(store.last(), 15);
     bound(&store, 1_000);
     store.commit().unwrap();
     drop(store);
-    assert_eq!(read(&place.path).unwrap().0.len(), 14);
+    assert_eq!(read(&place.path).unwrap().0.len(), 16);
 }
 
 #[test]
@@ -465,13 +483,13 @@ fn a_full_disk_holds_what_is_durable_and_nobody_up() {
     let patience = Duration::from_secs(20);
     journal.append(&mut records());
     wakes.recv_timeout(patience).unwrap();
-    assert_eq!((journal.durable().unwrap(), journal.is_full()), (13, false));
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (15, false));
     journal.append(&mut vec![long(1 << 20)]);
     wakes.recv_timeout(patience).unwrap();
-    assert_eq!((journal.durable().unwrap(), journal.is_full()), (13, true));
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (15, true));
     // What waits behind it is bounded: the bus takes nothing in then.
     assert!(!journal.is_backlogged());
-    journal.append(&mut vec![large(130 << 20)]);
+    journal.append(&mut vec![large(150 << 20)]);
     assert!(journal.is_backlogged());
     drop(journal);
     assert_eq!(read(&place.path).unwrap().0, records());
@@ -607,4 +625,5 @@ fn values_go_when_their_submission_does() {
     assert_eq!(found.iter().map(bytes).collect::<Vec<_>>(), [0, 0, 20_000, 0]);
 }
 
+mod open;
 mod shortening;
