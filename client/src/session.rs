@@ -109,7 +109,8 @@ impl Session {
         &self.inner.shared
     }
 
-    pub(crate) fn answer_timeout(&self) -> Duration {
+    /// How long an answer may take ([`SessionOptions::answer_timeout`]).
+    pub fn answer_timeout(&self) -> Duration {
         self.inner.answer_timeout
     }
 

@@ -358,6 +358,11 @@ impl Task {
         Ok((&self.template, &self.after))
     }
 
+    /// Its data.
+    pub fn data_bytes(&self) -> &Bytes {
+        self.bytes()
+    }
+
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.data
     }

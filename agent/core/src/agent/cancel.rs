@@ -126,11 +126,11 @@ impl Agent {
                 continue;
             };
             let count = u64::from(submission.count());
-            if !submission.is_over() {
-                done.kept += count;
-            } else {
+            if submission.is_over() {
                 done.forgotten += count;
                 self.drop_submission(number, out);
+            } else {
+                done.kept += count;
             }
         }
         self.answer(peer, seat, forget.request, done.into());

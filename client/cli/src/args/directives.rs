@@ -24,7 +24,10 @@ pub(crate) fn parse() -> Cli {
     };
     let program = Path::new(&args.command[0]);
     let from = args.cwd.as_deref().unwrap_or(Path::new(""));
-    if args.no_directives || program.components().count() < 2 && !args.command[0].contains('/') {
+    if args.no_directives
+        || args.to.is_some()
+        || program.components().count() < 2 && !args.command[0].contains('/')
+    {
         return cli;
     }
     let options = match of_file(&from.join(program)) {
@@ -92,6 +95,10 @@ fn of_lines(lines: impl Iterator<Item = String>) -> Result<Vec<OsString>, String
             "--timeout",
             "--progress",
             "--dry-run",
+            "--open",
+            "--to",
+            "--each-line",
+            "--from-json",
             "--no-directives",
         ];
         if let Some(word) = words

