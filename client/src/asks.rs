@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use scalems_protocol::Bytes;
 use scalems_protocol::client::{
-    Counts, Explanation, Listing, Page, Question, Reply, Status, SubmissionRow, TaskRow, WorkerRow,
-    WorkersPage,
+    Counts, Explanation, Listing, OutputPage, OutputPart, Page, Question, Reply, Status, SubmissionRow,
+    TaskRow, WorkerRow, WorkersPage,
 };
 use scalems_protocol::group::ResultGroup;
 use scalems_protocol::select::Selector;
@@ -106,6 +106,16 @@ impl Session {
         match self.answer(Question::Tasks(page), self.answer_timeout())?.0 {
             Reply::Tasks(listing) => Ok(listing),
             _ => Err(ClientError::WrongAnswer { asked: "tasks" }),
+        }
+    }
+
+    /// What a task's program writes, while it runs: answered once there is something behind the places that are asked
+    /// for, the task does not run, or the time is over.
+    pub fn ask_output(&self, page: OutputPage) -> Result<OutputPart, ClientError> {
+        let timeout = Duration::from_millis(page.timeout_ms).saturating_add(WAIT_SLACK);
+        match self.answer(Question::Output(page), timeout)?.0 {
+            Reply::Output(part) => Ok(*part),
+            _ => Err(ClientError::WrongAnswer { asked: "output" }),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::error::Refusal;
 use crate::frame::{self, decoders, messages};
 use crate::group::{ResultGroup, is_one, one};
 use crate::id::{Incarnation, JournalMark, PilotId};
+use crate::program::Written;
 use crate::scan::Scanned;
 use crate::select::Selector;
 use crate::state::Strength;
@@ -199,8 +200,41 @@ pub enum Question {
         /// How long, milliseconds.
         timeout_ms: u64,
     },
+    /// What a task's program writes, as it does. Answered once there is something behind those places, or it does not
+    /// run, or time is over.
+    Output(OutputPage),
     /// The state of a topic of events, with the number of the last event that is in it.
     Snapshot(String),
+}
+
+/// Which part of what a task writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputPage {
+    /// The submission's number.
+    pub submission: u64,
+    /// The task's offset.
+    pub offset: u32,
+    /// The attempt; 0: the latest one.
+    pub attempt: u32,
+    /// From where on: of what it writes, and of its errors.
+    pub from: (u64, u64),
+    /// How long, milliseconds; at most a minute.
+    pub timeout_ms: u64,
+}
+
+/// A part of what a task wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputPart {
+    /// The latest attempt; if it is not the one that was asked for, this says nothing else.
+    pub attempt: u32,
+    /// Whether it runs.
+    pub runs: bool,
+    /// What it wrote.
+    pub stdout: Written,
+    /// Its errors.
+    pub stderr: Written,
 }
 
 /// A part of a listing.
@@ -603,6 +637,8 @@ pub enum Reply {
         /// Protocol versions served, lowest and highest.
         protocol: (u8, u8),
     },
+    /// What a task's program wrote.
+    Output(Box<OutputPart>),
     /// The state of a topic, and the number of the last event that is in it.
     Snapshot {
         /// The agent's life.

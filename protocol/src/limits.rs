@@ -88,6 +88,8 @@ pub const RESOURCE_KINDS: usize = 64;
 pub const AFTER: usize = 1_024;
 /// Reads that one attachment may have waiting.
 pub const OPEN_READS: usize = 1_024;
+/// How long a reading of what a program writes may wait for more, milliseconds.
+pub const READ_OUTPUT_MS: u64 = 60_000;
 /// Rows in one page of a listing.
 pub const PAGE_ROWS: u32 = 1_000;
 /// Entries of the rings that a worker's belief is compared over.

@@ -83,6 +83,19 @@ pub enum Stdin {
     File(String),
 }
 
+/// What a program wrote on one of its streams, from some place on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Written {
+    /// Where the bytes begin in the stream: later than was asked for if what was there is not kept any more.
+    pub from: u64,
+    /// The bytes.
+    #[serde(with = "serde_bytes", skip_serializing_if = "Vec::is_empty")]
+    pub bytes: Vec<u8>,
+    /// How many bytes were written altogether.
+    pub total: u64,
+}
+
 /// The value of a program's result, as a msgpack map.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -6,6 +6,7 @@ use crate::error::Refusal;
 use crate::frame::{decoders, messages};
 use crate::group::{HeldRun, LeaseGroup, ResultGroup, Run};
 use crate::id::{Incarnation, JournalMark, Link, PilotId};
+use crate::program::Written;
 use crate::scan::Scanned;
 use crate::state::Strength;
 use crate::task::Template;
@@ -147,6 +148,20 @@ pub struct Beat {
     pub hash: u64,
 }
 
+/// What a program has written: the answer to `read`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputRead {
+    /// The agent's number of the reading.
+    pub id: u64,
+    /// What it wrote.
+    pub stdout: Written,
+    /// Its errors.
+    pub stderr: Written,
+    /// It does not run here (any more).
+    pub over: bool,
+}
+
 messages! {
     /// From a worker to the agent.
     WorkerToAgent {
@@ -160,6 +175,8 @@ messages! {
         Beat = "beat",
         /// A sign of life.
         Pong = "pong",
+        /// What a program has written.
+        OutputRead = "output",
         /// The worker ends.
         WorkerGoodbye = "goodbye",
     }
@@ -278,6 +295,17 @@ pub struct WorkerRefused {
     pub refusal: Refusal,
 }
 
+/// Asks what a program writes: answered once there is something behind those places, or it has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadOutput {
+    /// The agent's number of the reading, for the answer to bear.
+    pub id: u64,
+    /// Which task, which attempt.
+    pub run: Run,
+    /// From where on: of what it writes, and of its errors.
+    pub from: (u64, u64),
+}
+
 messages! {
     /// From the agent to a worker.
     AgentToWorker {
@@ -293,6 +321,8 @@ messages! {
         Ping = "ping",
         /// Asks for all leases held.
         ListHoldings = "list",
+        /// Asks what a program writes.
+        ReadOutput = "read_output",
         /// The worker is to end.
         WorkerStop = "stop",
         /// Something was refused.

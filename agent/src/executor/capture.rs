@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use scalems_protocol::program::Written;
 
 use super::outcome::{Captured, LogFileState, StartError};
 use super::spec::{Capture, FileMade, LogFile};
@@ -32,6 +33,17 @@ impl Sink {
         self.tail.push(chunk);
         if let Some(log) = &mut self.log {
             log.write(chunk);
+        }
+    }
+
+    /// What was written from a place on, as far as it is kept.
+    pub(super) fn since(&self, from: u64) -> Written {
+        let kept = self.tail.bytes.len() as u64;
+        let from = from.clamp(self.total - kept, self.total);
+        Written {
+            from,
+            bytes: self.tail.last((self.total - from) as usize),
+            total: self.total,
         }
     }
 
@@ -86,6 +98,17 @@ impl Tail {
             .expect("invariant: split at the end")
             .copy_from_slice(part);
         self.oldest = if end == self.cap { 0 } else { end };
+    }
+
+    /// The last `count` bytes, of which there are so many.
+    fn last(&self, count: usize) -> Vec<u8> {
+        let (newer, older) = self.bytes.split_at(self.oldest);
+        let skip = self.bytes.len() - count;
+        let older = older.get(skip.min(older.len())..).unwrap_or_default();
+        let newer = newer
+            .get(newer.len() - (count - older.len())..)
+            .unwrap_or_default();
+        [older, newer].concat()
     }
 
     fn into_bytes(mut self) -> Vec<u8> {

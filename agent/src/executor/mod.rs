@@ -61,6 +61,7 @@ pub use spec::{
 use guard::Guard;
 use inbox::Inbox;
 use kin::Kin;
+use program::Reader;
 use queue::EventQueue;
 use shared::{Open, Shared};
 use spawner::{CELLS_PER_SPAWNER, Command, Spawner};
@@ -258,6 +259,18 @@ impl Executor {
                 reason: reason.into(),
             },
         );
+        true
+    }
+
+    /// Reads what a program writes, standard output and error, from these places on: the answer is an event, once there
+    /// is something or the program is over. Returns whether there is such a program; if not, there is no event.
+    pub fn read_output(&self, key: u64, id: u64, from: (u64, u64)) -> bool {
+        let Some(spawner) = self.shared.open().spawner_of.get(&key).copied() else {
+            return false;
+        };
+        let from = [from.0, from.1];
+        let reader = Reader { id, from };
+        self.send(spawner, Command::Read { key, reader });
         true
     }
 

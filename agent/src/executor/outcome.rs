@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use scalems_protocol::program::Written;
 
 /// Something that happened to a program, under the key that the caller gave it.
 #[derive(Debug)]
@@ -25,6 +26,17 @@ pub enum ProgramEvent {
         key: u64,
         /// Its process id.
         pid: i32,
+    },
+    /// A reading of what it writes ([`super::Executor::read_output`]) has something to say.
+    Output {
+        /// The reading.
+        id: u64,
+        /// What it wrote.
+        stdout: Written,
+        /// Its errors; nothing if merged.
+        stderr: Written,
+        /// There will be no more.
+        over: bool,
     },
     /// It is over; the last event for this key, which may be used again.
     Ended {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::unistd::{read, write};
+use scalems_protocol::program::Written;
 
-use super::outcome::{Captured, Exit, Leftovers, ProgramOutcome, StoppedBy};
+use super::outcome::{Captured, Exit, Leftovers, ProgramEvent, ProgramOutcome, StoppedBy};
 use super::prepare::{Feed, Stream};
 use super::sys::{Reaped, Usage};
 
@@ -22,6 +23,8 @@ pub(super) struct Program {
     pub(super) pidfd: Option<OwnedFd>,
     pub(super) feed: Option<Feed>,
     pub(super) streams: [Option<Stream>; 2],
+    /// Who waits for what it writes.
+    pub(super) readers: Vec<Reader>,
     /// Whether its pipes are in its spawner's set.
     pub(super) watched: bool,
     pub(super) phase: Phase,
@@ -33,6 +36,13 @@ pub(super) struct Program {
     pub(super) deadline: Option<Instant>,
     /// The worker's largest resident size when it was started.
     pub(super) worker_peak: u64,
+}
+
+/// A reading that waits for something behind these places.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader {
+    pub(super) id: u64,
+    pub(super) from: [u64; 2],
 }
 
 /// Where it is in its life. Each has one deadline at most.
@@ -73,6 +83,21 @@ pub(super) enum Pumped {
 }
 
 impl Program {
+    /// What a reading is told, if there is something, or it is `over`.
+    pub(super) fn told(&self, reader: Reader, over: bool) -> Option<ProgramEvent> {
+        let [stdout, stderr] = [0, 1].map(|at| {
+            let stream = self.streams.get(at).and_then(Option::as_ref);
+            stream.map_or_else(Written::default, |stream| stream.sink.since(reader.from[at]))
+        });
+        let any = stdout.total > reader.from[0] || stderr.total > reader.from[1];
+        (any || over).then_some(ProgramEvent::Output {
+            id: reader.id,
+            stdout,
+            stderr,
+            over,
+        })
+    }
+
     /// Whether nothing more is awaited.
     pub(super) fn is_over(&self) -> bool {
         matches!(&self.phase, Phase::Ended(ending) if !ending.sweeping)

@@ -17,13 +17,14 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use scalems_protocol::program::Written;
 
 use super::Stop;
 use super::inbox::Inbox;
 use super::lookup;
 use super::outcome::{Leftovers, ProgramEvent, StartError, Step, StoppedBy};
 use super::prepare::{Feed, Prepared};
-use super::program::{Phase, Program, Pumped};
+use super::program::{Phase, Program, Pumped, Reader};
 use super::shared::Shared;
 use super::spawn::{Launcher, Method};
 use super::spec::ProgramSpec;
@@ -70,6 +71,11 @@ pub(super) enum Command {
         stop: Stop,
         reason: String,
     },
+    /// Read what a program writes.
+    Read {
+        key: u64,
+        reader: Reader,
+    },
     /// A main process has ended; only where there are no pidfds.
     Ended {
         key: u64,
@@ -85,6 +91,9 @@ pub(super) enum Command {
         until: Instant,
     },
 }
+
+/// Readings of one program that wait at once.
+const READERS: usize = 16;
 
 /// A program that is not started yet.
 struct Waiting {
@@ -233,6 +242,7 @@ impl Spawner {
                 },
                 Command::Recall { key } => self.recall(key),
                 Command::Stop { key, stop, reason } => self.stop(key, stop, reason),
+                Command::Read { key, reader } => self.read(key, reader),
                 Command::Ended { key } => {
                     if let Some(place) = self.table.place_of(key) {
                         self.reap(place);
@@ -305,6 +315,7 @@ impl Spawner {
             pidfd: spawned.pidfd,
             feed,
             streams: std::mem::take(&mut prepared.streams),
+            readers: Vec::new(),
             watched: false,
             phase: Phase::Running,
             stopped_by: None,
@@ -419,9 +430,61 @@ impl Spawner {
             }
             What::Stdout | What::Stderr => {
                 self.pump(token.place, usize::from(token.what == What::Stderr));
+                self.tell_readers(token.place);
                 self.finish_if_over(token.place);
             }
         }
+    }
+
+    /// Somebody reads what a program writes, from now on or from what it has written.
+    fn read(&mut self, key: u64, reader: Reader) {
+        let Some(place) = self.table.place_of(key) else {
+            // One that waits for its start has written nothing yet.
+            let over = !self.is_open(key);
+            return self.out.push(ProgramEvent::Output {
+                id: reader.id,
+                stdout: Written::default(),
+                stderr: Written::default(),
+                over,
+            });
+        };
+        self.watch_pipes(place);
+        if let Some(program) = self.table.get(place) {
+            // The one that has waited longest asks again, if it still wants to know.
+            if program.readers.len() == READERS {
+                let first = program.readers.remove(0);
+                self.out.push(ProgramEvent::Output {
+                    id: first.id,
+                    stdout: Written::default(),
+                    stderr: Written::default(),
+                    over: false,
+                });
+            }
+            program.readers.push(reader);
+        }
+        self.tell_readers(place);
+    }
+
+    /// Tells those who wait for what a program writes, if there is something.
+    fn tell_readers(&mut self, place: usize) {
+        let Some(program) = self
+            .table
+            .get(place)
+            .filter(|program| !program.readers.is_empty())
+        else {
+            return;
+        };
+        let mut waiting = std::mem::take(&mut program.readers);
+        waiting.retain(|reader| match program.told(*reader, false) {
+            Some(event) => {
+                self.out.push(event);
+                false
+            }
+            None => true,
+        });
+        program.readers = waiting;
+        // They wait for this one, not for a line to become longer.
+        self.hand_over_by = None;
     }
 
     /// Reads one of a program's streams.

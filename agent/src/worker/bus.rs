@@ -12,7 +12,7 @@ use scalems_core::leaseholder::{
     EndReason, Input, Leaseholder, Note, Output, Settings, StopOrder, TaskLease,
 };
 use scalems_protocol::state::Strength;
-use scalems_protocol::worker::{AgentToWorker, WorkerToAgent};
+use scalems_protocol::worker::{AgentToWorker, OutputRead, WorkerToAgent};
 use scalems_protocol::{Code, TaskError};
 use scalems_transport::{ConnectionEvent, Message, SendError, Source, poll};
 use tracing::{debug, error, info, warn};
@@ -205,6 +205,20 @@ impl Bus {
                         pid, "a program was killed and does not die; mostly its file system hangs"
                     );
                 }
+                ProgramEvent::Output {
+                    id,
+                    stdout,
+                    stderr,
+                    over,
+                } => {
+                    let read = OutputRead {
+                        id,
+                        stdout,
+                        stderr,
+                        over,
+                    };
+                    self.out.push(Output::Send(read.into(), Vec::new()));
+                }
                 ProgramEvent::Ended { key, outcome } => {
                     let Some(begun) = self.programs.remove(&key) else {
                         error!(key, "a program ended that was not begun");
@@ -280,6 +294,16 @@ impl Bus {
             Output::Start(lease) => return Ok(self.start(&lease)),
             Output::Recall { key } => self.executor.recall(key),
             Output::Stop(order) => self.stop_program(order),
+            Output::Read { key, id, from } => {
+                if !self.executor.read_output(key, id, from) {
+                    let over = OutputRead {
+                        id,
+                        over: true,
+                        ..OutputRead::default()
+                    };
+                    return self.act(Output::Send(over.into(), Vec::new()));
+                }
+            }
             Output::Note(note) => self.note(&note),
             Output::End(reason) => self.end = Some(reason),
         }

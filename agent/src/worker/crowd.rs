@@ -173,7 +173,7 @@ impl Member {
                 self.over = true;
                 None
             }
-            Output::Recall { .. } | Output::Stop(_) => None,
+            Output::Recall { .. } | Output::Stop(_) | Output::Read { .. } => None,
         }
     }
 }

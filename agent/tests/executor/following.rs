@@ -37,7 +37,7 @@ fn one_starts_when_the_other_is_over_and_not_before() {
                 assert_eq!(outcome.exit, Exit::Exited(0));
                 Some((*key, "ends"))
             }
-            ProgramEvent::Stuck { .. } => None,
+            ProgramEvent::Stuck { .. } | ProgramEvent::Output { .. } => None,
         }));
     }
     let expected = [first, 100, 101].map(|key| [(key, "starts"), (key, "ends")]);

@@ -5,8 +5,11 @@ use std::fs;
 use bytes::Bytes;
 use nix::sys::resource::{UsageWho, getrusage};
 use scalems_agent::executor::{
-    Capture, Exit, FileMade, LogFile, LogFileState, ProgramSpec, Stderr, Stdin, Stop,
+    Capture, DEFAULT_TAIL, Exit, FileMade, LogFile, LogFileState, ProgramEvent, ProgramSpec, Stderr, Stdin,
+    Stop,
 };
+
+use scalems_protocol::program::Written;
 
 use super::rig::{Rig, alone, shell, text};
 
@@ -190,4 +193,82 @@ fn a_flood_does_not_stall_others() {
         assert_eq!(outcome.exit, Exit::Signaled(libc::SIGKILL));
         assert!(outcome.stdout.total_bytes > 1 << 20);
     }
+}
+
+/// The next answer to a reading: what was written, errors, and whether that is all.
+fn said(rig: &mut Rig, reading: u64) -> (Written, Written, bool) {
+    rig.wait_for("output", |event| match event {
+        ProgramEvent::Output {
+            id,
+            stdout,
+            stderr,
+            over,
+        } if *id == reading => Some((stdout.clone(), stderr.clone(), *over)),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_is_written_can_be_read_while_the_program_runs() {
+    let mut rig = Rig::new();
+    let key = rig.start(shell("echo one; echo wrong >&2; sleep 600"));
+    rig.started(key);
+    assert!(rig.executor.read_output(key, 1, (0, u64::MAX)));
+    let (out, _, over) = said(&mut rig, 1);
+    assert_eq!(
+        (out.from, &out.bytes[..], out.total, over),
+        (0, &b"one\n"[..], 4, false)
+    );
+    assert!(rig.executor.read_output(key, 2, (u64::MAX, 2)));
+    let (out, err, _) = said(&mut rig, 2);
+    assert_eq!(
+        (&out.bytes[..], err.from, &err.bytes[..]),
+        (&b""[..], 2, &b"ong\n"[..])
+    );
+    // Nothing more comes: it is told of the end.
+    assert!(rig.executor.read_output(key, 3, (4, 6)));
+    rig.executor.stop_program(key, Stop::Kill, "enough");
+    let (out, err, over) = said(&mut rig, 3);
+    assert_eq!((out.total, err.total, over), (4, 6, true));
+    rig.ended(key);
+    assert!(!rig.executor.read_output(key, 4, (0, 0)));
+}
+
+#[test]
+fn of_a_flood_the_last_can_be_read() {
+    let mut rig = Rig::new();
+    let key = rig.start(shell("seq 100000; sleep 600"));
+    let mut from = 0;
+    let mut end = Vec::new();
+    for reading in 1.. {
+        assert!(rig.executor.read_output(key, reading, (from, u64::MAX)));
+        let (out, ..) = said(&mut rig, reading);
+        assert!(out.from >= from && out.bytes.len() <= DEFAULT_TAIL);
+        from = out.from + out.bytes.len() as u64;
+        assert_eq!(from, out.total);
+        end.extend_from_slice(&out.bytes);
+        if end.ends_with(b"\n100000\n") {
+            break;
+        }
+    }
+    assert_eq!(from, 588_895);
+    rig.executor.stop_program(key, Stop::Kill, "enough");
+    rig.ended(key);
+}
+
+#[test]
+fn of_many_readings_the_oldest_are_answered_with_nothing() {
+    let mut rig = Rig::new();
+    let key = rig.start(shell("sleep 600"));
+    rig.started(key);
+    for reading in 1..=17 {
+        assert!(rig.executor.read_output(key, reading, (0, 0)));
+    }
+    let (out, _, over) = said(&mut rig, 1);
+    assert_eq!((out.total, over), (0, false));
+    rig.executor.stop_program(key, Stop::Kill, "enough");
+    for reading in 2..=17 {
+        assert!(said(&mut rig, reading).2);
+    }
+    rig.ended(key);
 }

@@ -2,14 +2,14 @@
 
 use scalems_protocol::client::{
     Accepted, AgentToClient, Answer, Appended, BroughtBack, CancelDone, ClientPing, ClientWelcome, Closed,
-    Counts, Detached, Durable, Explanation, ForgetDone, Lasts, Listing, Refused, Reply, Results, Resume,
-    Status, SubmissionRow, TaskRow, WorkerRow,
+    Counts, Detached, Durable, Explanation, ForgetDone, Lasts, Listing, OutputPart, Refused, Reply, Results,
+    Resume, Status, SubmissionRow, TaskRow, WorkerRow,
 };
 use scalems_protocol::event::Body;
 use scalems_protocol::{Code, Refusal, Role, TaskState};
 
 use crate::event::alarm;
-use crate::samples::{PILOT, done, failed, full_template, labels, mark, place, raised, run, token};
+use crate::samples::{PILOT, done, failed, full_template, labels, mark, place, raised, run, token, written};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 pub(crate) fn worker_row() -> WorkerRow {
@@ -297,6 +297,16 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
                     alarms: vec![alarm()],
                 },
             ),
+        ),
+        answer(
+            "what a task wrote",
+            11,
+            Reply::Output(Box::new(OutputPart {
+                attempt: 1,
+                runs: true,
+                stdout: written(4, b"more\n"),
+                stderr: written(0, b""),
+            })),
         ),
         answer("the pilot ends", 9, Reply::Stopping),
         answer(

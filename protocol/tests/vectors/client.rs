@@ -2,7 +2,7 @@
 
 use scalems_protocol::client::{
     Acknowledge, Append, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Close, Forget, Goodbye,
-    NamedClientToAgent, Page, Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
+    NamedClientToAgent, OutputPage, Page, Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
 };
 use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
@@ -273,6 +273,17 @@ fn reads() -> Vec<Sample<ClientToAgent>> {
             })),
         ),
         ask("waits", 7, wait),
+        ask(
+            "asks what a task writes",
+            9,
+            Question::Output(OutputPage {
+                submission: 5,
+                offset: 7,
+                attempt: 1,
+                from: (4, 0),
+                timeout_ms: 10_000,
+            }),
+        ),
         ask(
             "asks for a snapshot",
             8,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use scalems_protocol::group::{HeldRun, Place, ResultGroup, Run};
+use scalems_protocol::program::Written;
 use scalems_protocol::task::{After, Needs, OnSilence, Policy, Template, When};
 use scalems_protocol::token::Token;
 use scalems_protocol::{Code, Ending, JournalMark, Origin, PilotId, Role, TaskError, TaskState};
@@ -155,5 +156,14 @@ pub(crate) fn held(run: Run, state: TaskState) -> HeldRun {
         origin: ORIGIN,
         incarnation: 1,
         state,
+    }
+}
+
+/// What a program wrote behind `from`.
+pub(crate) fn written(from: u64, bytes: &[u8]) -> Written {
+    Written {
+        from,
+        bytes: bytes.to_vec(),
+        total: from + bytes.len() as u64,
     }
 }

@@ -3,13 +3,14 @@
 use scalems_protocol::group::{LeaseGroup, Place};
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{
-    AgentToWorker, Beat, Holdings, Lease, ListHoldings, ModeOffer, Ping, Pong, Recorded, Report, Revoke,
-    WorkerGoodbye, WorkerHello, WorkerRefused, WorkerResume, WorkerStop, WorkerToAgent, WorkerWelcome,
+    AgentToWorker, Beat, Holdings, Lease, ListHoldings, ModeOffer, OutputRead, Ping, Pong, ReadOutput,
+    Recorded, Report, Revoke, WorkerGoodbye, WorkerHello, WorkerRefused, WorkerResume, WorkerStop,
+    WorkerToAgent, WorkerWelcome,
 };
 use scalems_protocol::{Code, Refusal, Role, TaskState, VERSION};
 
 use crate::samples::{
-    ORIGIN, PILOT, done, echo, failed, full_template, held, mark, place, raised, run, token,
+    ORIGIN, PILOT, done, echo, failed, full_template, held, mark, place, raised, run, token, written,
 };
 use crate::{Sample, check_direction, plain, with_blobs};
 
@@ -110,6 +111,15 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
         plain("a beat", beat),
         plain("a sign of life", Pong {}),
         plain(
+            "what a program wrote",
+            OutputRead {
+                id: 3,
+                stdout: written(4, b"more\n"),
+                stderr: written(0, b""),
+                over: false,
+            },
+        ),
+        plain(
             "the worker ends",
             WorkerGoodbye {
                 reason: "drained".into(),
@@ -204,6 +214,14 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
             },
         ),
         plain("a sign of life is asked for", Ping {}),
+        plain(
+            "what a program writes is asked for",
+            ReadOutput {
+                id: 3,
+                run: run(5, 7, 8, 1),
+                from: (4, 0),
+            },
+        ),
         plain("all leases are asked for", ListHoldings { beat_only: false }),
         plain("a beat is asked for", ListHoldings { beat_only: true }),
         plain(
@@ -226,7 +244,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
 fn worker_to_agent() {
     check_direction(
         "worker_to_agent",
-        &["hello", "report", "holdings", "beat", "pong", "goodbye"],
+        &["hello", "report", "holdings", "beat", "pong", "output", "goodbye"],
         &from_worker(),
         WorkerToAgent::encode,
         WorkerToAgent::decode,
@@ -238,7 +256,15 @@ fn agent_to_worker() {
     check_direction(
         "agent_to_worker",
         &[
-            "welcome", "lease", "revoke", "recorded", "ping", "list", "stop", "refused",
+            "welcome",
+            "lease",
+            "revoke",
+            "recorded",
+            "ping",
+            "list",
+            "read_output",
+            "stop",
+            "refused",
         ],
         &to_worker(),
         AgentToWorker::encode,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use scalems_client::machine::{Call, Dependency, Input, Pack, PackKey, Shape};
-use scalems_protocol::client::{Page, Question, WorkersPage};
+use scalems_protocol::client::{OutputPage, Page, Question, WorkersPage};
 use scalems_protocol::event::Topic;
 use scalems_protocol::group::Data;
 use scalems_protocol::program;
@@ -329,12 +329,17 @@ impl SimClient {
             rows: 20,
         };
         let select = Selector::submission(self.random.within(1, 30));
-        let question = match self.random.within(0, 6) {
+        let question = match self.random.within(0, 7) {
             0 => Question::Status,
             1 => Question::Workers(WorkersPage::default()),
             2 => Question::Submissions(page),
             3 => Question::Tasks(page),
             4 => Question::Explain(select),
+            5 => Question::Output(OutputPage {
+                submission: self.random.within(1, 30),
+                timeout_ms: self.random.within(0, 3_000),
+                ..OutputPage::default()
+            }),
             _ => Question::Wait {
                 select,
                 timeout_ms: self.random.within(0, 5_000),

@@ -7,7 +7,7 @@ use scalems_core::Micros;
 use scalems_core::leaseholder::{Input, Leaseholder, Outcome, Output, Settings, StopOrder, TaskLease};
 use scalems_protocol::state::Strength;
 use scalems_protocol::task::OnSilence;
-use scalems_protocol::worker::{Beat, WorkerToAgent};
+use scalems_protocol::worker::{Beat, OutputRead, WorkerToAgent};
 use scalems_protocol::{Ending, Origin};
 
 use super::history::History;
@@ -255,6 +255,15 @@ impl SimWorker {
                     }
                     _ => self.start(now, lease, history, &mut effects),
                 },
+                // Programs of this world write nothing.
+                Output::Read { key, id, .. } => {
+                    let read = OutputRead {
+                        id,
+                        over: !self.running.contains_key(&key),
+                        ..OutputRead::default()
+                    };
+                    effects.push(Effect::Send(read.into(), Vec::new()));
+                }
                 Output::Recall { key } => self.take_back(now, key, &mut effects),
                 Output::Stop(order) => self.stop_program(now, &order, &mut effects),
                 Output::Note(note) => {

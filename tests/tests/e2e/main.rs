@@ -10,6 +10,7 @@ mod forms;
 mod help;
 mod journal;
 mod library;
+mod logs;
 mod open;
 mod pilots;
 mod policies;

@@ -17,6 +17,10 @@ const ALLOWED: &[(&str, &str)] = &[
         "whether an owner on another host lives is said by the time of its file alone",
     ),
     (
+        "client/cli/src/commands/logs/follow.rs",
+        "of a program that is about to start, or that many others read, nothing can be waited for",
+    ),
+    (
         "client/cli/src/bench/idle.rs",
         "what is measured is a time in which nothing happens",
     ),

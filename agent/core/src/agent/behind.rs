@@ -187,6 +187,7 @@ impl Agent {
             }
         }
         self.answer_waits(out);
+        self.end_readings(out);
         self.publish(out);
         if let Some(stopping) = self.stopping.filter(|_| !self.exited)
             && self.clients_have_left(stopping, out)

@@ -403,6 +403,7 @@ impl Agent {
         if let Some(old) = self.attachments[&seat].peer.filter(|old| *old != peer) {
             self.clients.remove(&old);
             self.waiting.retain(|waiting| waiting.peer != old);
+            self.readings.leave(old);
             if fresh {
                 let refusal = Refusal::new(
                     Code::TakenOver,
@@ -515,6 +516,7 @@ impl Agent {
             self.detach(seat);
         }
         self.waiting.retain(|waiting| waiting.peer != peer);
+        self.readings.leave(peer);
     }
 
     pub(super) fn ping_clients(&mut self, out: &mut Vec<Action>) {

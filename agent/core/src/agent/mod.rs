@@ -14,6 +14,7 @@ mod events;
 mod grant;
 mod listing;
 mod open;
+mod output;
 mod reads;
 mod restore;
 mod returning;
@@ -36,6 +37,7 @@ use crate::task::Tasks;
 use crate::worker::Worker;
 use answers::Answers;
 use events::Events;
+use output::Readings;
 use reads::Waiting;
 use restore::Reserved;
 pub use restore::Restore;
@@ -96,6 +98,7 @@ pub struct Agent {
     timers: Timers,
     events: Events,
     waiting: Vec<Waiting>,
+    readings: Readings,
     counters: Counters,
     /// Submissions whose dependents have to be looked at, and which of their offsets ended.
     settling: VecDeque<(u64, u32, u32)>,
@@ -187,6 +190,7 @@ impl Agent {
             timers: Timers::default(),
             events: Events::default(),
             waiting: Vec::new(),
+            readings: Readings::default(),
             counters: Counters::new(),
             settling: VecDeque::new(),
             failing: VecDeque::new(),
@@ -286,6 +290,7 @@ impl Agent {
         self.answers.join(self.durable, &mut deliveries);
         out.append(&mut deliveries);
         self.answer_waits(out);
+        self.end_readings(out);
         self.forget_oldest(out);
         self.publish(out);
         self.advance_stop(out);
@@ -302,6 +307,7 @@ impl Agent {
             waits,
             answers,
             self.tell_at,
+            self.readings.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -51,6 +51,11 @@ impl Agent {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             },
+            Question::Output(page) => match self.read_output(peer, seat, ask.id, &page, out) {
+                Ok(None) => return,
+                Ok(Some(part)) => Ok((Reply::Output(Box::new(part)), Vec::new())),
+                Err(refusal) => Err(refusal),
+            },
             Question::Snapshot(topic) => return self.snapshot(peer, ask.id, &topic, out),
         };
         match reply {

@@ -60,6 +60,7 @@ impl Agent {
             WorkerToAgent::Holdings(holdings) => self.holdings(number, &holdings, out),
             WorkerToAgent::Beat(beat) => self.beat(&beat, out),
             WorkerToAgent::Pong(_) => {}
+            WorkerToAgent::OutputRead(read) => self.output_read(number, read, out),
             WorkerToAgent::WorkerGoodbye(goodbye) => {
                 let reason = if goodbye.reason.is_empty() {
                     "it said goodbye"

@@ -111,6 +111,16 @@ pub enum Output {
     },
     /// End a task that was started, with all its processes. May come again with more strength.
     Stop(StopOrder),
+    /// Read what a program that was started writes, and send it as [`scalems_protocol::worker::OutputRead`] once there is something behind those
+    /// places, or it has ended.
+    Read {
+        /// The key that it was started under.
+        key: u64,
+        /// The reading's number.
+        id: u64,
+        /// From where on: of what it writes, and of its errors.
+        from: (u64, u64),
+    },
     /// Something that people may want to read in the log.
     Note(Note),
     /// All is said: send what waits, end what may still run, and end.

@@ -3,7 +3,8 @@
 use scalems_protocol::group::Run;
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{
-    AgentToWorker, Lease, Pong, Recorded, Revoke, WorkerHello, WorkerRefused, WorkerWelcome,
+    AgentToWorker, Lease, OutputRead, Pong, ReadOutput, Recorded, Revoke, WorkerHello, WorkerRefused,
+    WorkerWelcome,
 };
 use scalems_protocol::{Bytes, Code, Ending, TaskError, TaskState};
 
@@ -48,9 +49,23 @@ impl Leaseholder {
                 self.outbox.recorded(recorded);
             }
             AgentToWorker::Ping(_) => out.push(Output::Send(Pong {}.into(), Vec::new())),
+            AgentToWorker::ReadOutput(read) => self.read_output(&read, out),
             AgentToWorker::ListHoldings(list) if list.beat_only => self.asked.beat = true,
             AgentToWorker::ListHoldings(_) => self.asked.holdings = true,
         }
+    }
+
+    fn read_output(&self, read: &ReadOutput, out: &mut Vec<Output>) {
+        let (id, from) = (read.id, read.from);
+        if let Some(key) = self.table.keys_in(read.run).first() {
+            return out.push(Output::Read { key: *key, id, from });
+        }
+        let over = OutputRead {
+            id,
+            over: true,
+            ..OutputRead::default()
+        };
+        out.push(Output::Send(over.into(), Vec::new()));
     }
 
     /// Counts a numbered message, or says hello again when one is missing or repeated.

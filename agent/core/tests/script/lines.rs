@@ -188,6 +188,13 @@ fn to_worker(message: &AgentToWorker, blobs: &[Bytes]) -> String {
             format!("revoke {} {how}{silent}: {}", revoke.number, runs(&revoke.runs))
         }
         AgentToWorker::Recorded(recorded) => format!("recorded {}", recorded.recorded),
+        AgentToWorker::ReadOutput(read) => format!(
+            "read {} of {} from {} and {}",
+            read.id,
+            run(&read.run),
+            read.from.0,
+            read.from.1
+        ),
         AgentToWorker::Ping(_) => "ping".into(),
         AgentToWorker::ListHoldings(list) => if list.beat_only { "list beat" } else { "list" }.into(),
         AgentToWorker::WorkerStop(stop) => format!("stop {} ms", stop.drain_ms),

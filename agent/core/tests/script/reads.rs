@@ -1,11 +1,12 @@
 //! Reads: listings, waits, and why a task is where it is.
 
 use scalems_core::{Action, Config, Input, Peer};
-use scalems_protocol::client::{Ask, Page, Question, Reply, WorkersPage};
+use scalems_protocol::client::{AgentToClient, Ask, OutputPage, Page, Question, Reply, WorkersPage};
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 use scalems_protocol::task::{After, Policy};
+use scalems_protocol::worker::OutputRead;
 
 use crate::say::{QUICK, RUN, With, done, failed, hello, joins, run, started, submit};
 use crate::world::{World, config, from_client};
@@ -303,4 +304,85 @@ fn each_task_can_be_explained() {
         )
         .begins(&["c1<"]);
     assert_eq!(why(&mut world, "3"), "canceled: it was asked for");
+}
+
+fn output(id: u64, offset: u32, attempt: u32, timeout_ms: u64) -> Ask {
+    let page = OutputPage {
+        submission: 1,
+        offset,
+        attempt,
+        from: (5, 0),
+        timeout_ms,
+    };
+    let question = Question::Output(page);
+    Ask { id, question }
+}
+
+fn wrote(id: u64, over: bool) -> OutputRead {
+    OutputRead {
+        id,
+        over,
+        ..OutputRead::default()
+    }
+}
+
+/// What the answer says: the attempt, and whether it runs.
+fn part(world: &World) -> (u32, bool) {
+    let part = world.last.iter().find_map(|action| match action {
+        Action::ToClient {
+            message: AgentToClient::Answer(answer),
+            ..
+        } => match &answer.reply {
+            Reply::Output(part) => Some((part.attempt, part.runs)),
+            _ => None,
+        },
+        _ => None,
+    });
+    part.expect("it was answered")
+}
+
+#[test]
+fn what_a_task_writes_is_read_at_its_worker() {
+    let mut world = World::small(2);
+    world.lives(1, true);
+    world
+        .client(1, submit(1, 2, RUN))
+        .begins(&["c1< accepted", "w1< lease"]);
+    // One that does not run has written nothing.
+    world
+        .client(1, output(1, 0, 0, 60_000))
+        .is(&["c1< answer 1: output"]);
+    assert_eq!(part(&world), (1, false));
+    world.worker(1, started(1, run(1, 0, 1, 1))).is(&[]);
+    world
+        .client(1, output(2, 0, 0, 60_000))
+        .is(&["w1< read 1 of 1.0@1 from 5 and 0"]);
+    // Nobody else's answer, and none that was not asked for.
+    world.worker(1, wrote(9, true)).is(&[]);
+    world.worker(1, wrote(1, false)).is(&["c1< answer 2: output"]);
+    assert_eq!(part(&world), (1, true));
+    world.worker(1, wrote(1, false)).is(&[]);
+    // Without an answer its time ends it.
+    world
+        .client(1, output(3, 0, 1, 500))
+        .is(&["w1< read 2 of 1.0@1 from 5 and 0"]);
+    world.wait(499).is(&[]);
+    world.wait(1).is(&["c1< answer 3: output"]);
+    assert_eq!(part(&world), (1, true));
+    // Another attempt than is asked for.
+    world
+        .client(1, output(4, 0, 2, 500))
+        .is(&["c1< answer 4: output"]);
+    assert_eq!(part(&world), (1, false));
+    for (id, offset, what) in [(5, 2, "nothing_selected"), (6, 9, "nothing_selected")] {
+        world
+            .client(1, output(id, offset, 0, 500))
+            .is(&[&format!("c1< refused read {id}: {what}")]);
+    }
+    // Who asked is gone: nobody is told.
+    world
+        .client(1, output(7, 0, 0, 60_000))
+        .is(&["w1< read 3 of 1.0@1 from 5 and 0"]);
+    world.round(vec![Input::ClientGone(Peer(1))]).is(&[]);
+    world.worker(1, wrote(3, false)).is(&[]);
 }

@@ -258,6 +258,11 @@ impl Spawner {
     /// Reports a program whose main process has ended.
     fn finish(&mut self, place: usize) {
         if let Some(program) = self.remove(place) {
+            let told = program
+                .readers
+                .iter()
+                .filter_map(|reader| program.told(*reader, true));
+            self.out.extend(told);
             self.over(program.key, program.into_outcome());
         }
     }

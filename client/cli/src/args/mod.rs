@@ -144,7 +144,7 @@ pub(crate) struct WaitArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  scalems logs last --stderr")]
+#[command(after_help = "Examples:\n  scalems logs last --stderr\n  scalems logs last -f")]
 pub(crate) struct LogsArgs {
     /// Which.
     #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
@@ -152,6 +152,9 @@ pub(crate) struct LogsArgs {
     /// The errors instead.
     #[arg(long)]
     pub(crate) stderr: bool,
+    /// Show also what is written from now on, until all that are selected have ended.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
 }
 
 #[cfg(test)]

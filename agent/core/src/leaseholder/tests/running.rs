@@ -438,3 +438,34 @@ fn a_lease_that_comes_twice_runs_once() {
     assert_eq!(rig.notes.pop(), Some(Note::WrongLease("it was granted twice")));
     assert_eq!(rig.hash(), term(run(1, 0, 1), TaskState::Leased));
 }
+
+#[test]
+fn what_a_task_writes_is_read_where_it_runs() {
+    let mut rig = Rig::joined(1);
+    let out = rig.say(lease(template(program::EXECUTABLE), run(1, 0, 1)));
+    let key = starts(&out)[0].key;
+    let read = |id, run| scalems_protocol::worker::ReadOutput {
+        id,
+        run,
+        from: (4, 0),
+    };
+    let out = rig.say(read(7, run(1, 0, 1)));
+    assert!(
+        matches!(&out[..], [Output::Read { key: this, id: 7, from: (4, 0) }] if *this == key),
+        "{out:?}"
+    );
+    // Of what is not here nothing will come.
+    for other in [
+        run(1, 1, 2),
+        Run {
+            attempt: 2,
+            ..run(1, 0, 1)
+        },
+    ] {
+        let out = rig.say(read(8, other));
+        assert!(
+            matches!(&out[..], [Output::Send(WorkerToAgent::OutputRead(said), _)] if said.over && said.id == 8),
+            "{out:?}"
+        );
+    }
+}

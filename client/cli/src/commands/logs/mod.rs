@@ -1,10 +1,13 @@
 //! `scalems logs`: what programs wrote, from their results.
 
+mod follow;
+
 use anyhow::Context as _;
+use scalems_client::Session;
 use scalems_client::protocol::TaskId;
 use scalems_client::protocol::client::Page;
+use scalems_client::protocol::program::ProgramResult;
 use scalems_client::protocol::select::Selector;
-use scalems_client::{HeldResult, Session};
 
 use super::connect;
 use crate::Context;
@@ -14,6 +17,9 @@ use crate::print;
 
 pub(crate) fn run(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let session = connect(context)?;
+    if args.follow {
+        return follow::run(&session, &args.select, args.stderr, context.output);
+    }
     if matches!(context.output, Output::Json | Output::Jsonl) {
         return json(&session, &args.select, args.stderr, context.output);
     }
@@ -23,7 +29,7 @@ pub(crate) fn run(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
 
 /// Prints what the selected tasks wrote, as they wrote it, in order.
 pub(crate) fn print(session: &Session, select: &Selector, stderr: bool) -> anyhow::Result<()> {
-    each(session, select, |_, program| {
+    each(session, select, |_, _, program| {
         if stderr {
             print::written(&program.stderr, std::io::stderr())
         } else {
@@ -34,7 +40,7 @@ pub(crate) fn print(session: &Session, select: &Selector, stderr: bool) -> anyho
 
 fn json(session: &Session, select: &Selector, stderr: bool, output: Output) -> anyhow::Result<Exit> {
     let mut all = Vec::new();
-    each(session, select, |task, program| {
+    each(session, select, |_, task, program| {
         let (text, bytes) = if stderr {
             (&program.stderr, program.stderr_bytes)
         } else {
@@ -54,14 +60,16 @@ fn json(session: &Session, select: &Selector, stderr: bool, output: Output) -> a
     Ok(Exit::Well)
 }
 
+/// A task by its submission and offset.
+type Place = (u64, u32);
+
 /// The indices of the submission that was asked for last: results come submission by submission.
 #[derive(Default)]
 struct Indices(Option<(u64, (u32, u32))>);
 
 impl Indices {
     /// A task as people name it: a result bears its place in the submission only.
-    fn task(&mut self, session: &Session, held: &HeldResult) -> anyhow::Result<TaskId> {
-        let submission = held.submission;
+    fn of(&mut self, session: &Session, submission: u64, offset: u32) -> anyhow::Result<TaskId> {
         let (first, step) = match self.0 {
             Some((known, indices)) if known == submission => indices,
             _ => {
@@ -81,7 +89,7 @@ impl Indices {
         self.0 = Some((submission, (first, step)));
         Ok(TaskId {
             submission,
-            index: first + step * held.offset,
+            index: first + step * offset,
         })
     }
 }
@@ -89,7 +97,7 @@ impl Indices {
 fn each(
     session: &Session,
     select: &Selector,
-    mut take: impl FnMut(TaskId, scalems_client::protocol::program::ProgramResult) -> anyhow::Result<()>,
+    mut take: impl FnMut(Place, TaskId, ProgramResult) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut after = None;
     let mut indices = Indices::default();
@@ -100,10 +108,11 @@ fn each(
             rows: 0,
         })?;
         for held in page.results.iter().filter(|held| !held.result.value.is_empty()) {
-            let task = indices.task(session, held)?;
+            let place = (held.submission, held.offset);
+            let task = indices.of(session, held.submission, held.offset)?;
             // A value of another mode is not a program's output.
             if let Ok(program) = held.result.program() {
-                take(task, program)?;
+                take(place, task, program)?;
             }
         }
         after = page.next;

@@ -1,0 +1,363 @@
+//! `scalems logs --follow`: what programs write, as they write it.
+//!
+//! Each task that runs is read by a thread of its own, which waits at the agent for more, and the agent at the task's
+//! worker. What was too short to be seen running is read from its result. Lines of several tasks are told apart by the
+//! task in front of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scalems_client::protocol::client::{OutputPage, Page};
+use scalems_client::protocol::error::Code;
+use scalems_client::protocol::program::{ProgramResult, Written};
+use scalems_client::protocol::select::Selector;
+use scalems_client::protocol::{TaskId, TaskState};
+use scalems_client::{ClientError, Session};
+
+use super::{Indices, Place, each};
+use crate::args::Output;
+use crate::exit::{Exit, Misuse};
+use crate::print;
+
+/// Tasks that are read at once while they run. What others write is shown when they have ended.
+const AT_ONCE: usize = 64;
+/// How long one reading waits for more.
+const READING: Duration = Duration::from_secs(10);
+/// How often it is looked which tasks run.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long what has ended unseen waits to be shown, at least: it is looked for in all results.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Before a reading is tried again that had nothing to wait for.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// News of a task that is read.
+enum News {
+    /// It wrote this.
+    Wrote(Place, Written),
+    /// It does not run any more, or cannot be read.
+    Over(Place),
+}
+
+/// How it is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// What one task writes, as it is.
+    Raw,
+    /// Lines with their tasks in front.
+    Lines,
+    /// An object for each line.
+    Jsonl,
+}
+
+/// What is shown.
+struct Shown {
+    /// How much of each task's stream.
+    upto: BTreeMap<Place, u64>,
+    /// All of them.
+    done: BTreeSet<Place>,
+    /// Lines that have no end yet, where several tasks are told apart.
+    lines: BTreeMap<Place, Vec<u8>>,
+    form: Form,
+    indices: Indices,
+    stderr: bool,
+}
+
+pub(super) fn run(
+    session: &Session,
+    select: &Selector,
+    stderr: bool,
+    output: Output,
+) -> anyhow::Result<Exit> {
+    let form = match output {
+        Output::Json => anyhow::bail!(Misuse(
+            "what is followed has no end to its array: use --output jsonl".into()
+        )),
+        Output::Jsonl => Form::Jsonl,
+        _ if counts_one(session, select)? => Form::Raw,
+        _ => Form::Lines,
+    };
+    let (tell, news) = channel();
+    let mut shown = Shown {
+        upto: BTreeMap::new(),
+        done: BTreeSet::new(),
+        lines: BTreeMap::new(),
+        form,
+        indices: Indices::default(),
+        stderr,
+    };
+    let mut reading: BTreeSet<Place> = BTreeSet::new();
+    let (mut sweep_at, mut warned) = (Instant::now(), false);
+    loop {
+        // First what is over: then nothing that ends meanwhile is missed.
+        let over = all_ended(session, select)?;
+        let running = if over {
+            Vec::new()
+        } else {
+            running(session, select)?
+        };
+        for place in running {
+            if reading.contains(&place) || shown.done.contains(&place) {
+                continue;
+            }
+            if reading.len() >= AT_ONCE {
+                if !std::mem::replace(&mut warned, true) {
+                    eprintln!(
+                        "scalems: {AT_ONCE} tasks are followed at once; what others write is shown when they have ended"
+                    );
+                }
+                break;
+            }
+            reading.insert(place);
+            let (session, tell) = (session.clone(), tell.clone());
+            let from = shown.upto.get(&place).copied().unwrap_or(0);
+            thread::spawn(move || read(&session, place, from, stderr, &tell));
+        }
+        if Instant::now() >= sweep_at || over {
+            let begun = Instant::now();
+            shown.results(session, select, &reading)?;
+            // It is a tenth of the time at most.
+            sweep_at = Instant::now() + SWEEP.max(10 * begun.elapsed());
+        }
+        shown.take(session, &news, &mut reading, LOOK)?;
+        if over && reading.is_empty() {
+            shown.results(session, select, &reading)?;
+            return Ok(Exit::Well);
+        }
+    }
+}
+
+/// Reads what one task writes until it does not run any more.
+fn read(session: &Session, (submission, offset): Place, from: u64, stderr: bool, tell: &Sender<News>) {
+    let place = (submission, offset);
+    let (mut at, mut attempt) = (from, 0);
+    loop {
+        // The other stream is not asked for: nothing lies behind that.
+        let page = OutputPage {
+            submission,
+            offset,
+            attempt,
+            from: if stderr { (u64::MAX, at) } else { (at, u64::MAX) },
+            timeout_ms: READING.as_millis() as u64,
+        };
+        let begun = Instant::now();
+        let Ok(part) = session.ask_output(page) else { break };
+        if attempt != 0 && part.attempt != attempt {
+            break;
+        }
+        attempt = part.attempt;
+        let runs = part.runs;
+        let wrote = if stderr { part.stderr } else { part.stdout };
+        if wrote.bytes.is_empty() {
+            if begun.elapsed() < AGAIN && runs {
+                thread::sleep(AGAIN);
+            }
+        } else {
+            at = wrote.from + wrote.bytes.len() as u64;
+            if tell.send(News::Wrote(place, wrote)).is_err() {
+                return;
+            }
+        }
+        if !runs {
+            break;
+        }
+    }
+    // Nobody listens any more when the command ends.
+    let _ended = tell.send(News::Over(place));
+}
+
+/// Whether one task is selected, and no other will be.
+fn counts_one(session: &Session, select: &Selector) -> anyhow::Result<bool> {
+    let rows = session
+        .ask_tasks(Page {
+            select: select.clone(),
+            after: None,
+            rows: 2,
+        })?
+        .rows;
+    let open = session
+        .ask_submissions(Page {
+            select: select.clone(),
+            after: None,
+            rows: 1,
+        })?
+        .rows
+        .first()
+        .is_some_and(|row| row.open && select.is_of_submissions());
+    Ok(!open && rows.len() == 1 && rows[0].run.count() == 1)
+}
+
+/// Whether all that are selected have ended.
+fn all_ended(session: &Session, select: &Selector) -> anyhow::Result<bool> {
+    match session.ask_wait(select.clone(), Duration::ZERO) {
+        Ok(_) => Ok(true),
+        Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::TimedOut => Ok(false),
+        Err(ClientError::TimedOut { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tasks that run, as many as are read at once and one more.
+fn running(session: &Session, select: &Selector) -> anyhow::Result<Vec<Place>> {
+    if select.state.is_some_and(|state| state != TaskState::Running) {
+        return Ok(Vec::new());
+    }
+    let select = Selector {
+        state: Some(TaskState::Running),
+        ..select.clone()
+    };
+    let page = Page {
+        select,
+        after: None,
+        rows: 0,
+    };
+    let listing = match session.ask_tasks(page) {
+        Ok(listing) => listing,
+        Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::NothingSelected => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let places = listing
+        .rows
+        .iter()
+        .flat_map(|row| (row.run.lo..row.run.hi).map(|offset| (row.run.submission, offset)));
+    Ok(places.take(AT_ONCE + 1).collect())
+}
+
+impl Shown {
+    /// Shows what comes in, for so long.
+    fn take(
+        &mut self,
+        session: &Session,
+        news: &Receiver<News>,
+        reading: &mut BTreeSet<Place>,
+        patience: Duration,
+    ) -> anyhow::Result<()> {
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match news.recv_timeout(left) {
+                Ok(News::Wrote(place, wrote)) => self.wrote(session, place, &wrote)?,
+                Ok(News::Over(place)) => {
+                    reading.remove(&place);
+                    // Its end is in its result, if it has one: else it runs again.
+                    let task = self.indices.of(session, place.0, place.1)?;
+                    let one = Selector::task(task.submission, task.index);
+                    self.results(session, &one, reading)?;
+                    if !self.done.contains(&place) {
+                        self.upto.remove(&place);
+                        self.rest(session, place)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the readers have ended"),
+            }
+        }
+    }
+
+    /// Shows what is in results and was not shown.
+    fn results(
+        &mut self,
+        session: &Session,
+        select: &Selector,
+        reading: &BTreeSet<Place>,
+    ) -> anyhow::Result<()> {
+        let mut found = Vec::new();
+        match each(session, select, |place, _, program| {
+            if !reading.contains(&place) && !self.done.contains(&place) {
+                found.push((place, program));
+            }
+            Ok(())
+        }) {
+            Err(error) if is_nothing(&error) => {}
+            other => other?,
+        }
+        for (place, program) in found {
+            self.ended(session, place, program)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the end of what a task wrote.
+    fn ended(&mut self, session: &Session, place: Place, program: ProgramResult) -> anyhow::Result<()> {
+        let (bytes, total) = if self.stderr {
+            (program.stderr, program.stderr_bytes)
+        } else {
+            (program.stdout, program.stdout_bytes)
+        };
+        let wrote = Written {
+            from: total - bytes.len() as u64,
+            bytes,
+            total,
+        };
+        self.wrote(session, place, &wrote)?;
+        self.done.insert(place);
+        self.upto.remove(&place);
+        self.rest(session, place)
+    }
+
+    /// Shows a part of what a task wrote, as far as it was not shown.
+    fn wrote(&mut self, session: &Session, place: Place, wrote: &Written) -> anyhow::Result<()> {
+        let upto = self.upto.entry(place).or_default();
+        let end = wrote.from + wrote.bytes.len() as u64;
+        // Another attempt begins anew.
+        if wrote.total < *upto {
+            *upto = 0;
+        }
+        let lost = wrote.from.saturating_sub(*upto);
+        let known = usize::try_from(upto.saturating_sub(wrote.from)).unwrap_or(usize::MAX);
+        let new = wrote.bytes.get(known..).unwrap_or_default();
+        *upto = end.max(*upto);
+        if lost > 0 {
+            let task = self.indices.of(session, place.0, place.1)?;
+            eprintln!(
+                "scalems: {lost} bytes of {task} are not shown: it wrote them faster than they could be read"
+            );
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        if self.form == Form::Raw {
+            return print::written(new, std::io::stdout());
+        }
+        let task = self.indices.of(session, place.0, place.1)?;
+        let mut line = self.lines.remove(&place).unwrap_or_default();
+        for part in new.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                self.line(task, &line)?;
+                line.clear();
+            }
+        }
+        self.lines.insert(place, line);
+        Ok(())
+    }
+
+    /// Shows what has no end of a line and will have none.
+    fn rest(&mut self, session: &Session, place: Place) -> anyhow::Result<()> {
+        if let Some(line) = self.lines.remove(&place).filter(|line| !line.is_empty()) {
+            let task = self.indices.of(session, place.0, place.1)?;
+            self.line(task, &line)?;
+        }
+        Ok(())
+    }
+
+    fn line(&self, task: TaskId, line: &[u8]) -> anyhow::Result<()> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if self.form == Form::Jsonl {
+            let text = String::from_utf8_lossy(line);
+            return print::out(&format!(
+                "{}\n",
+                serde_json::json!({"task": task.to_string(), "text": text})
+            ));
+        }
+        let text = [format!("{task}: ").as_bytes(), line, b"\n"].concat();
+        print::written(&text, std::io::stdout())
+    }
+}
+
+fn is_nothing(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Refused { refusal, .. }) if refusal.code == Code::NothingSelected)
+}
