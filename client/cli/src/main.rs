@@ -53,6 +53,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Pilot(command) => commands::pilot::run(context, command),
         Command::Worker(command) => commands::worker::run(context, command),
         Command::Submit(args) => commands::submit::run(context, &args),
+        Command::Graph(args) => commands::graph::run(context, &args),
         Command::Task(command) => commands::task::run(context, &command),
         Command::Wait(args) => commands::wait::run(context, &args),
         Command::Logs(args) => commands::logs::run(context, &args),

@@ -116,11 +116,29 @@ fn run(line: &str) {
         assert!(worker.status().success(), "{line}");
         return pilot.stop();
     }
+    if line.starts_with("scalems graph") {
+        graph(&pilot.home);
+    }
     let said = pilot.sh(line);
     // Waiting says by its code that one of them failed, as it should.
     let expected = i32::from(line.starts_with("scalems wait "));
     assert_eq!(said.code, expected, "{line}: {said:?}");
     if line.starts_with("scalems pilot stop") {
         pilot.expect_end();
+    }
+}
+
+/// Writes the file that the help shows, and the programs that it names.
+fn graph(home: &Home) {
+    let help = home.sh("scalems graph --help").well().out;
+    let file = help
+        .lines()
+        .skip_while(|line| line.trim() != "[defaults]")
+        .take_while(|line| line.is_empty() || line.starts_with("  "));
+    let file: Vec<_> = file.map(str::trim).collect();
+    home.write("graph.toml", &file.join("\n"));
+    for program in ["prepare", "run"] {
+        home.sh(&format!("printf '#!/bin/sh\n' >{program}; chmod +x {program}"))
+            .well();
     }
 }

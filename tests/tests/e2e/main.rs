@@ -7,6 +7,7 @@ mod cancel;
 mod comforts;
 mod dependencies;
 mod forms;
+mod graph;
 mod help;
 mod journal;
 mod library;

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use clap::Parser as _;
+use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::{Cli, Command};
+use super::{Cli, Command, SubmitArgs};
 
 const MARK: &str = "#SCALEMS";
 /// What is looked at of a file.
@@ -23,14 +23,7 @@ pub(crate) fn parse() -> Cli {
         return cli;
     };
     let program = Path::new(&args.command[0]);
-    let from = args.cwd.as_deref().unwrap_or(Path::new(""));
-    if args.no_directives
-        || args.to.is_some()
-        || program.components().count() < 2 && !args.command[0].contains('/')
-    {
-        return cli;
-    }
-    let options = match of_file(&from.join(program)) {
+    let options = match of_program(args) {
         Ok(options) if options.is_empty() => return cli,
         Ok(options) => options,
         Err(said) => wrong(program, &said),
@@ -44,6 +37,55 @@ pub(crate) fn parse() -> Cli {
             error.exit()
         }
     })
+}
+
+/// `scalems submit` with these options, and before them those that the program's file has.
+pub(crate) fn submit_of(options: &[OsString], command: &[String]) -> Result<SubmitArgs, String> {
+    #[derive(Parser)]
+    #[command(no_binary_name = true, disable_help_flag = true)]
+    struct Alone {
+        #[command(flatten)]
+        args: SubmitArgs,
+    }
+    let parse = |more: Vec<OsString>| {
+        let own = options.iter().cloned();
+        let command = command.iter().map(OsString::from);
+        let words = more
+            .into_iter()
+            .chain(own)
+            .chain([OsString::from("--")])
+            .chain(command);
+        let parsed = Alone::try_parse_from(words).map(|alone| alone.args);
+        parsed.map_err(|error| {
+            let text = error.to_string();
+            let told = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with("error:") || line.starts_with("tip:"));
+            let told: Vec<&str> = told.map(|line| line.trim_start_matches("error: ")).collect();
+            told.join("; ")
+        })
+    };
+    let args = parse(Vec::new())?;
+    let in_file = |said: String| format!("with the {MARK} lines of {}: {said}", command[0]);
+    let more = of_program(&args).map_err(in_file)?;
+    if more.is_empty() {
+        return Ok(args);
+    }
+    parse(more).map_err(in_file)
+}
+
+/// The options in the file of the program that is run.
+fn of_program(args: &SubmitArgs) -> Result<Vec<OsString>, String> {
+    let program = Path::new(&args.command[0]);
+    let from = args.cwd.as_deref().unwrap_or(Path::new(""));
+    if args.no_directives
+        || args.to.is_some()
+        || program.components().count() < 2 && !args.command[0].contains('/')
+    {
+        return Ok(Vec::new());
+    }
+    of_file(&from.join(program))
 }
 
 fn wrong(program: &Path, said: &str) -> ! {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod directives;
+mod graph;
 mod journal;
 mod live;
 mod pilot;
@@ -19,12 +20,13 @@ use clap_complete::env::Shells;
 use scalems_protocol::select::Selector;
 
 pub(crate) use self::bench::{BenchArgs, Transport, Workload};
-pub(crate) use self::directives::parse;
+pub(crate) use self::directives::{parse, submit_of};
+pub(crate) use self::graph::GraphArgs;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
 pub(crate) use self::pilot::{
     PilotCommand, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs,
 };
-pub(crate) use self::submit::{Silence, SubmitArgs};
+pub(crate) use self::submit::{Silence, SubmitArgs, ending};
 pub(crate) use self::task::TaskCommand;
 use self::values::{duration, selector};
 pub(crate) use self::worker::{WorkerCommand, WorkerStartArgs};
@@ -81,6 +83,8 @@ pub(crate) enum Command {
     Worker(WorkerCommand),
     /// Submit a program, or an array of it.
     Submit(SubmitArgs),
+    /// Submit what a file says: programs that run after each other.
+    Graph(GraphArgs),
     /// Look at tasks and cancel them.
     #[command(subcommand)]
     Task(TaskCommand),

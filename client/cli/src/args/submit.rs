@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
 use scalems_protocol::select::{Selector, read_range};
-use scalems_protocol::task::TIMED_OUT;
+use scalems_protocol::task::{After, TIMED_OUT, When};
 
 use super::values::{duration, selector};
 use super::{Shown, live};
@@ -41,7 +41,7 @@ pub(crate) struct SubmitArgs {
     pub(crate) to: Option<Selector>,
     /// Run after these submissions have ended: `5`, `5:any`, `5:failed`, `5:each` (task by task).
     #[arg(long, value_parser = after, value_name = "N[:WHEN]", add = live::earlier())]
-    pub(crate) after: Vec<scalems_protocol::task::After>,
+    pub(crate) after: Vec<After>,
     /// Further attempts after a failure.
     #[arg(long, default_value_t = 0)]
     pub(crate) retries: u32,
@@ -151,20 +151,9 @@ fn array(text: &str) -> Result<(u32, u32, u32), String> {
     Ok((narrow(first)?, narrow(count)?, narrow(step)?))
 }
 
-fn after(text: &str) -> Result<scalems_protocol::task::After, String> {
-    use scalems_protocol::task::{After, When};
+fn after(text: &str) -> Result<After, String> {
     let (number, when) = text.split_once(':').unwrap_or((text, "ok"));
-    let (when, each) = match when {
-        "ok" => (When::Ok, false),
-        "any" => (When::Any, false),
-        "failed" => (When::Failed, false),
-        "each" => (When::Ok, true),
-        other => {
-            return Err(format!(
-                "{other:?} is no way to end: write ok, any, failed or each"
-            ));
-        }
-    };
+    let (when, each) = ending(when)?;
     let number = number
         .parse()
         .map_err(|_| format!("{number:?} is no submission's number"))?;
@@ -174,6 +163,19 @@ fn after(text: &str) -> Result<scalems_protocol::task::After, String> {
         each,
         ..After::default()
     })
+}
+
+/// How what is waited for ends, and whether it is waited for task by task.
+pub(crate) fn ending(word: &str) -> Result<(When, bool), String> {
+    match word {
+        "ok" => Ok((When::Ok, false)),
+        "any" => Ok((When::Any, false)),
+        "failed" => Ok((When::Failed, false)),
+        "each" => Ok((When::Ok, true)),
+        other => Err(format!(
+            "{other:?} is no way to end: write ok, any, failed or each"
+        )),
+    }
 }
 
 /// A failure as `--retry-on` names it, in the number that stands for it.

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod doctor;
+pub(crate) mod graph;
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;

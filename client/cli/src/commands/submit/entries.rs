@@ -99,8 +99,13 @@ impl Filler {
         Self { program, kind, shell }
     }
 
+    /// The data of the task for one entry.
+    pub(super) fn data(&self, entry: &Entry) -> anyhow::Result<Vec<u8>> {
+        rmp_serde::to_vec_named(&self.fill(entry)?).context("encode the program")
+    }
+
     /// The program for one entry.
-    pub(super) fn fill(&self, entry: &Entry) -> anyhow::Result<Program> {
+    fn fill(&self, entry: &Entry) -> anyhow::Result<Program> {
         let mut program = self.program.clone();
         for word in &mut program.argv {
             *word = self.text(word, entry, self.shell)?;

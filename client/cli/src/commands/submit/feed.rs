@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use anyhow::Context as _;
 use scalems_client::protocol::limits;
 use scalems_client::protocol::select::Selector;
-use scalems_client::{Pending, Session, Task};
+use scalems_client::{HeldSubmission, Pending, Session, Task};
 
 /// So much data goes together, if there is more than one task.
 const CHUNK_BYTES: usize = limits::MESSAGE_BYTES;
@@ -32,10 +32,20 @@ pub(super) struct Feed<'a> {
 
 /// What was submitted.
 #[derive(Debug)]
-pub(super) struct Fed {
-    pub(super) submission: u64,
-    pub(super) count: u64,
-    pub(super) note: Option<String>,
+pub(crate) struct Fed {
+    pub(crate) submission: u64,
+    pub(crate) count: u64,
+    pub(crate) note: Option<String>,
+}
+
+impl From<HeldSubmission> for Fed {
+    fn from(held: HeldSubmission) -> Self {
+        Self {
+            submission: held.submission,
+            count: held.count.into(),
+            note: held.note,
+        }
+    }
 }
 
 impl<'a> Feed<'a> {
@@ -115,11 +125,7 @@ impl<'a> Feed<'a> {
         if self.submission.is_none() && !self.stays_open {
             let items = std::mem::take(&mut self.items);
             let held = self.session.submit_held_each(self.task, self.first, &items)?;
-            return Ok(Fed {
-                submission: held.submission,
-                count: held.count.into(),
-                note: held.note,
-            });
+            return Ok(held.into());
         }
         self.send()?;
         while !self.on_the_way.is_empty() {

@@ -3,27 +3,29 @@
 mod entries;
 mod feed;
 mod program;
+mod ready;
 
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use nix::sys::signal::Signal;
 use scalems_client::protocol::client::Page;
-use scalems_client::protocol::program::{EXECUTABLE, Program, SHELL};
+use scalems_client::protocol::program::SHELL;
 use scalems_client::protocol::select::Selector;
-use scalems_client::protocol::task::{Needs, OnSilence, Policy, Template};
-use scalems_client::{HeldSubmission, Indices, Session, Task};
+use scalems_client::{Indices, Session, Task};
 
 use super::{connect, wait};
 use crate::Context;
-use crate::args::{Output, Silence, SubmitArgs};
+use crate::args::{Output, SubmitArgs};
 use crate::exit::{Exit, Misuse};
 use crate::interrupt;
 use crate::print;
-use entries::{Entry, Filler, Kind};
+use entries::Filler;
 use feed::{Fed, Feed};
+use ready::Data;
+pub(crate) use ready::Ready;
 
 /// Without a time limit of its own a wait lasts as long as one may; it is renewed.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
@@ -33,68 +35,30 @@ const GATHER: Duration = Duration::from_millis(100);
 const READ_AHEAD: usize = 4_096;
 
 pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> {
-    let entries = kind(args);
-    ensure!(
-        entries.is_none() || !from_stdin(args) || args.stdin.as_deref() != Some("-"),
-        Misuse("what comes in here cannot be both the tasks and what they read".into())
-    );
-    let program = program::program(args)?;
-    let task = task(args, &program)?;
-    let (first, count, step) = args.array.unwrap_or((0, 1, 1));
-    let indices = Indices { first, step, count };
+    // What is wrong in a file is found before anything is submitted.
+    let ready = Ready::of(args)?;
     if args.dry_run {
-        return dry_run(context, args, &task, program, indices);
+        return dry_run(context, &ready);
     }
-    ensure!(
-        !args.open || step == 1,
-        Misuse("indices of an open submission rise by 1: leave out the step of --array".into())
-    );
-    if args.wait || entries.is_some() {
+    if args.wait || matches!(ready.data, Data::Coming(_)) {
         interrupt::install(&[Signal::SIGINT])?;
     }
-    // What is wrong in a file is found before anything is submitted.
-    let filler = entries.map(|kind| Filler::new(program, kind, args.shell));
-    let ready = match &filler {
-        Some(filler) if !from_stdin(args) || entries == Some(Kind::Json) => Some(all_of(args, filler)?),
-        _ => None,
-    };
     let session = connect(context)?;
     let to = args
         .to
         .as_ref()
-        .map(|select| open_one(&session, select, &task))
+        .map(|select| open_one(&session, select, &ready.task))
         .transpose()?;
-    let fed = match (&filler, ready) {
-        (None, _) if to.is_none() && !args.open => {
-            let HeldSubmission {
-                submission,
-                count,
-                note,
-            } = session.submit_held(&task, indices)?;
-            let count = count.into();
-            Fed {
-                submission,
-                count,
-                note,
-            }
-        }
-        (None, _) => {
-            let mut feed = Feed::new(&session, &task, first, to, args.open);
-            for _ in 0..count {
-                feed.push(task.data_bytes().to_vec())?;
-            }
-            feed.finish()?
-        }
-        (Some(_), Some(items)) => {
-            let feed = Feed::new(&session, &task, 0, to, args.open);
-            fed(feed, |feed| {
-                items.into_iter().try_for_each(|item| feed.push(item))
-            })?
-        }
-        (Some(filler), None) => {
-            let feed = Feed::new(&session, &task, 0, to, args.open);
-            fed(feed, |feed| as_they_come(filler, feed))?
-        }
+    let fed = if to.is_none() && !args.open && !matches!(ready.data, Data::Coming(_)) {
+        ready.submit(&session, args.after.clone())?
+    } else {
+        let Indices { first, count, .. } = ready.indices;
+        let feed = Feed::new(&session, &ready.task, first, to, args.open);
+        fed(feed, |feed| match ready.data {
+            Data::Same => (0..count).try_for_each(|_| feed.push(ready.task.data_bytes().to_vec())),
+            Data::Each(items) => items.into_iter().try_for_each(|item| feed.push(item)),
+            Data::Coming(filler) => as_they_come(&filler, feed),
+        })?
     };
     if let Some(note) = &fed.note {
         eprintln!("scalems: {note}");
@@ -105,53 +69,6 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
     } else {
         Ok(Exit::Well)
     }
-}
-
-/// What tasks are made of besides the command.
-fn kind(args: &SubmitArgs) -> Option<Kind> {
-    let lines = args.each_line.as_ref().map(|_| Kind::Line);
-    lines.or_else(|| args.from_json.as_ref().map(|_| Kind::Json))
-}
-
-fn entries_file(args: &SubmitArgs) -> &Path {
-    let file = args.each_line.as_ref().or(args.from_json.as_ref());
-    file.map_or(Path::new("-"), |file| file.as_path())
-}
-
-fn from_stdin(args: &SubmitArgs) -> bool {
-    entries_file(args) == Path::new("-")
-}
-
-/// The data of all tasks that a file says.
-fn all_of(args: &SubmitArgs, filler: &Filler) -> anyhow::Result<Vec<Vec<u8>>> {
-    let file = entries_file(args);
-    let from = entries::open(file)?;
-    let items: anyhow::Result<Vec<Vec<u8>>> = if args.each_line.is_some() {
-        entries::lines(from)
-            .map(|entry| data_of(filler, &entry?))
-            .collect()
-    } else {
-        let entries = entries::json(from).with_context(|| format!("read {}", file.display()))?;
-        let numbered = (1..).zip(&entries);
-        numbered
-            .map(|(number, entry): (u64, _)| {
-                data_of(filler, entry).with_context(|| format!("entry {number}"))
-            })
-            .collect()
-    };
-    let items = items?;
-    ensure!(
-        !items.is_empty(),
-        Misuse(format!(
-            "there is nothing in {}: no task was submitted",
-            file.display()
-        ))
-    );
-    Ok(items)
-}
-
-fn data_of(filler: &Filler, entry: &Entry) -> anyhow::Result<Vec<u8>> {
-    rmp_serde::to_vec_named(&filler.fill(entry)?).context("encode the program")
 }
 
 /// Feeds; whatever happens meanwhile, nobody waits for more in vain.
@@ -194,7 +111,7 @@ fn as_they_come(filler: &Filler, feed: &mut Feed<'_>) -> anyhow::Result<()> {
         let left = since.map(|since| (since + GATHER).saturating_duration_since(Instant::now()));
         match lines.recv_timeout(left.unwrap_or(interrupt::SLICE)) {
             Ok(entry) => {
-                feed.push(data_of(filler, &entry?)?)?;
+                feed.push(filler.data(&entry?)?)?;
                 since.get_or_insert_with(Instant::now);
                 any = true;
             }
@@ -303,128 +220,9 @@ fn waited(context: &Context, args: &SubmitArgs, session: &Session, fed: &Fed) ->
     Ok(ended)
 }
 
-fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
-    let mut labels = std::collections::BTreeMap::new();
-    for label in &args.label {
-        let (key, value) = label
-            .split_once('=')
-            .ok_or_else(|| Misuse(format!("{label:?} is no label: write KEY=VALUE")))?;
-        labels.insert(key.to_owned(), value.to_owned());
-    }
-    if args.shell && args.command.len() != 1 {
-        bail!(Misuse(
-            "--shell takes one argument, the command line; quote it".into()
-        ));
-    }
-    let entries = kind(args);
-    for text in &args.command {
-        program::check_placeholders(text, |name| entries.is_some_and(|kind| kind.fills(name)))?;
-    }
-    let template = Template {
-        mode: if args.shell { SHELL } else { EXECUTABLE }.into(),
-        needs: Needs {
-            ranks: 1,
-            cores_per_rank: args.cores,
-            gpus_per_rank: args.gpus,
-            mem_per_rank: args.memory,
-            named: std::collections::BTreeMap::new(),
-            min_time_ms: ms(args.min_time),
-        },
-        policy: Policy {
-            priority: args.priority,
-            retries: args.retries,
-            retry_on: args.retry_on.clone(),
-            backoff_ms: ms(args.backoff),
-            time_limit_ms: args.time_limit.map_or(0, ms),
-            deadline_ms: args.deadline.map_or(0, ms),
-            on_silence: match args.on_silence {
-                Some(Silence::Rerun) => OnSilence::Rerun,
-                Some(Silence::Continue) => OnSilence::Continue,
-                Some(Silence::Stop) => OnSilence::Stop,
-                // Two attempts are not to write to a directory that is the user's.
-                None if args.own_dir => OnSilence::Rerun,
-                None => OnSilence::Continue,
-            },
-            ..Policy::default()
-        },
-        after: args.after.clone(),
-        name: args.name.clone(),
-        max_failures: args.max_failures,
-        labels,
-        ..Template::default()
-    };
-    let data = rmp_serde::to_vec_named(program).context("encode the program")?;
-    Ok(Task::from_template(template).data(data))
-}
-
 /// Says what would be submitted.
-fn dry_run(
-    context: &Context,
-    args: &SubmitArgs,
-    task: &Task,
-    mut program: Program,
-    indices: Indices,
-) -> anyhow::Result<Exit> {
-    let Indices {
-        first,
-        step,
-        mut count,
-    } = indices;
-    if let Some(kind) = kind(args) {
-        // The first of them stands for the others.
-        let items = all_of(args, &Filler::new(program, kind, args.shell))?;
-        program = rmp_serde::from_slice(&items[0]).context("read the program")?;
-        count = u32::try_from(items.len()).context("count the tasks")?;
-    }
-    let program = &program;
-    let template = task.template();
-    let said = serde_json::json!({
-        "count": count, "first": first, "step": step, "task": template, "program": program,
-    });
-    let last = u64::from(first) + u64::from(count - 1) * u64::from(step);
-    let words: Vec<_> = program
-        .argv
-        .iter()
-        .map(|word| shlex::try_quote(word))
-        .collect::<Result<_, _>>()?;
-    let needs: Vec<String> = template
-        .needs
-        .totals()
-        .map(|(kind, amount)| format!("{amount} {kind}"))
-        .collect();
-    let mut lines = vec![
-        (
-            "tasks",
-            match (count, step) {
-                (1, _) => format!("1, index {first}"),
-                (_, 1) => format!("{count}, indices {first} to {last}"),
-                _ => format!("{count}, indices {first} to {last} by {step}"),
-            },
-        ),
-        ("command", words.join(" ")),
-        (
-            "directory",
-            program.cwd.clone().unwrap_or_else(|| "one of its own".to_owned()),
-        ),
-        (
-            "each needs",
-            if needs.is_empty() {
-                "nothing".to_owned()
-            } else {
-                needs.join(", ")
-            },
-        ),
-    ];
-    lines.extend(
-        program
-            .env
-            .iter()
-            .map(|(name, value)| ("variable", format!("{name}={value}"))),
-    );
+fn dry_run(context: &Context, ready: &Ready) -> anyhow::Result<Exit> {
+    let (said, lines) = ready.said()?;
     print::one(context.output, &said, &lines)?;
     Ok(Exit::Well)
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
