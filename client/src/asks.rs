@@ -24,8 +24,8 @@ const WAIT_SLACK: Duration = Duration::from_secs(10);
 /// A page of results that the agent holds.
 #[derive(Clone, Debug)]
 pub struct ResultsPage {
-    /// The results, by submission and offset. Of an array the index of a task is `first + step * offset`, as
-    /// its row in [`Session::ask_submissions`] says.
+    /// The results, by submission and offset. The index of a task is `first + step * offset`, as its submission's row in
+    /// [`Session::ask_submissions`] says, or if that is sparse its own in [`Session::ask_tasks`].
     pub results: Vec<HeldResult>,
     /// Where the next page begins, if there is more: for [`Page::after`].
     pub next: Option<(u64, u32)>,

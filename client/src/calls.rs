@@ -105,6 +105,14 @@ impl Session {
         .wait(self.answer_timeout())
     }
 
+    /// Submits the tasks of one submission that failed again, or those in another state that `select` names: with the same
+    /// template, data and indices, as another submission that the agent holds. Those that were submitted again before
+    /// are passed over unless `repeat` is said. The agent has the data of held submissions only.
+    pub fn retry(&self, select: Selector, repeat: bool) -> Result<HeldSubmission, ClientError> {
+        let call = Call::Retry { select, repeat };
+        pending(self.shared(), call, "the submission", held_of)?.wait(self.answer_timeout())
+    }
+
     fn held(
         &self,
         task: &Task,
@@ -127,18 +135,7 @@ impl Session {
             data,
             open,
         };
-        pending(self.shared(), call, "the submission", |answered| match answered {
-            Answered::Accepted {
-                submission,
-                count,
-                note,
-            } => Some(HeldSubmission {
-                submission,
-                count,
-                note,
-            }),
-            _ => None,
-        })
+        pending(self.shared(), call, "the submission", held_of)
     }
 
     /// Asks that tasks that the agent knows end, whoever submitted them. What still waits in this process for
@@ -237,6 +234,21 @@ fn together<D: AsRef<[u8]>>(items: &[D]) -> Result<Data, ClientError> {
         bytes: data.into(),
         ends,
     })
+}
+
+fn held_of(answered: Answered) -> Option<HeldSubmission> {
+    match answered {
+        Answered::Accepted {
+            submission,
+            count,
+            note,
+        } => Some(HeldSubmission {
+            submission,
+            count,
+            note,
+        }),
+        _ => None,
+    }
 }
 
 fn indices_of(first: u32, count: usize) -> Result<Indices, ClientError> {

@@ -138,6 +138,22 @@ pub struct Close {
     pub select: Selector,
 }
 
+/// Tasks of one submission that failed, or were canceled, are to be submitted again: as another submission, with the same
+/// template, data and indices. The answer is that of a submission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The request's number.
+    pub request: u64,
+    /// Answers below this number are not needed any more.
+    #[serde(default)]
+    pub low_water: u64,
+    /// Which: those among them that failed; with a state, those that are in that one.
+    pub select: Selector,
+    /// Also those that were submitted again before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub repeat: bool,
+}
+
 /// Tasks are to end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cancel {
@@ -328,6 +344,8 @@ messages! {
         ClientHello = "hello",
         /// A batch or an array of tasks.
         Submit = "submit",
+        /// Tasks that did not end well, once more.
+        Retry = "retry",
         /// Tasks are added to an open submission.
         Append = "append",
         /// No more tasks will be added.

@@ -80,6 +80,8 @@ codes! {
     NothingSelected = "nothing_selected",
     /// The submission takes no more tasks.
     NotOpen = "not_open",
+    /// The data of these tasks is not kept (any more).
+    NotKept = "not_kept",
     /// The selector cannot be read.
     WrongSelector = "wrong_selector",
     /// The wait ended before what it waited for.

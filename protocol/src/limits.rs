@@ -76,6 +76,8 @@ pub const RETAIN_MS: u64 = 30 * 24 * 3_600_000;
 pub const ENDED_TASKS: u64 = 1_000_000;
 /// Bytes of results that are kept in memory after they were delivered or while nobody collects them.
 pub const RESULT_BYTES: u64 = 256 << 20;
+/// Bytes of data of tasks that did not end well, in submissions that are over: they may be submitted again.
+pub const KEPT_BYTES: u64 = 256 << 20;
 /// Sessions of a pilot.
 pub const SESSIONS: usize = 4_096;
 /// Workers of one agent: more of them go under sub-agents.

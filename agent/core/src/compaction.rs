@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use scalems_protocol::group::{Data, Run};
+use scalems_protocol::state::Ending;
 
 use crate::record::{Record, Submitted};
 use crate::session::RESTORED_ANSWERS;
@@ -34,6 +35,8 @@ struct Known {
     ended: u32,
     /// Which have ended, of a submission that was open in the beginning.
     over: Option<Spans>,
+    /// Which have ended, and not well: they may be submitted again, if their results are held.
+    bad: Option<Spans>,
     forgotten: bool,
     collected: Spans,
 }
@@ -45,7 +48,8 @@ impl Known {
             Some(over) => over.has(lo, hi),
             None => self.ended >= self.count,
         };
-        self.forgotten || over
+        let bad = self.bad.as_ref().is_some_and(|bad| bad.touches(lo, hi));
+        self.forgotten || (over && !bad)
     }
 }
 
@@ -175,6 +179,9 @@ impl Survey {
                     if let Some(over) = &mut known.over {
                         over.add(ended.run.lo, ended.run.hi);
                     }
+                    if let Some(bad) = known.bad.as_mut().filter(|_| ended.ending != Ending::Done) {
+                        bad.add(ended.run.lo, ended.run.hi);
+                    }
                 }
             }
             Record::Collected { runs } => {
@@ -188,6 +195,7 @@ impl Survey {
                 if let Some(known) = self.submissions.get_mut(submission) {
                     known.forgotten = true;
                     known.over = None;
+                    known.bad = None;
                     known.collected = Spans::default();
                     if let Some(seat) = self.seats.get_mut(&known.seat) {
                         seat.known -= 1;
@@ -204,6 +212,7 @@ impl Survey {
             count: submitted.count,
             ended: 0,
             over: submitted.open.then(Spans::default),
+            bad: submitted.push.is_none().then(Spans::default),
             forgotten: false,
             collected: Spans::default(),
         };
@@ -438,6 +447,11 @@ impl Spans {
 
     fn has(&self, lo: u32, hi: u32) -> bool {
         self.0.range(..=lo).next_back().is_some_and(|(_, to)| *to >= hi)
+    }
+
+    fn touches(&self, lo: u32, hi: u32) -> bool {
+        let mut before = self.0.range(..hi);
+        before.next_back().is_some_and(|(_, to)| *to > lo)
     }
 
     fn all(self) -> impl Iterator<Item = (u32, u32)> {

@@ -14,6 +14,7 @@ use scalems_protocol::task::Template;
 use scalems_protocol::{Role, TaskError};
 
 use crate::interface::Micros;
+use crate::task::Indices;
 
 /// One lasting change.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,8 +130,8 @@ pub struct Submitted {
     pub template: Arc<Template>,
     /// How many.
     pub count: u32,
-    /// The index of the first, and the step.
-    pub indices: (u32, u32),
+    /// Their indices.
+    pub indices: Indices,
     /// Their data.
     pub data: Data,
     /// To which attachment results are pushed; none: they are held.
@@ -139,6 +140,17 @@ pub struct Submitted {
     pub at: Micros,
     /// Whether tasks may be added.
     pub open: bool,
+    /// Which tasks of another submission these are, submitted again.
+    pub again: Option<Again>,
+}
+
+/// Tasks that are submitted again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// Their submission.
+    pub submission: u64,
+    /// Their offsets there, `[lo, hi)`, in order.
+    pub offsets: Vec<(u32, u32)>,
 }
 
 /// Tasks were added to an open submission.

@@ -324,6 +324,7 @@ pub fn numbers(message: &ClientToAgent) -> (Option<u64>, Option<u64>) {
         Named::Submit(submit) => (Some(submit.request), None),
         Named::Append(append) => (Some(append.request), None),
         Named::Close(close) => (Some(close.request), None),
+        Named::Retry(retry) => (Some(retry.request), None),
         Named::Cancel(cancel) => (Some(cancel.request), None),
         Named::Forget(forget) => (Some(forget.request), None),
         Named::Ask(ask) => (None, Some(ask.id)),
@@ -346,6 +347,7 @@ pub fn changes(message: &ClientToAgent) -> bool {
                 Named::Submit(_)
                     | Named::Append(_)
                     | Named::Close(_)
+                    | Named::Retry(_)
                     | Named::Cancel(_)
                     | Named::Forget(_)
                     | Named::BringBack(_)

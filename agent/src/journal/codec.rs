@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use scalems_core::record::{Appended, Ended, Record, Submitted};
+use scalems_core::record::{Again, Appended, Ended, Record, Submitted};
+use scalems_core::task::Indices;
 use scalems_protocol::client::SessionKind;
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::id::Origin;
@@ -125,12 +126,17 @@ impl Serialize for Written<'_> {
                 (submitted.origin.session, submitted.origin.request),
                 named(&*submitted.template),
                 submitted.count,
-                submitted.indices,
+                (submitted.indices.first(), submitted.indices.step()),
                 Value(&submitted.data.bytes, self.1),
                 submitted.data.ends,
                 submitted.push,
                 submitted.at,
                 submitted.open,
+                submitted.indices.jumps(),
+                submitted
+                    .again
+                    .as_ref()
+                    .map(|again| (again.submission, &again.offsets)),
             ),
             Record::Appended(appended) => array!(
                 APPENDED,
@@ -231,20 +237,35 @@ fn record<'de, A: SeqAccess<'de>>(
         SESSION_GONE => Record::SessionGone {
             session: next(fields)?,
         },
-        SUBMITTED => Record::Submitted(Submitted {
-            submission: next(fields)?,
-            origin: {
-                let (session, request) = next(fields)?;
-                Origin { session, request }
-            },
-            template: Arc::new(read_named::<Template, A::Error>(&next::<ByteBuf, A>(fields)?)?),
-            count: next(fields)?,
-            indices: next(fields)?,
-            data: data(fields, spot)?,
-            push: next(fields)?,
-            at: next(fields)?,
-            // The first two schemas have none.
-            open: fields.next_element()?.unwrap_or_default(),
+        SUBMITTED => Record::Submitted({
+            let mut submitted = Submitted {
+                submission: next(fields)?,
+                origin: {
+                    let (session, request) = next(fields)?;
+                    Origin { session, request }
+                },
+                template: Arc::new(read_named::<Template, A::Error>(&next::<ByteBuf, A>(fields)?)?),
+                count: next(fields)?,
+                indices: {
+                    let (first, step) = next(fields)?;
+                    Indices::even(first, step)
+                },
+                data: data(fields, spot)?,
+                push: next(fields)?,
+                at: next(fields)?,
+                // The first two schemas have none.
+                open: fields.next_element()?.unwrap_or_default(),
+                again: None,
+            };
+            // The first three have no more.
+            if let Some(jumps) = fields.next_element()? {
+                let (first, step) = (submitted.indices.first(), submitted.indices.step());
+                submitted.indices = Indices::with_jumps(first, step, jumps)
+                    .ok_or_else(|| A::Error::custom("indices that do not rise"))?;
+                let again: Option<(u64, Vec<(u32, u32)>)> = next(fields)?;
+                submitted.again = again.map(|(submission, offsets)| Again { submission, offsets });
+            }
+            submitted
         }),
         APPENDED => Record::Appended(Appended {
             submission: next(fields)?,

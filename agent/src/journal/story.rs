@@ -164,7 +164,7 @@ impl Story {
         let from = &told.from;
         let bare = |offset: u32| TaskRow {
             submission: from.submission,
-            index: from.indices.0 + from.indices.1 * offset,
+            index: from.indices.at(offset),
             state: "unfinished",
             attempt: 0,
             failures: 0,

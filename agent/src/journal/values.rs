@@ -1,7 +1,7 @@
 //! Large values, beside the database: appended to one file after another, and on disk before the records that name
 //! them. A file goes once nobody needs any of its values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use scalems_core::record::Record;
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::limits;
+use scalems_protocol::state::Ending;
 use serde::{Deserialize, Serialize};
 
 /// Bytes after which another file is begun: so much room comes back at a time.
@@ -93,6 +94,8 @@ pub(super) struct Values {
     results: Pieces,
     /// Files that nobody needs once the records so far are on disk.
     doomed: Vec<u32>,
+    /// Submissions of which the data of tasks that did not end well stays: they may be submitted again.
+    held: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -151,6 +154,7 @@ impl Values {
             data: Pieces::default(),
             results: Pieces::default(),
             doomed: Vec::new(),
+            held: BTreeSet::new(),
         }
     }
 
@@ -249,20 +253,29 @@ impl Values {
         match record {
             Record::Submitted(submitted) => {
                 self.data.add(submitted.submission, 0, submitted.count, spot);
+                if spot.is_some() && submitted.push.is_none() {
+                    self.held.insert(submitted.submission);
+                }
             }
             Record::Appended(appended) => {
                 let hi = appended.first + appended.count;
                 self.data.add(appended.submission, appended.first, hi, spot);
+                if spot.is_some() {
+                    self.held.insert(appended.submission);
+                }
             }
             Record::Ended(ended) => {
                 let run = ended.run;
-                over = self.data.done_with(run);
+                if ended.ending == Ending::Done || !self.held.contains(&run.submission) {
+                    over = self.data.done_with(run);
+                }
                 self.results.add(run.submission, run.lo, run.hi, spot);
             }
             Record::Collected { runs } => {
                 over.extend(runs.iter().flat_map(|run| self.results.done_with(*run)));
             }
             Record::Forgotten { submission } => {
+                self.held.remove(submission);
                 over = self.data.drop_all(*submission);
                 over.append(&mut self.results.drop_all(*submission));
             }

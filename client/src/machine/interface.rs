@@ -153,6 +153,13 @@ pub enum Call {
         /// Which.
         select: Selector,
     },
+    /// Tasks of one submission that did not end well are to be submitted again.
+    Retry {
+        /// Which: of one submission, those that failed, or with a state those that are in that.
+        select: Selector,
+        /// Also those that were submitted again before.
+        repeat: bool,
+    },
     /// Tasks that the agent knows are to end.
     Cancel {
         /// Which.

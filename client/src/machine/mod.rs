@@ -358,6 +358,14 @@ impl Machine {
                 self.request(now, request, out);
             }
             Call::Close { select } => self.request(now, Request::Close { select, call: key }, out),
+            Call::Retry { select, repeat } => {
+                let request = Request::Retry {
+                    select,
+                    repeat,
+                    call: key,
+                };
+                self.request(now, request, out);
+            }
             Call::Cancel {
                 select,
                 strength,
@@ -516,6 +524,7 @@ impl Machine {
                 Request::Submit(Submission { held: Some(call), .. })
                 | Request::Append { call, .. }
                 | Request::Close { call, .. }
+                | Request::Retry { call, .. }
                 | Request::Forget { call, .. } => {
                     reply(call, fault(), out);
                 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scalems_protocol::client::{Append, Cancel, ClientToAgent, Close, Forget, Submit};
+use scalems_protocol::client::{Append, Cancel, ClientToAgent, Close, Forget, Retry, Submit};
 use scalems_protocol::group::Data;
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
@@ -31,6 +31,15 @@ pub(super) enum Request {
     Close {
         /// To which.
         select: Selector,
+        /// Who asked.
+        call: CallKey,
+    },
+    /// Tasks are to be submitted again.
+    Retry {
+        /// Which.
+        select: Selector,
+        /// Also those that were before.
+        repeat: bool,
         /// Who asked.
         call: CallKey,
     },
@@ -193,6 +202,15 @@ impl Requests {
                     request,
                     low_water,
                     select,
+                };
+                (message.into(), Vec::new())
+            }
+            Request::Retry { select, repeat, .. } => {
+                let message = Retry {
+                    request,
+                    low_water,
+                    select: select.clone(),
+                    repeat: *repeat,
                 };
                 (message.into(), Vec::new())
             }

@@ -56,11 +56,14 @@ impl Machine {
             note,
             record: _,
         } = accepted;
-        let Some(Request::Submit(Submission { held, .. })) = self.requests.get(request) else {
-            self.counters.strays += 1;
-            return;
+        let held = match self.requests.get(request) {
+            Some(Request::Submit(Submission { held, .. })) => *held,
+            Some(Request::Retry { call, .. }) => Some(*call),
+            _ => {
+                self.counters.strays += 1;
+                return;
+            }
         };
-        let held = *held;
         self.requests.answer(request);
         if let Some(call) = held {
             return reply(
@@ -143,6 +146,7 @@ impl Machine {
                 Request::Submit(Submission { held: Some(call), .. })
                 | Request::Append { call, .. }
                 | Request::Close { call, .. }
+                | Request::Retry { call, .. }
                 | Request::Forget { call, .. },
             ) => {
                 reply(call, Err(CallFault::Refused(refusal)), out);

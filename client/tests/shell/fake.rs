@@ -137,6 +137,7 @@ impl Fake {
             )),
             Named::Goodbye(_) => self.attached = false,
             Named::Append(_) | Named::Close(_) => panic!("nothing is open"),
+            Named::Retry(_) => panic!("nothing has failed"),
             Named::BringBack(_) => panic!("without a journal nothing is brought back"),
             Named::Version(_) => panic!("nobody asks for it"),
         }

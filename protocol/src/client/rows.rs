@@ -159,6 +159,9 @@ pub struct SubmissionRow {
     pub session: String,
     /// The first index, the step, and how many.
     pub indices: (u32, u32, u32),
+    /// Whether some indices are left out: then each row of its tasks tells theirs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sparse: bool,
     /// Its tasks by state.
     pub tasks: Counts,
     /// Since it was submitted, milliseconds.
@@ -173,7 +176,7 @@ pub struct SubmissionRow {
 pub struct TaskRow {
     /// The tasks and their attempt, 0 before the first.
     pub run: Run,
-    /// The index of offset 0 and the step.
+    /// The index of offset 0, as if none before these were left out, and the step.
     pub indices: (u32, u32),
     /// The state.
     pub state: TaskState,

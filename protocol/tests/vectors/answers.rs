@@ -213,6 +213,7 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         labels: labels(&[("project", "a")]),
         session: "shell".into(),
         indices: (10, 2, 1_000),
+        sparse: true,
         tasks: counts,
         age_ms: 12_000,
         open: true,

@@ -2,7 +2,8 @@
 
 use scalems_protocol::client::{
     Acknowledge, Append, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Close, Forget, Goodbye,
-    NamedClientToAgent, OutputPage, Page, Question, Resume, SessionKind, Stop, Submit, Version, WorkersPage,
+    NamedClientToAgent, OutputPage, Page, Question, Resume, Retry, SessionKind, Stop, Submit, Version,
+    WorkersPage,
 };
 use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
@@ -218,6 +219,27 @@ fn requests() -> Vec<Sample<ClientToAgent>> {
                 request: 10,
                 low_water: 5,
                 select: Selector::submission(8),
+            },
+        ),
+        plain(
+            "tasks that failed are submitted again",
+            Retry {
+                request: 11,
+                low_water: 5,
+                select: Selector::submission(8),
+                repeat: false,
+            },
+        ),
+        plain(
+            "canceled tasks are submitted again, whether they were before or not",
+            Retry {
+                request: 12,
+                low_water: 5,
+                select: Selector {
+                    state: Some(TaskState::Canceled),
+                    ..Selector::submission(8)
+                },
+                repeat: true,
             },
         ),
         plain(

@@ -23,6 +23,8 @@ use super::random::Random;
 #[derive(Clone, Debug)]
 pub struct SimClient {
     pub(super) index: usize,
+    /// Whether the agent has a journal.
+    pub(super) journal: bool,
     /// Whether what it asks for may be refused because the journal's disk is full.
     disk_fills: bool,
     /// The session's name.
@@ -85,6 +87,7 @@ impl SimClient {
     pub fn new(plan: &Plan, index: usize) -> Self {
         Self {
             index,
+            journal: plan.journal,
             disk_fills: plan.journal && plan.faults.contains(&Fault::DiskFull),
             session: format!("session-{index}"),
             machine: None,

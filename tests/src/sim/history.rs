@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use scalems_core::record::{Ended, Record};
+use scalems_core::record::{Again, Ended, Record, Submitted};
+use scalems_core::task::Indices;
 use scalems_core::{Action, Input, Micros};
 use scalems_protocol::client::{
     Accepted, AgentToClient, ClientToAgent, Durable, NamedClientToAgent as Named, Results, Submit,
 };
 use scalems_protocol::group::{Data, ResultGroup};
-use scalems_protocol::task::After;
+use scalems_protocol::task::{After, Template};
 use scalems_protocol::worker::{AgentToWorker, Lease, WorkerToAgent};
 use scalems_protocol::{Code, Ending, Origin, TaskState, limits};
 
@@ -44,6 +45,8 @@ pub struct Known {
     pub at: Micros,
     /// What was added, by the first offset.
     pub added: BTreeMap<u32, Data>,
+    /// The indices of its tasks.
+    pub indices: Indices,
 }
 
 impl Known {
@@ -220,6 +223,7 @@ impl History {
             number: None,
             at: first.map_or(self.now, |first| first.at),
             added: BTreeMap::new(),
+            indices: Indices::even(submit.first, submit.step),
         };
         let before = self.known.insert((seat, submit.request), known);
         // The number of a request that was lost with its sender is given again.
@@ -278,6 +282,14 @@ impl History {
             } => {
                 let key = (from.origin.session, from.origin.request);
                 self.appended(key, from.submission, from.first, from.count);
+            }
+            Action::Record {
+                record: Record::Submitted(from),
+                ..
+            } => {
+                if let Some(again) = &from.again {
+                    self.submitted_again(from, again);
+                }
             }
             Action::ToWorker {
                 message: AgentToWorker::Lease(lease),
@@ -382,6 +394,65 @@ impl History {
                 "{number} has {count} tasks, and others are added at {first}"
             ));
         }
+    }
+
+    /// Tasks are submitted again: those that did not end well, with the data and indices that they had.
+    fn submitted_again(&mut self, from: &Submitted, again: &Again) {
+        let name = format!("{} is {} again", from.submission, again.submission);
+        let Some(first) = self.submission(again.submission).cloned() else {
+            return self.violation(format!("{name}, which nobody submitted"));
+        };
+        let offsets: Vec<u32> = again.offsets.iter().flat_map(|(lo, hi)| *lo..*hi).collect();
+        if offsets.len() != from.count as usize || offsets.is_empty() {
+            self.violation(format!(
+                "{name} with {} tasks instead of {}",
+                from.count,
+                offsets.len()
+            ));
+        }
+        let seen = self.seen.get(&again.submission).cloned().unwrap_or_default();
+        for (at, offset) in offsets.into_iter().enumerate() {
+            let (has, had) = (from.data.of(at), first.data_of(offset));
+            if has != had {
+                self.violation(format!("{name}: {offset} has {has:?} instead of {had:?}"));
+            }
+            let (is, was) = (from.indices.at(at as u32), first.indices.at(offset));
+            if is != was {
+                self.violation(format!("{name}: {offset} has the index {is} instead of {was}"));
+            }
+            if seen
+                .get(offset as usize)
+                .is_some_and(|(state, _)| *state == TaskState::Done)
+            {
+                self.violation(format!("{name}: {offset} has ended well"));
+            }
+        }
+        let submit = Submit {
+            request: from.origin.request,
+            low_water: 0,
+            count: from.count,
+            task: Template::clone(&from.template),
+            first: 0,
+            step: 1,
+            ends: from.data.ends.clone(),
+            streaming: false,
+            open: false,
+        };
+        let known = Known {
+            submit,
+            data: from.data.clone(),
+            number: None,
+            at: self.now,
+            added: BTreeMap::new(),
+            indices: from.indices.clone(),
+        };
+        let before = self
+            .known
+            .insert((from.origin.session, from.origin.request), known);
+        if before.is_some_and(|before| before.number.is_some()) {
+            self.violation(format!("{name} for the second time"));
+        }
+        self.numbered(from.origin, from.submission);
     }
 
     fn numbered(&mut self, origin: Origin, number: u64) {

@@ -9,7 +9,7 @@ use scalems_protocol::event::Topic;
 use scalems_protocol::group::Data;
 use scalems_protocol::program;
 use scalems_protocol::select::Selector;
-use scalems_protocol::state::Strength;
+use scalems_protocol::state::{Strength, TaskState};
 use scalems_protocol::task::{Needs, OnSilence, Policy, Template, When};
 
 use super::client::SimClient;
@@ -35,7 +35,8 @@ impl SimClient {
             81..84 => self.cancel_some(),
             84..88 => self.forget(),
             88..92 => self.release(),
-            92..96 => self.read(),
+            92..94 => self.read(),
+            94..96 => self.retry(),
             96 => {
                 let worker = Some(self.random.within(1, 6));
                 let drain_ms = self.random.pick(&[0, 500, 10_000]);
@@ -306,6 +307,22 @@ impl SimClient {
             let select = Selector::submission(self.random.pick(&self.held.clone()));
             self.call(Call::Forget { select });
         }
+    }
+
+    /// Submits what did not end well again.
+    fn retry(&mut self) {
+        // What it comes to is seen by its record.
+        if self.held.is_empty() || !self.journal {
+            return;
+        }
+        let select = Selector {
+            state: self
+                .random
+                .pick(&[None, None, Some(TaskState::Failed), Some(TaskState::Canceled)]),
+            ..Selector::submission(self.random.pick(&self.held.clone()))
+        };
+        let repeat = self.random.percent(20);
+        self.call(Call::Retry { select, repeat });
     }
 
     fn release(&mut self) {

@@ -125,6 +125,55 @@ fn every_command_in_every_form() {
     forms.quiet("logs 1-2", "hello\nhello");
     forms.one("version", "{protocol: number, scalems: text}");
 
+    // What it finds is this machine's.
+    for found in pilot.sh("scalems --output jsonl doctor").jsonl() {
+        let found = shape(&found).replace("remedy: text, ", "");
+        assert_eq!(found, "{about: text, said: text, state: text}");
+    }
+    forms.one(
+        "submit --dry-run --array 0-4:2 -- true",
+        "{count: number, first: number, program: {argv: [text], cwd: text}, step: number, task: {mode: text, policy: \
+         {crash_limit: number, grace_ms: number, on_silence: text}}}",
+    );
+    forms.quiet("submit --open --name more -- true", "7");
+    forms.one(
+        "submit --to name:more -- true",
+        "{count: number, submission: number}",
+    );
+    forms.one("task close name:more", "{before: number, closed: number}");
+    pilot.home.write(
+        "graph.toml",
+        "[[task]]\nname = 'a'\ncommand = 'false'\n[[task]]\nname = 'b'\nafter = 'a:any'\ncommand = 'true'\n",
+    );
+    let of_graph = "{count: number, name: text, submission: number}";
+    forms.rows("graph graph.toml", of_graph);
+    let line = "scalems --output json graph graph.toml --wait";
+    let failed = pilot.sh(line).json();
+    assert_eq!(
+        shape(&failed),
+        format!("{{submissions: [{of_graph}], tasks: {COUNTS}}}")
+    );
+    let planned = forms.output("json", "graph graph.toml --dry-run").json();
+    assert_eq!(
+        shape(&planned[0]),
+        "{after: [], count: number, first: number, name: text, program: {argv: [text], cwd: text}, step: number, task: \
+         {mode: text, name: text, policy: {crash_limit: number, grace_ms: number, on_silence: text}}}"
+    );
+    forms.output("quiet", "wait name:b");
+    let again = "{again: number, submission: number, tasks: number}";
+    for row in forms.output("jsonl", "task retry name:a --repeat").jsonl() {
+        assert_eq!(shape(&row), again);
+    }
+    let failed = pilot
+        .sh("scalems --output json task retry name:a --repeat --wait")
+        .json();
+    assert_eq!(
+        shape(&failed),
+        format!("{{submissions: [{again}], tasks: {COUNTS}}}")
+    );
+    let forgotten = "{forgotten: number, kept: number, request: number}";
+    assert_eq!(shape(&forms.output("json", "task forget 1").json()), forgotten);
+
     // What is not asked for is not said: scripts read standard output alone.
     let said = forms.output("json", "submit --wait -- sh -c 'echo out; echo err >&2'");
     assert_eq!((shape(&said.json()), said.err.as_str()), (waited, ""));

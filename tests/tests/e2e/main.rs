@@ -1,6 +1,7 @@
 //! The program as its users have it: real pilots, workers and tasks.
 #![allow(clippy::unwrap_used, reason = "what is missing ends the test")]
 
+mod again;
 mod agent_death;
 mod breaking;
 mod cancel;

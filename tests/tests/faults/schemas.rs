@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use scalems_client::protocol::TaskState;
 use scalems_client::protocol::client::Page;
-use scalems_client::protocol::select::Selector;
+use scalems_client::protocol::select::{Pick, Selector};
 use scalems_client::protocol::state::Strength;
 use scalems_client::{HeldResult, Session, Task};
 use scalems_tests::pilot::{Home, PATIENCE, Pilot, quoted};
@@ -91,15 +91,36 @@ fn made() -> Left {
     assert_eq!(added.wait(PATIENCE).unwrap(), 2);
     let canceled = session.submit_held(echo("canceled", Vec::new()), 0..3).unwrap();
     let canceled = Selector::submission(canceled.submission);
-    session.cancel(canceled, Strength::Withdraw, "enough").unwrap();
+    session
+        .cancel(canceled.clone(), Strength::Withdraw, "enough")
+        .unwrap();
+    let mut some = Selector {
+        state: Some(TaskState::Canceled),
+        ..canceled
+    };
+    some.picks[0].indices = Some((1, 2, 1));
+    assert_eq!(session.retry(some, false).unwrap().count, 2);
     std::mem::forget(session);
     pilot.kill_agent();
     Left::of(&pilot.directory().join(NAME)).without_log()
 }
 
-/// All of it is found, and what had not ended ends. The first two schemas know no open submissions.
+/// The last submission of this name.
+fn rows_of(session: &Session, name: &str) -> Pick {
+    let rows = session.ask_submissions(page(named(name))).unwrap().rows;
+    let number = rows.last().unwrap().submission;
+    Selector::submission(number).picks[0]
+}
+
+/// All of it is found, and what had not ended ends. The first two schemas know no open submissions, the third no tasks
+/// that are submitted again.
 fn check(schema: i32, journal: &Path) {
-    let knows_open = schema > 2;
+    let (knows_open, knows_again) = (schema > 2, schema > 3);
+    let (submissions, unfinished) = match (knows_open, knows_again) {
+        (false, _) => (7, 1),
+        (true, false) => (8, 4),
+        (true, true) => (9, 6),
+    };
     let home = Home::new();
     let directory = home.of_pilot("old");
     std::fs::DirBuilder::new()
@@ -116,11 +137,7 @@ fn check(schema: i32, journal: &Path) {
     let said = said.well().json();
     assert_eq!(
         (said["submissions"].as_u64(), said["unfinished"].as_u64()),
-        if knows_open {
-            (Some(8), Some(4))
-        } else {
-            (Some(7), Some(1))
-        }
+        (Some(submissions), Some(unfinished))
     );
     let rows = home
         .sh(&format!("scalems journal export {}", quoted(&there)))
@@ -129,7 +146,7 @@ fn check(schema: i32, journal: &Path) {
     let count = |state: &str| rows.iter().filter(|row| row["state"] == state).count();
     assert_eq!(
         ["done", "failed", "canceled", "unfinished"].map(count),
-        [7, 1, 3, if knows_open { 4 } else { 1 }]
+        [7, 1, 3, unfinished as usize]
     );
     let failed = rows.iter().find(|row| row["state"] == "failed").unwrap();
     assert_eq!(
@@ -176,6 +193,24 @@ fn check(schema: i32, journal: &Path) {
         state: Some(TaskState::Canceled),
         ..Selector::default()
     };
+    if knows_again {
+        let again = Selector {
+            picks: vec![rows_of(&session, "canceled")],
+            ..Selector::default()
+        };
+        assert_eq!(session.ask_wait(again.clone(), PATIENCE).unwrap().done, 2);
+        let row = &session.ask_tasks(page(again)).unwrap().rows[0];
+        assert_eq!((row.run.count(), row.indices), (2, (1, 1)));
+        // Those that were submitted again are known, and the data of the others is there.
+        let rest = session.retry(
+            Selector {
+                name: Some("canceled".to_owned()),
+                ..canceled.clone()
+            },
+            false,
+        );
+        assert_eq!(rest.unwrap().count, 1);
+    }
     let rows = session.ask_tasks(page(canceled)).unwrap().rows;
     assert_eq!(rows.iter().map(|row| row.run.count()).sum::<u32>(), 3);
     assert!(

@@ -96,6 +96,11 @@ impl Agent {
                         self.close(peer, seat, &close, out);
                     }
                 }
+                Named::Retry(retry) => {
+                    if self.new_request(peer, seat, retry.request, retry.low_water, out) {
+                        self.retry(peer, seat, &retry, out);
+                    }
+                }
                 Named::Cancel(cancel) => {
                     if self.new_request(peer, seat, cancel.request, cancel.low_water, out) {
                         self.cancel(peer, seat, &cancel, out);

@@ -234,11 +234,7 @@ impl Agent {
             .get_mut(&to)
             .expect("the scheduler chose a worker that is there");
         let submission = self.tasks.known(number);
-        let (origin, template, indices) = (
-            submission.origin,
-            Arc::clone(&submission.template),
-            submission.indices,
-        );
+        let (origin, template) = (submission.origin, Arc::clone(&submission.template));
         let bytes = submission.bytes(lo, hi);
         let needs = &self.queue.class(class).needs;
         worker.occupy(
@@ -254,16 +250,18 @@ impl Agent {
         let mut groups = Vec::with_capacity(stretches.len());
         for stretch in stretches {
             let attempt = stretch.value.attempt + 1;
-            let run = Run {
-                submission: number,
-                lo: stretch.lo,
-                hi: stretch.hi,
-                attempt,
-            };
-            let data = submission.inputs.part(stretch.lo, stretch.hi);
-            groups.push((run, data));
+            for (lo, hi, first) in submission.indices.even_parts(stretch.lo, stretch.hi) {
+                let run = Run {
+                    submission: number,
+                    lo,
+                    hi,
+                    attempt,
+                };
+                groups.push((run, first, submission.inputs.part(lo, hi)));
+            }
         }
-        for (run, data) in groups {
+        let step = submission.indices.step();
+        for (run, first, data) in groups {
             let slot = Slot {
                 state: TaskState::Leased,
                 attempt: run.attempt,
@@ -276,8 +274,8 @@ impl Agent {
                 run,
                 origin,
                 template: 0,
-                first: indices.0,
-                step: indices.1,
+                first,
+                step,
                 place,
             };
             let worker = self

@@ -4,6 +4,7 @@
 //! leases, deliveries, answers to waits, events. The shell drains its sockets into `handle` and flushes once
 //! a round, so batches form under load and nothing waits when it is idle.
 
+mod again;
 mod answers;
 mod behind;
 mod bringing;

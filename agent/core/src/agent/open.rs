@@ -8,7 +8,6 @@ use scalems_protocol::id::Origin;
 use scalems_protocol::limits;
 
 use super::Agent;
-use super::submit::NO_ROOM;
 use crate::interface::{Action, Peer};
 use crate::record::{self, Record};
 
@@ -48,13 +47,7 @@ impl Agent {
         mut blobs: Vec<Bytes>,
         out: &mut Vec<Action>,
     ) -> Result<Appended, Refusal> {
-        if self.stopping.is_some() {
-            let message = format!("pilot {} is ending and takes no new work", self.config.pilot_name);
-            return Err(Refusal::new(Code::Stopping, message));
-        }
-        if self.disk_full {
-            return Err(Refusal::new(Code::AgentFull, NO_ROOM));
-        }
+        self.check_takes()?;
         let number = append.submission;
         let submission = self.tasks.get(number).ok_or_else(|| {
             let message = format!("submission {number} is not known here (any more)");
@@ -82,9 +75,8 @@ impl Agent {
             );
             return Err(Refusal::new(Code::TooLarge, message));
         }
-        let (index, step) = submission.indices;
-        let last = u64::from(index) + u64::from(step) * u64::from(first + count - 1);
-        if last > u64::from(u32::MAX - 1) {
+        let last = submission.indices.checked_at(first + count - 1);
+        if last.is_none_or(|last| last == u32::MAX) {
             return Err(Refusal::new(Code::InvalidValue, "indices fit 32 bits"));
         }
         self.check_room(seat, false, count, data.bytes.len())?;

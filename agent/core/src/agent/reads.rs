@@ -190,7 +190,12 @@ impl Agent {
                 name: submission.template.name.clone(),
                 labels: submission.template.labels.clone(),
                 session: session.map_or_else(String::new, |session| session.name.clone()),
-                indices: (submission.indices.0, submission.indices.1, submission.count()),
+                indices: (
+                    submission.indices.first(),
+                    submission.indices.step(),
+                    submission.count(),
+                ),
+                sparse: !submission.indices.jumps().is_empty(),
                 tasks: submission.counts,
                 age_ms: self.now.saturating_sub(submission.at) / 1_000,
                 open: submission.open,
@@ -228,7 +233,9 @@ impl Agent {
         let worker = self.workers.get(&slot.worker).map(|worker| worker.name.clone());
         let mut listed = Vec::new();
         let mut at = lo;
-        while at < hi {
+        let parts = submission.indices.even_parts(lo, hi).collect::<Vec<_>>();
+        let mut parts = parts.into_iter().peekable();
+        while let Some((_, hi, first)) = parts.peek().copied() {
             let ended = submission.result(at);
             let next = submission
                 .results
@@ -243,7 +250,7 @@ impl Agent {
                     hi: end,
                     attempt: slot.attempt,
                 },
-                indices: submission.indices,
+                indices: (first, submission.indices.step()),
                 state: slot.state,
                 worker: worker.clone().filter(|_| slot.worker > 0),
                 exit_code: ended.and_then(|ended| ended.exit_code),
@@ -251,6 +258,9 @@ impl Agent {
                 ran_us: ended.map_or(0, |ended| ended.ran_us / u64::from(ended.run.count().max(1))),
             });
             at = end;
+            if at == hi {
+                parts.next();
+            }
         }
         listed
     }
@@ -426,11 +436,14 @@ impl Agent {
                 row.worker.clone().unwrap_or_default()
             )],
             TaskState::Done | TaskState::Failed | TaskState::Canceled => {
-                vec![
-                    row.error
-                        .as_ref()
-                        .map_or_else(|| "it has ended".to_owned(), |error| error.message.clone()),
-                ]
+                let why = row
+                    .error
+                    .as_ref()
+                    .map_or_else(|| "it has ended".to_owned(), |error| error.message.clone());
+                let again = submission.again_as(lo).map(|number| {
+                    format!("it was submitted again, as {number}.{}", submission.index(lo))
+                });
+                [why].into_iter().chain(again).collect()
             }
         };
         let task = (*submission.template).clone();

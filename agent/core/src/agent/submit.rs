@@ -16,13 +16,33 @@ use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Peer};
 use crate::queue::Entry;
-use crate::record::{Record, Submitted};
+use crate::record::{Again, Record, Submitted};
 use crate::resources::Amounts;
-use crate::task::{Blocker, Slot, Standing};
+use crate::task::{Blocker, Indices, Slot, Standing};
 
 /// Why nothing is taken in while the disk is full.
 pub(super) const NO_ROOM: &str =
     "there is no room for the pilot's journal: nothing is taken in until there is, see the agent's log";
+
+/// Tasks that are about to be taken in.
+pub(super) struct New {
+    /// The request's number.
+    pub(super) request: u64,
+    /// What they share.
+    pub(super) task: Template,
+    /// How many.
+    pub(super) count: u32,
+    /// Their indices.
+    pub(super) indices: Indices,
+    /// Their data.
+    pub(super) data: Data,
+    /// Whether results are pushed.
+    pub(super) streaming: bool,
+    /// Whether tasks may be added.
+    pub(super) open: bool,
+    /// Which tasks they are, submitted again.
+    pub(super) again: Option<Again>,
+}
 
 impl Agent {
     /// A single envelope: one held task, under the attachment's next request number.
@@ -67,6 +87,18 @@ impl Agent {
     ) {
         let (request, streaming) = (submit.request, submit.streaming);
         let message = self.accepted(seat, submit, blobs, out);
+        self.answer_submission(peer, seat, request, streaming, message, out);
+    }
+
+    pub(super) fn answer_submission(
+        &mut self,
+        peer: Peer,
+        seat: u64,
+        request: u64,
+        streaming: bool,
+        message: AgentToClient,
+        out: &mut Vec<Action>,
+    ) {
         if self.disk_full && matches!(message, AgentToClient::Refused(_)) {
             // It changed nothing, so it waits for nothing: what waits for the disk may wait for long.
             return self.answer_now(peer, seat, request, message, out);
@@ -84,7 +116,16 @@ impl Agent {
         out: &mut Vec<Action>,
     ) -> AgentToClient {
         let request = submit.request;
-        match self.accept(seat, submit, blobs, out) {
+        let accepted = self.accept(seat, submit, blobs, out);
+        self.say_accepted(request, accepted)
+    }
+
+    pub(super) fn say_accepted(
+        &mut self,
+        request: u64,
+        accepted: Result<Accepted, Refusal>,
+    ) -> AgentToClient {
+        match accepted {
             Ok(accepted) => accepted.into(),
             Err(refusal) => {
                 self.count("refused", 1);
@@ -105,13 +146,7 @@ impl Agent {
         mut blobs: Vec<Bytes>,
         out: &mut Vec<Action>,
     ) -> Result<Accepted, Refusal> {
-        if self.stopping.is_some() {
-            let message = format!("pilot {} is ending and takes no new work", self.config.pilot_name);
-            return Err(Refusal::new(Code::Stopping, message));
-        }
-        if self.disk_full {
-            return Err(Refusal::new(Code::AgentFull, NO_ROOM));
-        }
+        self.check_takes()?;
         check_shape(&submit, &blobs)?;
         submit.task.check()?;
         let data = Data {
@@ -119,6 +154,27 @@ impl Agent {
             ends: submit.ends,
         };
         data.check(submit.count as usize)?;
+        let new = New {
+            request: submit.request,
+            task: submit.task,
+            count: submit.count,
+            indices: Indices::even(submit.first, submit.step),
+            data,
+            streaming: submit.streaming,
+            open: submit.open,
+            again: None,
+        };
+        self.take_in(seat, new, out)
+    }
+
+    /// Takes tasks in, whose shape is right.
+    pub(super) fn take_in(
+        &mut self,
+        seat: u64,
+        submit: New,
+        out: &mut Vec<Action>,
+    ) -> Result<Accepted, Refusal> {
+        let data = submit.data;
         let batch = !data.ends.is_empty() || submit.count == 1;
         self.check_room(seat, submit.streaming && batch, submit.count, data.bytes.len())?;
         let session = self.attachments[&seat].session;
@@ -161,11 +217,12 @@ impl Agent {
             },
             template: Arc::clone(&template),
             count: submit.count,
-            indices: (submit.first, submit.step),
+            indices: submit.indices,
             data,
             push: submit.streaming.then_some(seat),
             at: self.now,
             open: submit.open,
+            again: submit.again,
         });
         self.commit(record, out);
         self.events.submission_changed(number);
@@ -207,6 +264,18 @@ impl Agent {
             note,
             record: 0,
         })
+    }
+
+    /// Whether anything is taken in at all.
+    pub(super) fn check_takes(&self) -> Result<(), Refusal> {
+        if self.stopping.is_some() {
+            let message = format!("pilot {} is ending and takes no new work", self.config.pilot_name);
+            return Err(Refusal::new(Code::Stopping, message));
+        }
+        if self.disk_full {
+            return Err(Refusal::new(Code::AgentFull, NO_ROOM));
+        }
+        Ok(())
     }
 
     pub(super) fn check_room(

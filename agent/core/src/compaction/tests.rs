@@ -7,6 +7,7 @@ use scalems_protocol::task::Template;
 
 use super::*;
 use crate::record::{Appended, Ended};
+use crate::task::Indices;
 
 fn session(session: u64, name: &str) -> Record {
     Record::Session {
@@ -42,7 +43,8 @@ fn submitted(submission: u64, seat: u64, request: u64, count: u32) -> Record {
         },
         template: Template::default().into(),
         count,
-        indices: (0, 1),
+        indices: Indices::even(0, 1),
+        again: None,
         data: data(count),
         push: Some(seat),
         at: 5,

@@ -1,5 +1,7 @@
-//! What a submission's tasks are given: their data, until they have ended.
+//! What a submission's tasks are given: their data, until they have ended, and of those that did not end well for as
+//! long as there is room: they may be submitted again.
 
+use bytes::Bytes;
 use scalems_protocol::group::Data;
 use scalems_protocol::limits;
 
@@ -14,6 +16,16 @@ pub struct Inputs {
     count: u32,
     /// What there is beside them, of a submission that was open in the beginning.
     more: Option<Box<More>>,
+    /// Of tasks that did not end well, once all have ended.
+    kept: Vec<Kept>,
+}
+
+/// The data of some tasks. Data that all share is kept as that of all.
+#[derive(Clone, Debug)]
+struct Kept {
+    lo: u32,
+    hi: u32,
+    data: Data,
 }
 
 /// The data of a submission that tasks were added to.
@@ -47,6 +59,7 @@ impl Inputs {
             first: from.data.clone(),
             count: from.count,
             more,
+            kept: Vec::new(),
         }
     }
 
@@ -71,15 +84,17 @@ impl Inputs {
     pub fn held(&self) -> u64 {
         let chunks = self.more.iter().flat_map(|more| &more.chunks);
         let added: usize = chunks.map(|chunk| chunk.data.bytes.len()).sum();
-        (self.first.bytes.len() + added) as u64
+        let kept: usize = self.kept.iter().map(|kept| kept.data.bytes.len()).sum();
+        (self.first.bytes.len() + added + kept) as u64
     }
 
-    /// The tasks `lo..hi` have ended. Gives the bytes that are held no more.
-    pub fn ended(&mut self, lo: u32, hi: u32) -> u64 {
+    /// The tasks `lo..hi` have ended. Gives the bytes that are held no more: those of tasks that came together, when all
+    /// of them have ended well, as `well` says of `[lo, hi)`.
+    pub fn ended(&mut self, lo: u32, hi: u32, well: impl Fn(u32, u32) -> bool) -> u64 {
         let Some(more) = &mut self.more else { return 0 };
         let over = |left: &mut u32, data: &mut Data, from: u32, to: u32| {
             *left -= hi.min(to).saturating_sub(lo.max(from));
-            if *left > 0 {
+            if *left > 0 || !well(from, to) {
                 return 0;
             }
             // What cuts it up stays: workers are credited by it.
@@ -96,8 +111,97 @@ impl Inputs {
         released
     }
 
-    /// One past the last task that came together with the one at `offset`.
+    /// All tasks have ended: keeps the data of those in these ranges, and drops that of the others.
+    pub fn keep(&mut self, ranges: &[(u32, u32)]) {
+        let all = std::mem::take(self);
+        if all.are_shared() {
+            self.kept.extend(ranges.first().map(|_| Kept {
+                lo: 0,
+                hi: all.count,
+                data: all.first,
+            }));
+            return;
+        }
+        for (from, to) in ranges {
+            let mut lo = *from;
+            while lo < *to {
+                let hi = all.came_with(lo).min(*to);
+                let part = all.part(lo, hi);
+                // Of its own, else all of the message that it came in would stay.
+                let bytes = Bytes::copy_from_slice(&part.bytes);
+                let data = Data { bytes, ..part };
+                self.kept.push(Kept { lo, hi, data });
+                lo = hi;
+            }
+        }
+    }
+
+    /// Whether data of tasks that did not end well is kept.
+    pub fn are_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Drops what is kept of tasks that did not end well. Gives the bytes.
+    pub fn drop_kept(&mut self) -> u64 {
+        let kept = std::mem::take(&mut self.kept);
+        kept.iter().map(|kept| kept.data.bytes.len() as u64).sum()
+    }
+
+    /// The data of the tasks in these ranges, none of which ended well, and how many bytes that is: nothing, if more than
+    /// `most`.
+    pub fn again(&self, ranges: &[(u32, u32)], most: usize) -> (usize, Option<Data>) {
+        let shared = match self.kept.as_slice() {
+            [] => self.are_shared().then_some(&self.first),
+            [kept, ..] => kept.data.ends.is_empty().then_some(&kept.data),
+        };
+        if let Some(data) = shared {
+            return (data.bytes.len(), Some(data.clone()));
+        }
+        let mut parts = Vec::new();
+        for (from, to) in ranges {
+            let mut lo = *from;
+            while lo < *to {
+                let at = self.kept.partition_point(|kept| kept.hi <= lo);
+                let (hi, part) = if let Some(kept) = self.kept.get(at) {
+                    let hi = kept.hi.min(*to);
+                    (
+                        hi,
+                        kept.data.part((lo - kept.lo) as usize, (hi - kept.lo) as usize),
+                    )
+                } else {
+                    let hi = self.came_with(lo).min(*to);
+                    (hi, self.part(lo, hi))
+                };
+                parts.push(part);
+                lo = hi;
+            }
+        }
+        let size = parts.iter().map(|part| part.bytes.len()).sum();
+        if size > most {
+            return (size, None);
+        }
+        let (mut bytes, mut ends) = (Vec::with_capacity(size), Vec::new());
+        for part in parts {
+            let begin = bytes.len() as u32;
+            bytes.extend_from_slice(&part.bytes);
+            ends.extend(part.ends.iter().map(|end| begin + end));
+        }
+        let bytes = bytes.into();
+        (size, Some(Data { bytes, ends }))
+    }
+
+    /// One past the last task that may travel with the one at `offset`.
     pub fn together(&self, offset: u32) -> u32 {
+        let came = self.came_with(offset);
+        if self.more.is_none() && self.first.ends.len() > limits::BATCH_TASKS {
+            let batch = limits::BATCH_TASKS as u32;
+            return came.min((offset / batch + 1) * batch);
+        }
+        came
+    }
+
+    /// One past the last task that came together with the one at `offset`.
+    fn came_with(&self, offset: u32) -> u32 {
         match &self.more {
             Some(more) if offset >= self.count => {
                 let at = more.chunks.partition_point(|chunk| chunk.hi <= offset);
@@ -198,7 +302,8 @@ mod tests {
             origin: ORIGIN,
             template: Arc::new(Template::default()),
             count: 2,
-            indices: (0, 1),
+            indices: crate::task::Indices::even(0, 1),
+            again: None,
             data: items,
             push: None,
             at: 0,
@@ -234,9 +339,9 @@ mod tests {
     fn data_goes_once_those_that_came_together_have_ended() {
         let mut inputs = open();
         assert_eq!(inputs.held(), 15);
-        assert_eq!(inputs.ended(3, 5), 5, "the last one alone");
-        assert_eq!(inputs.ended(0, 1), 0);
-        assert_eq!(inputs.ended(1, 3), 10, "the rest");
+        assert_eq!(inputs.ended(3, 5, |_, _| true), 5, "the last one alone");
+        assert_eq!(inputs.ended(0, 1, |_, _| true), 0);
+        assert_eq!(inputs.ended(1, 3, |_, _| true), 10, "the rest");
         assert_eq!((inputs.held(), inputs.bytes(0, 5)), (0, 15));
     }
 }

@@ -13,7 +13,7 @@ use scalems_protocol::task::Template;
 use crate::interface::Micros;
 use crate::record::{Appended, Ended, Submitted, share};
 use crate::runs::RunMap;
-use crate::task::{Blocker, Inputs};
+use crate::task::{Blocker, Indices, Inputs};
 
 /// Where one task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +67,12 @@ pub struct Submission {
     pub origin: Origin,
     /// What its tasks share.
     pub template: Arc<Template>,
-    /// The index of offset 0, and the step.
-    pub indices: (u32, u32),
-    /// Their data, until all have ended.
+    /// Their indices.
+    pub indices: Indices,
+    /// Their data, until all have ended, and that of those that did not end well for longer.
     pub inputs: Inputs,
+    /// Which tasks were submitted again, and as which submission.
+    pub again: Option<Box<RunMap<u64>>>,
     /// Whether tasks may be added.
     pub open: bool,
     /// Tasks from here on were added and are not on disk: they wait for that.
@@ -112,8 +114,9 @@ impl Submission {
             number: from.submission,
             origin: from.origin,
             template: Arc::clone(&from.template),
-            indices: from.indices,
+            indices: from.indices.clone(),
             inputs: Inputs::new(from),
+            again: None,
             open: from.open,
             recorded: from.count,
             push: from.push,
@@ -148,6 +151,78 @@ impl Submission {
         self.inputs.append(from);
     }
 
+    /// The tasks `lo..hi` have ended. Gives the bytes of data that are held no more.
+    pub fn inputs_ended(&mut self, lo: u32, hi: u32) -> u64 {
+        let (slots, held) = (&self.slots, self.push.is_none());
+        self.inputs.ended(lo, hi, |lo, hi| {
+            let stretches = slots.stretches(lo, hi);
+            !held
+                || stretches
+                    .iter()
+                    .all(|stretch| stretch.value.state == TaskState::Done)
+        })
+    }
+
+    /// Which of its tasks have ended, and not well.
+    pub fn ended_badly(&self) -> Vec<(u32, u32)> {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        if self.counts.failed + self.counts.canceled == 0 {
+            return ranges;
+        }
+        let bad = |state: TaskState| matches!(state, TaskState::Failed | TaskState::Canceled);
+        for stretch in self
+            .slots
+            .all()
+            .into_iter()
+            .filter(|stretch| bad(stretch.value.state))
+        {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == stretch.lo => *end = stretch.hi,
+                _ => ranges.push((stretch.lo, stretch.hi)),
+            }
+        }
+        ranges
+    }
+
+    /// Those of the tasks `lo..hi` that were not submitted again.
+    pub fn not_again(&self, lo: u32, hi: u32) -> Vec<(u32, u32)> {
+        let Some(again) = &self.again else {
+            return vec![(lo, hi)];
+        };
+        let stretches = again.stretches(lo, hi).into_iter();
+        stretches
+            .filter(|stretch| stretch.value == 0)
+            .map(|stretch| (stretch.lo, stretch.hi))
+            .collect()
+    }
+
+    /// As which submission a task was submitted again, the last time.
+    pub fn again_as(&self, offset: u32) -> Option<u64> {
+        let stretches = self.again.as_ref()?.stretches(offset, offset + 1);
+        stretches
+            .first()
+            .map(|stretch| stretch.value)
+            .filter(|number| *number > 0)
+    }
+
+    /// The last submission that some of its tasks were submitted again as.
+    pub fn last_again(&self) -> Option<u64> {
+        let all = self.again.as_ref()?.all();
+        all.iter().map(|stretch| stretch.value).max()
+    }
+
+    /// Some of its tasks were submitted again.
+    pub fn submitted_again(&mut self, offsets: &[(u32, u32)], number: u64) {
+        let count = self.slots.len();
+        let again = self.again.get_or_insert_with(|| Box::new(RunMap::new(count, 0)));
+        if again.len() < count {
+            again.grow(count - again.len(), 0);
+        }
+        for (lo, hi) in offsets {
+            again.set(*lo, (*hi).min(count), number);
+        }
+    }
+
     /// Whether so many of its tasks may fail.
     pub fn may_fail(&self, count: u64) -> bool {
         self.template
@@ -166,8 +241,8 @@ impl Submission {
     }
 
     /// The index that people know the task by.
-    pub const fn index(&self, offset: u32) -> u32 {
-        self.indices.0 + self.indices.1 * offset
+    pub fn index(&self, offset: u32) -> u32 {
+        self.indices.at(offset)
     }
 
     /// Moves tasks to a new slot, and counts.
@@ -231,8 +306,8 @@ impl Submission {
         let Some((first, last, step)) = pick.indices else {
             return vec![(0, count)];
         };
-        let (base, stride) = self.indices;
-        if step == 1 && stride == 1 {
+        let base = self.indices.first();
+        if step == 1 && self.indices.step() == 1 && self.indices.jumps().is_empty() {
             let lo = first.saturating_sub(base).min(count);
             let hi = last.saturating_add(1).saturating_sub(base).min(count);
             return if lo < hi && last >= base {

@@ -1,6 +1,6 @@
 //! All submissions, and the one place where records change them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use scalems_protocol::client::Counts;
 use scalems_protocol::limits;
@@ -9,7 +9,7 @@ use scalems_protocol::state::TaskState;
 use scalems_protocol::group::Run;
 
 use crate::record::{Appended, Ended, Record};
-use crate::task::{Slot, Submission};
+use crate::task::{Inputs, Slot, Submission};
 
 /// All submissions.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,10 @@ pub struct Tasks {
     pub counts: Counts,
     /// Bytes of data of tasks that have not ended.
     pub data_bytes: u64,
+    /// Bytes of data of tasks that did not end well, in submissions that are over.
+    kept_bytes: u64,
+    /// Those submissions, the first that was over first.
+    kept: VecDeque<u64>,
     /// Bytes of results that are held.
     pub result_bytes: u64,
     /// The highest number given.
@@ -98,13 +102,21 @@ impl Tasks {
                 self.data_bytes += submission.inputs.held();
                 let before = self.submissions.insert(from.submission, submission);
                 assert!(before.is_none(), "a submission's number is given once");
+                if let Some(again) = &from.again
+                    && let Some(first) = self.submissions.get_mut(&again.submission)
+                {
+                    first.submitted_again(&again.offsets, from.submission);
+                }
             }
             Record::Appended(from) => self.apply_appended(from),
-            Record::Closed { submission, at } => {
-                if let Some(submission) = self.submissions.get_mut(submission) {
+            Record::Closed {
+                submission: number,
+                at,
+            } => {
+                if let Some(submission) = self.submissions.get_mut(number) {
                     submission.open = false;
                     submission.ended_at = submission.ended_at.max(*at);
-                    self.data_bytes -= Self::drop_if_over(submission);
+                    self.drop_if_over(*number);
                 }
             }
             Record::Ended(ended) => self.apply_ended(ended),
@@ -144,7 +156,12 @@ impl Tasks {
                     for stretch in gone.slots.all() {
                         *self.counts.of(stretch.value.state) -= u64::from(stretch.hi - stretch.lo);
                     }
-                    self.data_bytes -= gone.inputs.held();
+                    let held = if gone.is_over() {
+                        &mut self.kept_bytes
+                    } else {
+                        &mut self.data_bytes
+                    };
+                    *held -= gone.inputs.held();
                     self.result_bytes -= gone.results.values().map(result_bytes).sum::<u64>();
                 }
             }
@@ -177,7 +194,8 @@ impl Tasks {
             self.result_bytes += result_bytes(ended);
             submission.hold(ended.clone());
         }
-        self.data_bytes -= submission.inputs.ended(run.lo, run.hi) + Self::drop_if_over(submission);
+        self.data_bytes -= submission.inputs_ended(run.lo, run.hi);
+        self.drop_if_over(run.submission);
     }
 
     fn apply_appended(&mut self, from: &Appended) {
@@ -193,14 +211,37 @@ impl Tasks {
         self.data_bytes += from.data.bytes.len() as u64;
     }
 
-    /// Drops what only tasks that have not ended need, if there are none. Gives the bytes of data among it.
-    fn drop_if_over(submission: &mut Submission) -> u64 {
-        if !submission.is_over() {
-            return 0;
-        }
+    /// Drops what only tasks that have not ended need, if there are none, but for the data of those that may be submitted
+    /// again.
+    fn drop_if_over(&mut self, number: u64) {
+        let Some(submission) = self
+            .submissions
+            .get_mut(&number)
+            .filter(|submission| submission.is_over())
+        else {
+            return;
+        };
         submission.canceling = Vec::new();
         submission.blockers = Vec::new();
-        std::mem::take(&mut submission.inputs).held()
+        self.data_bytes -= submission.inputs.held();
+        if submission.push.is_some() {
+            submission.inputs = Inputs::default();
+            return;
+        }
+        let bad = submission.ended_badly();
+        submission.inputs.keep(&bad);
+        if !submission.inputs.are_kept() {
+            return;
+        }
+        self.kept_bytes += submission.inputs.held();
+        self.kept.push_back(number);
+        while self.kept_bytes > limits::KEPT_BYTES
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            if let Some(oldest) = self.submissions.get_mut(&oldest) {
+                self.kept_bytes -= oldest.inputs.drop_kept();
+            }
+        }
     }
 
     /// Live there is nothing to do: what was pushed was never held here.

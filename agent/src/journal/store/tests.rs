@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use scalems_core::record::{Appended, Ended, Record, Submitted};
+use scalems_core::record::{Again, Appended, Ended, Record, Submitted};
+use scalems_core::task::Indices;
 use scalems_protocol::client::SessionKind;
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::id::Origin;
@@ -61,7 +62,11 @@ fn records() -> Vec<Record> {
             },
             template: template.into(),
             count: 3,
-            indices: (10, 5),
+            indices: Indices::even(10, 5).part(&[(0, 1), (3, 6)]),
+            again: Some(Again {
+                submission: 4,
+                offsets: vec![(0, 1), (3, 6)],
+            }),
             data: Data {
                 bytes: b"abbccc"[..].into(),
                 ends: vec![1, 3, 6],

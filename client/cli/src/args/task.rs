@@ -45,6 +45,22 @@ pub(crate) enum TaskCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Submit tasks that failed again, with the same data and indices; those that were before are passed over.
+    #[command(
+        after_help = "Examples:\n  scalems task retry state:failed\n  scalems task retry 5 --wait\n  \
+        scalems task retry 5,state:canceled"
+    )]
+    Retry {
+        /// Which: those of them that failed; with `state:canceled`, those that were canceled.
+        #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
+        select: Selector,
+        /// Also those that were submitted again before.
+        #[arg(long)]
+        repeat: bool,
+        /// Wait until all has ended; the exit code says whether all went well.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Close open submissions: no more tasks can be added, and who waits for them waits for those that there are.
     #[command(after_help = "Example:\n  scalems task close last")]
     Close {

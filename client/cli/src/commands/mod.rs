@@ -6,6 +6,7 @@ pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;
 pub(crate) mod progress;
+mod retry;
 pub(crate) mod shell;
 pub(crate) mod submit;
 pub(crate) mod task;

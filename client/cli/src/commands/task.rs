@@ -7,13 +7,16 @@ use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::state::Strength;
 use scalems_client::protocol::{TaskId, TaskState};
 
-use super::connect;
+use super::{connect, retry};
 use crate::Context;
 use crate::args::TaskCommand;
 use crate::exit::Exit;
 use crate::print;
 
 pub(crate) fn run(context: &Context, command: &TaskCommand) -> anyhow::Result<Exit> {
+    if let TaskCommand::Retry { select, repeat, wait } = command {
+        return retry::run(context, select, *repeat, *wait);
+    }
     let session = connect(context)?;
     match command {
         TaskCommand::List { select: None } => submissions(context, &session),
@@ -41,6 +44,7 @@ pub(crate) fn run(context: &Context, command: &TaskCommand) -> anyhow::Result<Ex
             print::one(context.output, &done, &lines)?;
             Ok(Exit::Well)
         }
+        TaskCommand::Retry { .. } => unreachable!("it was run above"),
         TaskCommand::Close { select } => {
             let (closed, before) = session.close_submissions(select.clone())?;
             let lines = [

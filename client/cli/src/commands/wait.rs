@@ -54,6 +54,32 @@ pub(crate) struct Waited {
     pub(crate) counts: Option<Counts>,
 }
 
+/// Waits for what was just submitted, of which `rows` tell, and says how it ended.
+pub(crate) fn submitted<T: serde::Serialize>(
+    context: &Context,
+    session: &Session,
+    select: &Selector,
+    rows: &[T],
+    timeout: Duration,
+    shown: Option<Shown>,
+) -> anyhow::Result<Exit> {
+    let waited = until_ended(session, select, timeout, shown, context.output);
+    let counts = waited.as_ref().ok().and_then(|waited| waited.counts);
+    match (context.output, counts) {
+        (Output::Json, tasks) => {
+            let said = serde_json::json!({"submissions": rows, "tasks": tasks});
+            print::out(&format!("{said}\n"))?;
+        }
+        (Output::Jsonl, Some(counts)) => print::out(&format!("{}\n", serde_json::to_string(&counts)?))?,
+        _ => {}
+    }
+    let ended = waited?.exit;
+    if ended == Exit::Failed && context.output == Output::Human {
+        explain_failures(session, select)?;
+    }
+    Ok(ended)
+}
+
 /// Waits until all selected tasks have ended, and shows how far they are.
 pub(crate) fn until_ended(
     session: &Session,

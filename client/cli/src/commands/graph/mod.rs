@@ -60,7 +60,8 @@ pub(crate) fn run(context: &Context, args: &GraphArgs) -> anyhow::Result<Exit> {
         print::rows(context.output, &["submission", "name", "tasks"], &rows, cells)?;
     }
     if args.wait {
-        return waited(context, args, &session, &select, &rows);
+        let timeout = args.timeout.unwrap_or(LONGEST);
+        return wait::submitted(context, &session, &select, &rows, timeout, args.progress);
     }
     if context.output == Output::Human {
         print::out(&format!(
@@ -177,31 +178,6 @@ fn selector(rows: &[Row]) -> Selector {
         picks,
         ..Selector::default()
     }
-}
-
-fn waited(
-    context: &Context,
-    args: &GraphArgs,
-    session: &Session,
-    select: &Selector,
-    rows: &[Row],
-) -> anyhow::Result<Exit> {
-    let timeout = args.timeout.unwrap_or(LONGEST);
-    let waited = wait::until_ended(session, select, timeout, args.progress, context.output);
-    let counts = waited.as_ref().ok().and_then(|waited| waited.counts);
-    match (context.output, counts) {
-        (Output::Json, tasks) => {
-            let said = serde_json::json!({"submissions": rows, "tasks": tasks});
-            print::out(&format!("{said}\n"))?;
-        }
-        (Output::Jsonl, Some(counts)) => print::out(&format!("{}\n", serde_json::to_string(&counts)?))?,
-        _ => {}
-    }
-    let ended = waited?.exit;
-    if ended == Exit::Failed && context.output == Output::Human {
-        wait::explain_failures(session, select)?;
-    }
-    Ok(ended)
 }
 
 /// Says what would be submitted.

@@ -63,34 +63,57 @@ fn json(session: &Session, select: &Selector, stderr: bool, output: Output) -> a
 /// A task by its submission and offset.
 type Place = (u64, u32);
 
+/// From this offset on: the index that offset 0 would have if all were like these, and the step.
+type Stretch = (u32, u32, u32);
+
 /// The indices of the submission that was asked for last: results come submission by submission.
 #[derive(Default)]
-struct Indices(Option<(u64, (u32, u32))>);
+struct Indices(Option<(u64, Vec<Stretch>)>);
 
 impl Indices {
     /// A task as people name it: a result bears its place in the submission only.
     fn of(&mut self, session: &Session, submission: u64, offset: u32) -> anyhow::Result<TaskId> {
-        let (first, step) = match self.0 {
-            Some((known, indices)) if known == submission => indices,
-            _ => {
-                let select = Selector::submission(submission);
-                let listing = session.ask_submissions(Page {
-                    select,
-                    after: None,
-                    rows: 1,
-                })?;
-                let row = listing
-                    .rows
-                    .first()
-                    .context("the agent listed a result of a submission that it does not know")?;
-                (row.indices.0, row.indices.1)
-            }
-        };
-        self.0 = Some((submission, (first, step)));
+        if self.0.as_ref().is_none_or(|(known, _)| *known != submission) {
+            self.0 = Some((submission, asked(session, submission)?));
+        }
+        let parts = self.0.as_ref().map_or(&[][..], |(_, parts)| parts);
+        let at = parts.partition_point(|(lo, ..)| *lo <= offset);
+        let (_, first, step) = at
+            .checked_sub(1)
+            .and_then(|at| parts.get(at))
+            .context("the agent listed a result of a task that it does not know")?;
         Ok(TaskId {
             submission,
             index: first + step * offset,
         })
+    }
+}
+
+/// The stretches of a submission.
+fn asked(session: &Session, submission: u64) -> anyhow::Result<Vec<Stretch>> {
+    let page = |after, rows| Page {
+        select: Selector::submission(submission),
+        after,
+        rows,
+    };
+    let listing = session.ask_submissions(page(None, 1))?;
+    let row = listing
+        .rows
+        .first()
+        .context("the agent listed a result of a submission that it does not know")?;
+    if !row.sparse {
+        return Ok(vec![(0, row.indices.0, row.indices.1)]);
+    }
+    let (mut parts, mut after) = (Vec::new(), None);
+    loop {
+        let listing = session.ask_tasks(page(after, 0))?;
+        let rows = listing.rows.iter();
+        parts.extend(rows.map(|row| (row.run.lo, row.indices.0, row.indices.1)));
+        parts.dedup_by_key(|(_, first, _)| *first);
+        after = listing.next;
+        if after.is_none() {
+            return Ok(parts);
+        }
     }
 }
 
