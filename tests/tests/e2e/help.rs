@@ -121,7 +121,8 @@ fn run(line: &str) {
     }
     let said = pilot.sh(line);
     // Waiting says by its code that one of them failed, as it should.
-    let expected = i32::from(line.starts_with("scalems wait "));
+    let waits = line.starts_with("scalems wait ") || line.starts_with("scalems task retry 2 --wait");
+    let expected = i32::from(waits);
     assert_eq!(said.code, expected, "{line}: {said:?}");
     if line.starts_with("scalems pilot stop") {
         pilot.expect_end();

@@ -46,10 +46,7 @@ pub(crate) enum TaskCommand {
         reason: String,
     },
     /// Submit tasks that failed again, with the same data and indices; those that were before are passed over.
-    #[command(
-        after_help = "Examples:\n  scalems task retry state:failed\n  scalems task retry 5 --wait\n  \
-        scalems task retry 5,state:canceled"
-    )]
+    #[command(after_help = "Examples:\n  scalems task retry state:failed\n  scalems task retry 2 --wait")]
     Retry {
         /// Which: those of them that failed; with `state:canceled`, those that were canceled.
         #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
