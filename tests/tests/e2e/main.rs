@@ -9,6 +9,7 @@ mod comforts;
 mod dependencies;
 mod forms;
 mod graph;
+mod guides;
 mod help;
 mod journal;
 mod library;
