@@ -90,6 +90,7 @@ fn main() {
                     ends,
                     streaming: true,
                     open: false,
+                    total: None,
                 };
                 send(
                     &mut dealer,

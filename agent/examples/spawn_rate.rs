@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
-use scalems_agent::executor::{Config, Executor, Exit, Method, ProgramEvent, ProgramSpec};
+use scalems_agent::executor::{
+    Config, Executor, Exit, MemoryCap, MemoryWay, Method, ProgramEvent, ProgramSpec,
+};
 
 const LOOP: &str = "--posix-spawn-loop";
 const PROGRAM: &str = "/bin/true";
@@ -75,6 +77,14 @@ fn main() {
         (
             "executor, 4 at once, memory copied",
             Box::new(|| executor(memory.clone(), programs, 4, free)),
+        ),
+        (
+            "executor, 4 at once, memory watched",
+            Box::new(|| capped(programs, MemoryWay::Watched)),
+        ),
+        (
+            "executor, 4 at once, memory enforced",
+            Box::new(|| capped(programs, MemoryWay::Enforced)),
         ),
     ];
     let wanted = arguments.get(2).map_or("", String::as_str);
@@ -179,7 +189,19 @@ fn in_processes(count: u64, programs: u64) -> Measured {
     })
 }
 
+/// Programs with a cap on their memory.
+fn capped(programs: u64, way: MemoryWay) -> Measured {
+    let bytes = 100 << 20;
+    with(Config::default(), programs, 4, |_, spec| {
+        spec.memory = Some(MemoryCap { bytes, way });
+    })
+}
+
 fn executor(config: Config, programs: u64, at_once: u64, cpus: impl Fn(u64) -> Vec<usize>) -> Measured {
+    with(config, programs, at_once, |number, spec| spec.cpus = cpus(number))
+}
+
+fn with(config: Config, programs: u64, at_once: u64, change: impl Fn(u64, &mut ProgramSpec)) -> Measured {
     let bell = Arc::new((Mutex::new(false), Condvar::new()));
     let rung = Arc::clone(&bell);
     let wake = move || {
@@ -190,8 +212,8 @@ fn executor(config: Config, programs: u64, at_once: u64, cpus: impl Fn(u64) -> V
     let start = |number: u64| {
         let mut spec = ProgramSpec::new([PROGRAM]);
         spec.cwd = Some("/tmp".into());
-        spec.cpus = cpus(number);
         spec.time_limit = Some(Duration::from_hours(1));
+        change(number, &mut spec);
         executor.start_program(number, spec).expect("a new key");
     };
     measure(programs, || {

@@ -5,9 +5,11 @@
 pub mod batch;
 pub mod bus;
 pub mod executor;
+mod functions;
 pub mod journal;
 pub mod pilot;
 mod process;
+mod spill;
 pub mod worker;
 
 /// The name of this host, as others know it.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+pub use scalems_core::Quota;
 use scalems_core::{Config, Restore};
 use scalems_protocol::{PilotId, Role, limits};
 use scalems_transport::{
@@ -17,7 +18,8 @@ use scalems_transport::{
 };
 
 use crate::bus::{Bus, BusError, BusHandle, Identity, Sockets, TcpOptions};
-use crate::journal::{JournalError, Store};
+use crate::journal::{JournalError, Life, Store};
+use crate::spill::Room;
 use past::Past;
 
 pub use past::{Removed, check_finished, remove, unfinished_of};
@@ -60,6 +62,8 @@ pub struct PilotOptions {
     pub expected_workers: u32,
     /// Whether more workers may join later.
     pub open_to_workers: bool,
+    /// What may be requested of workers.
+    pub quota: Quota,
     /// Time between beats, milliseconds.
     pub beat_ms: u64,
     /// Silence after which a worker is lost, milliseconds.
@@ -81,6 +85,7 @@ impl PilotOptions {
             journal: Journaling::None,
             expected_workers: 0,
             open_to_workers: true,
+            quota: Quota::default(),
             beat_ms: limits::BEAT_MS,
             lost_ms: limits::LOST_MS,
             orphan_ms: limits::ORPHAN_MS,
@@ -168,6 +173,10 @@ impl From<BusError> for PilotError {
             BusError::Transport(error) => Self::Transport(error),
             BusError::Journal(error) => Self::Journal(error),
             BusError::Behind(message) => Self::Behind(message),
+            BusError::Thread(source) => Self::System {
+                doing: "start a thread".to_owned(),
+                source,
+            },
         }
     }
 }
@@ -199,33 +208,42 @@ impl Pilot {
         check_name(&options.name)?;
         let directory = PrivateDir::ensure(&options.directory)?;
         let name_lock = lock(&directory, &options.name)?;
-        let Past {
-            mut store,
-            life,
-            records,
-        } = past::open(&options.journal)?;
-        let pilot = life.pilot;
+        let first = Life::first(PilotId(random()?), random()?);
         let config = Config {
             pilot_name: options.name.clone(),
-            pilot,
-            incarnation: life.incarnation,
+            pilot: first.pilot,
+            incarnation: first.incarnation,
             life: u64::from_le_bytes(random()?),
-            secret: life.secret,
+            secret: first.secret,
             link_seed: u64::from_le_bytes(random()?),
             software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
-            journal: store.is_some(),
+            journal: options.journal != Journaling::None,
             expected_workers: options.expected_workers,
             open_to_workers: options.open_to_workers,
+            quota: options.quota,
             beat_ms: options.beat_ms,
             lost_ms: options.lost_ms,
             orphan_ms: options.orphan_ms,
             retain_us: options.retain_ms.saturating_mul(1_000),
             patience_us: PATIENCE_US,
+            spill_over: limits::SPILL_OVER,
         };
-        let mut restore = Restore::new(config, life.age.as_micros() as u64);
-        for record in records {
+        let room = Room::new(directory.path());
+        let mut restore = Restore::new(config.clone(), 0);
+        // One after another: all values of a long journal are more than memory is for.
+        let Past { mut store, life } = past::open(&options.journal, first, |record| {
             restore.take(&record);
-        }
+            drop(record);
+            restore.spill(|values| room.keep(values));
+        })?;
+        let pilot = life.pilot;
+        let config = Config {
+            pilot,
+            incarnation: life.incarnation,
+            secret: life.secret,
+            ..config
+        };
+        restore.begins(config, life.age.as_micros() as u64);
         let (submissions, unfinished) = restore.known();
         if let Journaling::Keep(journal) = &options.journal
             && unfinished > 0
@@ -265,7 +283,7 @@ impl Pilot {
         }
         restore.numbered(store.as_ref().map_or(0, Store::last));
         let (core, first) = restore.finish();
-        let mut bus = Bus::new(core, sockets)?;
+        let mut bus = Bus::new(core, sockets, room)?;
         if let Some(store) = store {
             bus.keep_journal(store, life.age, first)?;
         }

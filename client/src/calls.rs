@@ -30,6 +30,12 @@ pub struct HeldSubmission {
     pub note: Option<String>,
 }
 
+/// Tasks may be added to it.
+struct Open {
+    /// How many there will be in the end, if that is said.
+    total: Option<u32>,
+}
+
 impl Session {
     /// Submits tasks whose results the agent holds until they are asked for and forgotten, so that this
     /// process may end: what the shell does. Waits until the agent has accepted them.
@@ -40,7 +46,7 @@ impl Session {
     ) -> Result<HeldSubmission, ClientError> {
         let (task, indices) = (task.borrow(), indices.into());
         check_indices(indices)?;
-        self.held(task, indices, Data::shared(task.bytes().clone()), false)?
+        self.held(task, indices, Data::shared(task.bytes().clone()), None)?
             .wait(self.answer_timeout())
     }
 
@@ -60,7 +66,7 @@ impl Session {
         } else {
             data
         };
-        self.held(task, indices, data, false)?.wait(self.answer_timeout())
+        self.held(task, indices, data, None)?.wait(self.answer_timeout())
     }
 
     /// As [`Self::submit_held_each`], and the submission stays open: tasks may be added, by anybody, until it is
@@ -71,9 +77,32 @@ impl Session {
         first: u32,
         items: &[D],
     ) -> Result<HeldSubmission, ClientError> {
+        self.open(task, first, items, None)
+    }
+
+    /// As [`Self::submit_open`], where it is known that there will be `total` tasks in the end: so they may come each
+    /// after one of others.
+    pub fn submit_open_of<D: AsRef<[u8]>>(
+        &self,
+        task: &Task,
+        first: u32,
+        total: u32,
+        items: &[D],
+    ) -> Result<HeldSubmission, ClientError> {
+        self.open(task, first, items, Some(total))
+    }
+
+    fn open<D: AsRef<[u8]>>(
+        &self,
+        task: &Task,
+        first: u32,
+        items: &[D],
+        total: Option<u32>,
+    ) -> Result<HeldSubmission, ClientError> {
         let data = together(items)?;
         let indices = indices_of(first, items.len())?;
-        self.held(task, indices, data, true)?.wait(self.answer_timeout())
+        self.held(task, indices, data, Some(Open { total }))?
+            .wait(self.answer_timeout())
     }
 
     /// Adds tasks to an open submission, whoever brought it: one for each item of data, at most
@@ -118,7 +147,7 @@ impl Session {
         task: &Task,
         indices: Indices,
         data: Data,
-        open: bool,
+        open: Option<Open>,
     ) -> Result<Pending<HeldSubmission>, ClientError> {
         let (template, after) = task.parts(self.shared())?;
         if !after.is_empty() {
@@ -133,7 +162,8 @@ impl Session {
             first,
             step,
             data,
-            open,
+            open: open.is_some(),
+            total: open.and_then(|open| open.total),
         };
         pending(self.shared(), call, "the submission", held_of)
     }

@@ -49,11 +49,13 @@ mod intake;
 pub mod locate;
 pub mod machine;
 mod options;
+pub mod packed;
 mod pending;
 mod result;
 mod session;
 mod shared;
 mod task;
+mod workers;
 
 pub use array::{ArrayCounts, ArrayHandle};
 pub use asks::{HeldResult, ResultsPage};
@@ -70,3 +72,4 @@ pub use result::{TaskResult, UnclaimedResults};
 pub use scalems_protocol as protocol;
 pub use session::Session;
 pub use task::{Indices, Task};
+pub use workers::WorkersAsked;

@@ -78,6 +78,11 @@ impl<T> Pending<T> {
         }
     }
 
+    /// The answer, waited for so long. If it has not come it is on its way still, and can be waited for again.
+    pub fn wait_within(&self, timeout: Duration) -> Result<T, ClientError> {
+        self.shared.wait(Some(timeout), self.what, || self.try_take())?
+    }
+
     /// The answer, waited for so long; without a time, as long as the session lives.
     pub fn wait(self, timeout: impl Into<Option<Duration>>) -> Result<T, ClientError> {
         self.shared.wait(timeout.into(), self.what, || self.try_take())?

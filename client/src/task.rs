@@ -5,9 +5,9 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
-use scalems_protocol::Bytes;
 use scalems_protocol::program::{EXECUTABLE, Program, SHELL};
-use scalems_protocol::task::{After, Needs, OnSilence, Policy, Template, When};
+use scalems_protocol::task::{After, MemoryLimit, Needs, OnSilence, Placement, Policy, Template, When};
+use scalems_protocol::{Amount, Bytes};
 use serde::Serialize;
 
 use crate::array::ArrayCell;
@@ -28,7 +28,7 @@ use crate::shared::Shared;
 ///
 /// let dock = Task::new("task.function").cores(2).gpus(1).retries(3).time_limit(Duration::from_secs(600));
 /// let tasks: Vec<Task> = (0..1_000_u32).map(|i| dock.with_data(i.to_le_bytes().to_vec())).collect();
-/// assert_eq!(tasks[7].template().needs.cores_per_rank, 2);
+/// assert_eq!(tasks[7].template().needs.cores_per_rank.to_string(), "2");
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use = "a task does nothing until it is submitted"]
@@ -137,9 +137,9 @@ impl Task {
         self
     }
 
-    /// Cores of each rank. 0 is allowed: such a task takes no room.
-    pub fn cores(self, cores: u32) -> Self {
-        self.edit(|template| template.needs.cores_per_rank = cores)
+    /// Cores of each rank: a number, or an [`Amount`] with a fraction. 0 is allowed: such a task takes no room.
+    pub fn cores(self, cores: impl Into<Amount>) -> Self {
+        self.edit(|template| template.needs.cores_per_rank = cores.into())
     }
 
     /// Processes of the task; more than one run under MPI.
@@ -148,8 +148,8 @@ impl Task {
     }
 
     /// GPUs of each rank.
-    pub fn gpus(self, gpus: u32) -> Self {
-        self.edit(|template| template.needs.gpus_per_rank = gpus)
+    pub fn gpus(self, gpus: impl Into<Amount>) -> Self {
+        self.edit(|template| template.needs.gpus_per_rank = gpus.into())
     }
 
     /// Memory of each rank, MiB.
@@ -158,9 +158,9 @@ impl Task {
     }
 
     /// An amount of a named resource, for the whole task.
-    pub fn resource(self, kind: impl Into<String>, amount: u64) -> Self {
+    pub fn resource(self, kind: impl Into<String>, amount: impl Into<Amount>) -> Self {
         self.edit(|template| {
-            template.needs.named.insert(kind.into(), amount);
+            template.needs.named.insert(kind.into(), amount.into());
         })
     }
 
@@ -169,7 +169,18 @@ impl Task {
         self.edit(|template| template.needs.min_time_ms = millis(time))
     }
 
-    /// All that one task needs, at once.
+    /// How its cores and GPUs lie over NUMA nodes.
+    pub fn placement(self, placement: Placement) -> Self {
+        self.edit(|template| template.needs.placement = placement)
+    }
+
+    /// What it needs instead where there is no room for what was said before, at most three times: the first that fits is
+    /// taken.
+    pub fn or_else(self, needs: Needs) -> Self {
+        self.edit(|template| template.needs.variants.push(needs))
+    }
+
+    /// All that one task needs, its variants too, at once.
     pub fn needs(self, needs: Needs) -> Self {
         self.edit(|template| template.needs = needs)
     }
@@ -184,8 +195,8 @@ impl Task {
         self.edit(|template| template.policy.retries = retries)
     }
 
-    /// Only failures with one of these are followed by another attempt: exit codes, 128 and the number of a signal, and 124 for
-    /// the time limit. Without it, all are.
+    /// Only failures with one of these are followed by another attempt: exit codes, 128 and the number of a signal, 124 for
+    /// the time limit, 125 for too much memory. Without it, all are.
     pub fn retry_on(self, codes: impl IntoIterator<Item = u8>) -> Self {
         let codes = codes.into_iter().collect();
         self.edit(|template| template.policy.retry_on = codes)
@@ -223,6 +234,12 @@ impl Task {
         self.edit(|template| template.policy.on_silence = on_silence)
     }
 
+    /// How an attempt is kept to the memory that it needs, if it says how much. Without it, by the kernel where the worker may have
+    /// it do so, else watched.
+    pub fn memory_limit(self, how: MemoryLimit) -> Self {
+        self.edit(|template| template.policy.memory_limit = how)
+    }
+
     /// All of retries, limits and priority at once.
     pub fn policy(self, policy: Policy) -> Self {
         self.edit(|template| template.policy = policy)
@@ -258,6 +275,12 @@ impl Task {
             problem: error.to_string(),
         })?;
         Ok(self.edit(|template| template.meta = meta))
+    }
+
+    /// What the data of all tasks made from this one has in common, at most 256 KiB: sent and kept once for all of them. Modes of
+    /// functions have the function there (`docs/spec/10-functions`).
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        self.edit(|template| template.body = body.into())
     }
 
     /// Runs after another task of the same session has ended well; if that one does not, this one is canceled.

@@ -1,5 +1,6 @@
 //! Messages between clients and the agent (`docs/spec/2-client`).
 
+mod requests;
 mod rows;
 
 use std::ops::Range;
@@ -19,6 +20,10 @@ use crate::task::Template;
 use crate::token::Token;
 use crate::{WireError, bounded, is_default, limits};
 
+pub use requests::{
+    Layout, Orders, RequestRow, RequestRows, RequestState, RequestWorkers, RequestsPage, Start, StartFailed,
+    StartedWorker, Starter, StarterNode, StarterPlace, WorkersRequested,
+};
 pub use rows::{Counts, Explanation, Listing, Status, SubmissionRow, TaskRow, WorkerRow};
 
 /// How many attachments a session takes.
@@ -108,6 +113,9 @@ pub struct Submit {
     /// Tasks may be added to it, until it is closed. Only a batch that is held can be open.
     #[serde(default, skip_serializing_if = "is_default")]
     pub open: bool,
+    /// How many tasks an open one will have in the end. One that runs after each of others has to say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
 }
 
 /// Tasks are added to an open submission, whoever brought it. They share its template.
@@ -219,6 +227,8 @@ pub enum Question {
     /// What a task's program writes, as it does. Answered once there is something behind those places, or it does not
     /// run, or time is over.
     Output(OutputPage),
+    /// Requests for workers, one row each.
+    Requests(RequestsPage),
     /// The state of a topic of events, with the number of the last event that is in it.
     Snapshot(String),
 }
@@ -360,6 +370,10 @@ messages! {
         Ask = "ask",
         /// Ended tasks are to be dropped.
         Forget = "forget",
+        /// Workers are to be started.
+        RequestWorkers = "request_workers",
+        /// Who starts workers.
+        Starter = "starter",
         /// The pilot or a worker is to end.
         Stop = "stop",
         /// The client goes.
@@ -392,6 +406,8 @@ struct WrittenEnvelope {
     _data: Option<IgnoredAny>,
     #[serde(rename = "meta")]
     _meta: Option<IgnoredAny>,
+    #[serde(default, with = "serde_bytes")]
+    body: Vec<u8>,
     mode: String,
     #[serde(default)]
     needs: crate::task::Needs,
@@ -425,6 +441,7 @@ impl ClientToAgent {
             labels: written.labels,
             max_failures: written.max_failures,
             meta: scanned.value("meta").map(<[u8]>::to_vec).unwrap_or_default(),
+            body: written.body,
         };
         // A binary value is the data; of any other value its encoding is.
         let data = scanned.place("data").map(|place| {
@@ -657,6 +674,10 @@ pub enum Reply {
     },
     /// What a task's program wrote.
     Output(Box<OutputPart>),
+    /// Requests for workers.
+    Requests(RequestRows),
+    /// What is to be done by who starts workers.
+    Orders(Orders),
     /// The state of a topic, and the number of the last event that is in it.
     Snapshot {
         /// The agent's life.
@@ -699,6 +720,8 @@ messages! {
         CancelDone = "cancel_done",
         /// What a forget did.
         ForgetDone = "forget_done",
+        /// Workers are about to be started.
+        WorkersRequested = "workers_requested",
         /// Results.
         Results = "results",
         /// Deliveries are on disk.
@@ -723,6 +746,7 @@ impl AgentToClient {
             Self::Closed(closed) => closed.record,
             Self::CancelDone(done) => done.record,
             Self::ForgetDone(done) => done.record,
+            Self::WorkersRequested(requested) => requested.record,
             Self::Lasts(lasts) => lasts.record,
             Self::Results(results) => {
                 let records = results.accepted.iter().map(|accepted| accepted.record);

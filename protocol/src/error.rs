@@ -84,6 +84,12 @@ codes! {
     NotKept = "not_kept",
     /// The selector cannot be read.
     WrongSelector = "wrong_selector",
+    /// The quota of workers, or what the nodes have, does not allow for more.
+    NoRoom = "no_room",
+    /// Nobody is there who starts workers.
+    NoStarter = "no_starter",
+    /// The pilot takes no further workers.
+    PilotClosed = "pilot_closed",
     /// The wait ended before what it waited for.
     TimedOut = "timed_out",
     /// The entry has been forgotten.
@@ -110,6 +116,8 @@ codes! {
     Signal = "signal",
     /// The program could not be started.
     NotStarted = "not_started",
+    /// The attempt used more memory than its needs say.
+    MemoryExceeded = "memory_exceeded",
     /// The time limit of one attempt passed.
     TimeLimit = "time_limit",
     /// The deadline of the task passed.
@@ -120,6 +128,16 @@ codes! {
     WrongData = "wrong_data",
     /// The mode's own code failed.
     TaskFailed = "task_failed",
+    /// The function raised an exception.
+    Exception = "exception",
+    /// The function ended the interpreter that it ran in.
+    InterpreterEnded = "interpreter_ended",
+    /// What the function returned cannot be written, or is too large.
+    WrongResult = "wrong_result",
+    /// The function or its arguments cannot be read where it runs.
+    WrongCall = "wrong_call",
+    /// There is no such interpreter, or it does not start.
+    NoInterpreter = "no_interpreter",
     /// A newer attempt, or another result, replaced this one.
     SupersededResult = "superseded_result",
     /// The worker that held the task was lost.

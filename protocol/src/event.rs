@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::WireError;
 use crate::client::{Counts, WorkerRow};
 use crate::frame::{decoders, messages};
 use crate::group::Run;
 use crate::id::Incarnation;
 use crate::scan::Scanned;
 use crate::state::TaskState;
+use crate::{Amount, WireError};
 
 /// What can be listened to. Subscriptions match exactly: a topic's name is the whole first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +62,9 @@ pub enum Body {
         workers: (u64, u64, u64, u64),
         /// Resources by kind: kind, total, in use.
         resources: Vec<(String, u64, u64)>,
+        /// Those of them that are not whole.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fractions: Vec<(String, Amount, Amount)>,
     },
     /// Tasks of the topic's submission changed state.
     Tasks {

@@ -70,7 +70,7 @@ impl From<WireError> for Refusal {
     }
 }
 
-/// Encodes the header of message `name` with the fields of `body`, which is a struct of at most 13 fields.
+/// Encodes the header of message `name` with the fields of `body`, which is a struct of at most 15 fields.
 pub(crate) fn encode<T: Serialize>(name: &str, body: &T) -> Vec<u8> {
     // The body's own map marker is the byte that the last byte of the prefix is written over.
     let mut header = Vec::with_capacity(256);
@@ -86,9 +86,14 @@ pub(crate) fn encode<T: Serialize>(name: &str, body: &T) -> Vec<u8> {
     body.serialize(&mut serializer)
         .expect("our own structs serialize into memory");
     let marker = header[at];
-    assert!((0x80..=0x8d).contains(&marker), "a message has at most 13 fields");
+    assert!((0x80..=0x8f).contains(&marker), "a message has at most 15 fields");
     header[at] = last;
-    header[0] = marker + 2;
+    if marker <= 0x8d {
+        header[0] = marker + 2;
+    } else {
+        // With those two there are too many for the short form.
+        header.splice(0..1, [0xde, 0, marker - 0x80 + 2]);
+    }
     header
 }
 

@@ -220,6 +220,9 @@ pub struct LeaseGroup {
     /// The tasks' data.
     #[serde(default, skip_serializing_if = "is_default")]
     pub place: Place,
+    /// Which of the ways to run they are given room for ([`crate::task::Needs::way`]).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variant: u8,
 }
 
 /// A run of results on its way from a worker or to a client. All of its tasks ended alike.
@@ -258,4 +261,7 @@ pub struct HeldRun {
     pub incarnation: Incarnation,
     /// Leased or running.
     pub state: TaskState,
+    /// Which of the ways to run they have room for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variant: u8,
 }

@@ -7,15 +7,18 @@
 //! here called blobs. [`frame`] turns headers into bytes and back, [`scan`] checks them before anything is
 //! decoded, [`client`] and [`worker`] hold the messages by the direction that they travel in.
 
+pub mod amount;
 mod bounded;
 pub mod client;
 pub mod error;
 pub mod event;
 pub mod frame;
+pub mod function;
 pub mod group;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod packed;
 pub mod program;
 pub mod role;
 pub mod scan;
@@ -25,6 +28,7 @@ pub mod task;
 pub mod token;
 pub mod worker;
 
+pub use amount::Amount;
 pub use bytes::Bytes;
 pub use error::{Code, Refusal, TaskError};
 pub use frame::WireError;

@@ -35,8 +35,36 @@ pub const MUST: usize = 32;
 pub const NAMES: usize = 4_096;
 /// Words of a program's command line.
 pub const WORDS: usize = 16_384;
+/// Bytes of one stream of an attempt in a packed log, unless it is told otherwise: a day of a talkative simulation, and a
+/// runaway one leaves room for 64 others.
+pub const LOG_STREAM_BYTES: u64 = 64 << 20;
+/// Bytes of all packed log files of one worker, unless it is told otherwise: what a project directory bears on 100 nodes.
+pub const LOG_WORKER_BYTES: u64 = 4 << 30;
+/// The least that those may be kept to: four files of a MiB, so that there are few of them.
+pub const LEAST_LOG_WORKER_BYTES: u64 = 4 << 20;
+/// Bytes of a record's head in a packed log: names of hosts and workers, and numbers.
+pub const LOG_HEAD_BYTES: usize = 4_096;
+/// Bytes of output in one record of a packed log: what is damaged is lost in such pieces.
+pub const LOG_BODY_BYTES: usize = 1 << 20;
 /// Bytes of `meta`.
 pub const META_BYTES: usize = 16 << 10;
+/// Bytes of a body: a function with what it closes over, and room for three in a header. Larger constants are arguments.
+pub const BODY_BYTES: usize = 256 << 10;
+/// Bytes of output of one stream, and of log records, that are kept beside a function's value: as much as of a program.
+pub const BESIDE_BYTES: usize = 64 << 10;
+/// Bytes of a value or of arguments that an interpreter may be sent or send: what a data frame may have.
+pub const VALUE_BYTES: usize = BLOB_BYTES;
+/// Bytes of a frame's head between a worker and an interpreter: 256 calls, and a traceback each.
+pub const FRAME_HEAD_BYTES: usize = 16 << 20;
+/// Calls that are sent ahead to an interpreter: both sides then work on batches, and what one that ends leaves behind is soon
+/// sent to another.
+pub const CALLS_AHEAD: u64 = 256;
+/// Calls after which an interpreter is replaced, unless a call says otherwise: leaks stay small, and a start is one in 10,000.
+pub const INTERPRETER_CALLS: u32 = 10_000;
+/// How long an interpreter that has nothing to do is kept, milliseconds.
+pub const INTERPRETER_IDLE_MS: u64 = 60_000;
+/// How long an interpreter may take to start, milliseconds: imports from a file system that a thousand nodes read at once.
+pub const INTERPRETER_START_MS: u64 = 120_000;
 
 /// Tasks in one columnar batch: past 1,024 a batch gains nothing and costs latency.
 pub const BATCH_TASKS: usize = 1_024;
@@ -76,16 +104,38 @@ pub const RETAIN_MS: u64 = 30 * 24 * 3_600_000;
 pub const ENDED_TASKS: u64 = 1_000_000;
 /// Bytes of results that are kept in memory after they were delivered or while nobody collects them.
 pub const RESULT_BYTES: u64 = 256 << 20;
+/// Bytes of results over which the oldest values are moved out of memory: half of what may be there, so that tasks go on
+/// to end while a slow disk takes some away.
+pub const SPILL_OVER: u64 = RESULT_BYTES / 2;
+/// Bytes of results that nobody has collected in the pilot's directory (R10): 65,536 outputs of 64 KiB, and a share of a
+/// home directory's quota that leaves room for the journal.
+pub const SPILL_BYTES: u64 = 4 << 30;
 /// Bytes of data of tasks that did not end well, in submissions that are over: they may be submitted again.
 pub const KEPT_BYTES: u64 = 256 << 20;
 /// Sessions of a pilot.
 pub const SESSIONS: usize = 4_096;
 /// Workers of one agent: more of them go under sub-agents.
 pub const WORKERS: usize = 4_096;
+/// Requests for workers that are known, the ones that are over included: those go first.
+pub const WORKER_REQUESTS: usize = 256;
+/// Workers of one request: a node's cores, several times over.
+pub const REQUESTED_WORKERS: u32 = 1_024;
+/// Time that requested workers have to join, milliseconds: as long as a worker waits for the agent.
+pub const START_MS: u64 = 120_000;
+/// The longest that may be asked for, milliseconds: an hour.
+pub const LONGEST_START_MS: u64 = 3_600_000;
+/// Time without anybody who starts workers after which requests are refused, milliseconds: it comes back to a restarted agent within 2 s.
+pub const STARTER_AWAY_MS: u64 = 10_000;
+/// How long who starts workers may wait for something to do, milliseconds.
+pub const STARTER_MS: u64 = 60_000;
 /// Modes that a worker announces.
 pub const MODES: usize = 256;
 /// Kinds of resources in a pilot.
 pub const RESOURCE_KINDS: usize = 64;
+/// Kinds in what a submission took: time and all kinds of resources.
+pub const SPENT_KINDS: usize = RESOURCE_KINDS + 1;
+/// What one task may need instead of what it needs: with it there are 4 ways to run, as many as a person tells apart.
+pub const VARIANTS: usize = 3;
 /// Dependencies of one submission.
 pub const AFTER: usize = 1_024;
 /// Reads that one attachment may have waiting.

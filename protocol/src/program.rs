@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::packed::Why;
 use crate::{bounded, is_default, limits};
 
 /// Runs a program: `argv[0]` is looked up in `PATH`, no shell is involved.
@@ -55,6 +56,77 @@ pub struct Program {
         deserialize_with = "bounded::text_if_any"
     )]
     pub stderr: Option<String>,
+    /// Whether those two files stay.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep_output: Keep,
+    /// All that it writes goes into the worker's packed log as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
+}
+
+/// Of which attempts something is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Of all.
+    #[default]
+    All,
+    /// Of those that did not end with exit code 0.
+    Failed,
+}
+
+/// What of a program's output goes into the worker's packed log (`docs/spec/9-packed-logs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Of which attempts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep: Keep,
+    /// No more than this many bytes of each stream of an attempt.
+    pub cap: u64,
+    /// No more than this many bytes a second of each stream; nothing: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            keep: Keep::All,
+            cap: limits::LOG_STREAM_BYTES,
+            rate: None,
+        }
+    }
+}
+
+/// Where in the worker's packed log an attempt's output is, and how much of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Logged {
+    /// The file that has its first record, with its whole path; empty: nothing of it was kept.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// Where in there that record begins.
+    #[serde(skip_serializing_if = "is_default")]
+    pub from: u64,
+    /// The name of the file beside it that has its last record, if it is another.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub last: String,
+    /// Where its last record ends.
+    #[serde(skip_serializing_if = "is_default")]
+    pub upto: u64,
+    /// Bytes of its standard output that are there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdout: u64,
+    /// Bytes of its errors.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stderr: u64,
+    /// How many bytes are not there, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost: BTreeMap<Why, u64>,
+    /// What the system said, where it refused to write.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub problem: String,
 }
 
 /// How variables begin that no task may set: by some of them its processes are known.
@@ -130,4 +202,10 @@ pub struct ProgramResult {
     pub wall_s: f64,
     /// The largest resident set, KiB.
     pub peak_rss_kib: u64,
+    /// The most memory that all of its processes had together, KiB, where it was limited; 0: that is not known.
+    #[serde(skip_serializing_if = "is_default")]
+    pub peak_memory_kib: u64,
+    /// What the packed log has of it, if it was to go there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Logged>,
 }

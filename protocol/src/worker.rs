@@ -11,10 +11,10 @@ use crate::scan::Scanned;
 use crate::state::Strength;
 use crate::task::Template;
 use crate::token::Token;
-use crate::{WireError, bounded, is_default, limits};
+use crate::{Amount, WireError, bounded, is_default, limits};
 
 /// What a worker offers, by kind; `cores`, `gpus` and `memory` (MiB) are the usual ones.
-pub type Offer = Vec<(String, u64)>;
+pub type Offer = Vec<(String, Amount)>;
 
 /// A mode that a worker serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,20 @@ pub struct WorkerHello {
     /// How long it will still be there, milliseconds; none: it has no end that it knows of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_ms: Option<u64>,
+    /// Later words of needs that it understands ([`crate::task::Knows::NAMES`]): tasks with others are not leased to it.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, { limits::NAMES }>"
+    )]
+    pub knows: Vec<String>,
+    /// What who started it knows it by (page 2); none: it was started by hand.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded::text_if_any"
+    )]
+    pub place: Option<String>,
 }
 
 /// Proof of having been a worker of this pilot.

@@ -87,6 +87,8 @@ def check_envelopes():
         wire.same(kept, vector["data"], f"data of {vector['name']}")
         meta = msgpack.packb(content["meta"]).hex() if "meta" in content else None
         wire.same(meta, vector["meta"], f"meta of {vector['name']}")
+        body = content["body"].hex() if "body" in content else None
+        wire.same(body, vector["body"], f"body of {vector['name']}")
 
 
 def check_lenient():
@@ -212,18 +214,51 @@ def check_topics():
         wire.same(topic in ("summary", "workers", "alarms") or numbered, vector["exists"], f"topic {topic!r}")
 
 
+def ordered(value):
+    """The same with the keys of all maps in order."""
+    if isinstance(value, dict):
+        return {key: ordered(value[key]) for key in sorted(value)}
+    return [ordered(one) for one in value] if isinstance(value, list) else value
+
+
 def check_modes():
     for vector in read("modes"):
         content = msgpack.unpackb(bytes.fromhex(vector["bytes"]), strict_map_key=True)
         wire.same(plain(content), vector["json"], vector["name"])
-        wire.same(msgpack.packb(bare(vector["json"])), msgpack.packb(dict(sorted(content.items()))), vector["name"])
+        wire.same(msgpack.packb(bare(vector["json"])), msgpack.packb(ordered(content)), vector["name"])
+
+
+def check_packed():
+    try:
+        import blake3
+    except ImportError:
+        blake3 = None
+    for vector in read("packed"):
+        content = bytes.fromhex(vector["bytes"])
+        place = 0
+        for record in vector["records"]:
+            wire.same(place, record["position"], "where a record begins")
+            wire.same(content[place:place + 4], b"\x93slr", "its mark")
+            head_bytes, body_bytes = (int.from_bytes(content[place + at:place + at + 4], "little") for at in (4, 8))
+            head_at, body_at = place + 28, place + 28 + head_bytes
+            end = body_at + body_bytes
+            head = msgpack.unpackb(content[head_at:body_at], strict_map_key=True)
+            wire.same(plain(head), record["head"], "its head")
+            wire.same(content[body_at:end], bytes.fromhex(record["body"]), "its body")
+            if blake3:
+                said = place.to_bytes(8, "little") + content[place:place + 12] + content[place + 20:body_at]
+                wire.same(content[place + 12:place + 20], blake3.blake3(said).digest()[:8], "the head's sum")
+                wire.same(content[place + 20:place + 28], blake3.blake3(content[body_at:end]).digest()[:8], "the body's sum")
+            place = end
+        wire.same(place, len(content), "all of it is records")
+    return None if blake3 else "there is no Python package blake3 here: sums were not checked"
 
 
 def checks():
     """Pairs of a name and a function that raises, or returns why it was skipped."""
     for name in DIRECTIONS:
         yield f"vectors {name}", lambda name=name: check_messages(name)
-    for name in ["envelopes", "lenient", "refusals", "hashes", "tokens", "places", "frames", "selectors", "topics", "modes"]:
+    for name in ["envelopes", "lenient", "refusals", "hashes", "tokens", "places", "frames", "selectors", "topics", "modes", "packed"]:
         yield f"vectors {name}", globals()[f"check_{name}"]
 
 

@@ -8,7 +8,9 @@ mod fifo;
 mod home;
 pub mod process;
 mod program;
+mod python;
 mod running;
+mod sshd;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,7 +23,9 @@ use scalems_client::{ClientError, Session, Task, Update};
 pub use fifo::Fifo;
 pub use home::{Home, quoted};
 pub use program::program;
+pub use python::Python;
 pub use running::{Output, Running};
+pub use sshd::Sshd;
 
 /// How long anything may take: far longer than it does on a busy machine, and far shorter than a test may.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,24 +159,42 @@ impl Pilot {
         self.home.until_empty();
     }
 
+    /// As [`Self::expect_end`], while others of its home go on.
+    #[track_caller]
+    pub fn expect_end_of_agent(&mut self) {
+        let status = self.agent.status();
+        self.ended = true;
+        assert!(status.success(), "the agent ended with {status}:\n{}", self.log());
+    }
+
     /// Waits until the agent has ended badly by itself, and has said this.
     #[track_caller]
     pub fn expect_failure(&mut self, text: &str) {
         let status = self.agent.status();
         self.ended = true;
         self.home.note_killed();
+        // Its last words may be read a moment after its end.
+        let said = self.agent.written_or_ended(text).is_some();
         let log = self.log();
-        assert!(
-            !status.success() && log.contains(text),
-            "the agent ended with {status}:\n{log}"
-        );
+        assert!(!status.success() && said, "the agent ended with {status}:\n{log}");
     }
 
     /// Starts the agent again from its journal, after it was killed, and waits until it serves.
     #[track_caller]
     pub fn resume(&mut self, options: &str) {
+        self.again("--resume", options);
+    }
+
+    /// Starts another pilot in its place, after it was killed, and waits until it serves.
+    #[track_caller]
+    pub fn anew(&mut self, options: &str) {
+        self.again("--fresh", options);
+    }
+
+    #[track_caller]
+    fn again(&mut self, how: &str, options: &str) {
         let line = format!(
-            "{} scalems --output jsonl pilot start --resume {options}",
+            "{} scalems --output jsonl pilot start {how} {options}",
             self.words
         );
         self.agent = self.home.spawn(&line);

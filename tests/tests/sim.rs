@@ -58,7 +58,7 @@ fn the_contract_holds_under_every_seed() {
     let first = setting("SCALEMS_SIM_FIRST").unwrap_or(1);
     let (begin, next, stop) = (Instant::now(), AtomicU64::new(first), AtomicBool::new(false));
     let failed: Mutex<Option<(Plan, Outcome)>> = Mutex::new(None);
-    let totals = Mutex::new([0_u64; 7]);
+    let totals = Mutex::new([0_u64; 8]);
     let happened = Mutex::new([0_u64; Fault::ALL.len()]);
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
@@ -80,6 +80,7 @@ fn the_contract_holds_under_every_seed() {
                         outcome.lives - 1,
                         outcome.brought_back,
                         outcome.known_again,
+                        outcome.spilled,
                     ];
                     for (total, more) in totals.iter_mut().zip(more) {
                         *total += more;
@@ -95,10 +96,10 @@ fn the_contract_holds_under_every_seed() {
             });
         }
     });
-    let [seeds, tasks, incidents, messages, deaths, brought, known] = *totals.lock().unwrap();
+    let [seeds, tasks, incidents, messages, deaths, brought, known, spilled] = *totals.lock().unwrap();
     println!(
         "{seeds} seeds, {tasks} tasks, {incidents} incidents, {messages} messages, {deaths} deaths of the agent, \
-         {brought} results brought back, {known} submissions without a record that went on, in {:?}",
+         {brought} results brought back, {known} submissions without a record that went on, {spilled} values moved out, in {:?}",
         begin.elapsed()
     );
     if let Some((plan, outcome)) = failed.into_inner().unwrap() {
@@ -121,6 +122,7 @@ fn the_contract_holds_under_every_seed() {
         seeds < ENOUGH || (brought > 0 && known > 0),
         "nothing was said again"
     );
+    assert!(seeds < ENOUGH || spilled > 0, "nothing was moved out of memory");
 }
 
 #[test]

@@ -74,6 +74,22 @@ count_cargo_test() {
     report failed "$bad"
 }
 
+# count_pytest STATUS <OUTPUT: the same for pytest, whose last line counts. What it skips could not run.
+count_pytest() {
+    local line ran bad left
+    line=$(sed -E 's/\x1b\[[0-9;]*m//g' | grep -E '^(=+ )?[0-9]+ (passed|failed|errors?|skipped)' | tail -n 1)
+    ran=$(sum_of "$line" 'passed')
+    bad=$(sum_of "$line" 'failed|errors?')
+    left=$(sum_of "$line" 'skipped')
+    [ "$1" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+    report passed "$ran"
+    report failed "$bad"
+    while [ "$left" -gt 0 ]; do
+        report skipped "pytest: see what it says above"
+        left=$((left - 1))
+    done
+}
+
 # sum_of TEXT WORDS: the sum of the numbers that stand right before one of the words.
 sum_of() {
     grep -oE "\b[0-9]+ ($2)\b" <<<"$1" | awk '{ sum += $1 } END { print sum + 0 }'

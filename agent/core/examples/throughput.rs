@@ -40,11 +40,13 @@ fn run(batch: u32, tasks: u32) {
         journal: false,
         expected_workers: 0,
         open_to_workers: true,
+        quota: scalems_core::Quota::default(),
         beat_ms: 2_000,
         lost_ms: 10_000,
         orphan_ms: 600_000,
         retain_us: 0,
         patience_us: 1_000,
+        spill_over: u64::MAX,
         life: 1,
     });
     let mut out = Vec::new();
@@ -57,7 +59,7 @@ fn run(batch: u32, tasks: u32) {
         pid: 1,
         process: String::new(),
         software: String::new(),
-        offer: vec![("cores".into(), 2)],
+        offer: vec![("cores".into(), 2.into())],
         modes: vec![ModeOffer {
             name: NOOP.into(),
             instant: true,
@@ -66,6 +68,8 @@ fn run(batch: u32, tasks: u32) {
         held: vec![],
         hello: 1,
         left_ms: None,
+        knows: Vec::new(),
+        place: None,
     };
     agent.handle(
         0,
@@ -103,6 +107,7 @@ fn run(batch: u32, tasks: u32) {
                 },
                 streaming: true,
                 open: false,
+                total: None,
             };
             let blobs = if array { vec![] } else { vec![bytes.clone()] };
             client(&mut agent, submit.into(), blobs, &mut out);

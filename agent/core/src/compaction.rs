@@ -202,7 +202,10 @@ impl Survey {
                     }
                 }
             }
-            Record::Closed { .. } | Record::Fault { .. } | Record::CancelAsked { .. } => {}
+            Record::Closed { .. }
+            | Record::Fault { .. }
+            | Record::Wasted { .. }
+            | Record::CancelAsked { .. } => {}
         }
     }
 
@@ -294,12 +297,20 @@ impl Compaction {
                     submitted.data = Data::default();
                 }
                 let number = submitted.submission;
+                let request_is_known = || {
+                    let seat = all.seats.get(&submitted.origin.session);
+                    seat.is_some_and(|seat| {
+                        (!seat.gone && seat.recent.get(&submitted.origin.request) == Some(&number))
+                            || all.last_of(seat.session).is_some_and(|(last, _)| last == number)
+                    })
+                };
+                let says_again = submitted
+                    .again
+                    .as_ref()
+                    .is_some_and(|again| stays(again.submission));
                 if stays(number) {
                     out.push(record);
-                } else if let Some(seat) = all.seats.get(&submitted.origin.session)
-                    && ((!seat.gone && seat.recent.get(&submitted.origin.request) == Some(&number))
-                        || all.last_of(seat.session).is_some_and(|(last, _)| last == number))
-                {
+                } else if says_again || request_is_known() {
                     out.extend([record, Record::Forgotten { submission: number }]);
                 }
             }
@@ -311,7 +322,7 @@ impl Compaction {
                     out.push(record);
                 }
             }
-            Record::Closed { submission, .. } => {
+            Record::Closed { submission, .. } | Record::Wasted { submission, .. } => {
                 if stays(*submission) {
                     out.push(record);
                 }

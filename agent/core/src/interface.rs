@@ -39,6 +39,8 @@ pub struct Config {
     pub expected_workers: u32,
     /// Whether more workers may join later: if so, what nobody can serve waits instead of being refused.
     pub open_to_workers: bool,
+    /// What may be requested of workers.
+    pub quota: Quota,
     /// Time between beats, milliseconds.
     pub beat_ms: u64,
     /// Silence after which a worker is lost, milliseconds.
@@ -49,6 +51,19 @@ pub struct Config {
     pub retain_us: Micros,
     /// How long the answer to a submission waits for results to go with, microseconds.
     pub patience_us: Micros,
+    /// Bytes of results in memory over which the oldest values are moved out.
+    pub spill_over: u64,
+}
+
+/// What may be requested of workers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quota {
+    /// So many workers at most; none: as many as the nodes have cores.
+    pub most: Option<u32>,
+    /// Whether they may offer more than their nodes have.
+    pub overcommit: bool,
+    /// Whether somebody who starts workers is known to come.
+    pub starter: bool,
 }
 
 /// What happens to the core.
@@ -104,6 +119,8 @@ pub enum Input {
     Durable(u64),
     /// There is no room for records, or there is again.
     DiskFull(bool),
+    /// The answer to [`Action::Spill`]: the same values, which lie outside of memory now; nothing: there is no room.
+    Spilled(Option<Vec<Bytes>>),
     /// The pilot is to end, after letting run what runs for so long.
     Stop {
         /// For so long, milliseconds.
@@ -153,6 +170,11 @@ pub enum Action {
         number: u64,
         /// The record.
         record: Record,
+    },
+    /// Move values of results out of memory. The answer is [`Input::Spilled`], and comes before the next of these.
+    Spill {
+        /// The values.
+        values: Vec<Bytes>,
     },
     /// The journal ends before what a peer has seen: no later life may go on with it unasked.
     FellBehind {

@@ -17,4 +17,4 @@ pub mod worker;
 
 pub use agent::{Agent, Restore};
 pub use compaction::{Compaction, Survey};
-pub use interface::{Action, Config, Input, Micros, Peer};
+pub use interface::{Action, Config, Input, Micros, Peer, Quota};

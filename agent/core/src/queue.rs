@@ -1,6 +1,6 @@
 //! The queue of ready tasks, by scheduling class.
 //!
-//! A class is what the scheduler cannot tell apart: one mode with one set of needs, and how much time they take at least. Entries are runs of
+//! A class is what the scheduler cannot tell apart: one mode, and the ways to run its tasks: what each takes, and how much time at least. Entries are runs of
 //! offsets, ordered by priority and then by submission, so a million ready tasks of an array are one entry, and
 //! a task that has to run again has its old place.
 //! Entries may be stale: a task counts as ready by its slot alone.
@@ -9,10 +9,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use scalems_protocol::task::Template;
+use scalems_protocol::task::{Knows, Needs, Template};
 
 use crate::interface::Micros;
-use crate::resources::Amounts;
+use crate::resources::{Amounts, Kinds};
 
 /// Where an entry stands: higher priority first, then the earlier submission, then earlier arrival.
 pub type Place = (Reverse<i32>, u64, u64);
@@ -33,10 +33,10 @@ pub struct Entry {
 pub struct Class {
     /// The mode.
     pub mode: String,
-    /// What one task takes.
-    pub needs: Amounts,
-    /// The least time that its worker has left.
-    pub min_time: Micros,
+    /// The ways to run one task, the best first.
+    pub ways: Vec<Way>,
+    /// What its worker has to understand.
+    pub asks: Knows,
     /// Submissions of the class.
     users: u64,
     entries: BTreeMap<Place, Entry>,
@@ -46,29 +46,58 @@ pub struct Class {
     pub blocked: Option<Micros>,
 }
 
+/// A way to run a task: what it takes then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    /// What one task takes.
+    pub needs: Amounts,
+    /// The least time that its worker has left.
+    pub min_time: Micros,
+}
+
+impl Way {
+    /// The ways of a task; none if there are too many kinds of resources.
+    pub fn all(needs: &Needs, kinds: &mut Kinds) -> Option<Vec<Self>> {
+        let ways = needs.ways().map(|way| {
+            Some(Self {
+                needs: kinds.amounts(way.totals())?,
+                min_time: way.min_time_ms.saturating_mul(1_000),
+            })
+        });
+        ways.collect()
+    }
+}
+
+impl Class {
+    /// The way of this number; the first if there is no such way.
+    pub fn way(&self, variant: u8) -> &Way {
+        let way = self.ways.get(usize::from(variant)).or_else(|| self.ways.first());
+        way.expect("there is always one")
+    }
+}
+
 /// All classes and what is ready in them.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     classes: Vec<Class>,
     free: Vec<usize>,
-    by_key: BTreeMap<(String, Amounts, Micros), usize>,
+    by_key: BTreeMap<(String, Vec<Way>, Knows), usize>,
     heads: BTreeSet<(Place, usize)>,
     arrivals: u64,
 }
 
 impl Queue {
-    /// The class of a template whose tasks take these amounts, for one more submission.
-    pub fn enter_class(&mut self, template: &Template, needs: Amounts) -> usize {
-        let min_time = template.needs.min_time_ms.saturating_mul(1_000);
-        let key = (template.mode.clone(), needs, min_time);
+    /// The class of a template whose tasks run in these ways, for one more submission.
+    pub fn enter_class(&mut self, template: &Template, ways: Vec<Way>) -> usize {
+        let key = (template.mode.clone(), ways, template.needs.asks());
         if let Some(at) = self.by_key.get(&key) {
             self.classes[*at].users += 1;
             return *at;
         }
         let class = Class {
             mode: key.0.clone(),
-            needs: key.1.clone(),
-            min_time,
+            ways: key.1.clone(),
+            asks: key.2,
             users: 1,
             entries: BTreeMap::new(),
             mean_us: None,
@@ -94,7 +123,7 @@ impl Queue {
             if let Some(head) = entries.first_key_value() {
                 self.heads.remove(&(*head.0, at));
             }
-            let key = (class.mode.clone(), class.needs.clone(), class.min_time);
+            let key = (class.mode.clone(), class.ways.clone(), class.asks);
             self.by_key.remove(&key);
             self.free.push(at);
         }

@@ -95,6 +95,19 @@ pub enum Record {
         run: Run,
         /// Whether the worker was lost.
         crash: bool,
+        /// The time that all of them ran in it, summed, microseconds.
+        ran_us: u64,
+        /// In which of the ways that they may run in.
+        variant: u8,
+    },
+    /// Attempts ran for nothing, which is charged to nobody: their worker ended in order, or another attempt goes on.
+    Wasted {
+        /// The submission.
+        submission: u64,
+        /// The time that all of them ran, summed, microseconds.
+        ran_us: u64,
+        /// In which of the ways that they may run in.
+        variant: u8,
     },
     /// Tasks are to end.
     CancelAsked {
@@ -183,6 +196,8 @@ pub struct Ended {
     pub ran_us: u64,
     /// Why they did not end well.
     pub error: Option<TaskError>,
+    /// In which of the ways that they may run in they did.
+    pub variant: u8,
     /// The worker that ran them; 0: none did, or it is not known any more.
     pub worker: u32,
     /// When, since the pilot was created; set when it is recorded.
@@ -199,6 +214,7 @@ impl Ended {
             exit_code: None,
             ran_us: 0,
             error: Some(error),
+            variant: 0,
             worker: 0,
             at: 0,
         }

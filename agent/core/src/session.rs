@@ -9,6 +9,8 @@ use scalems_protocol::{Role, limits};
 
 use crate::interface::{Micros, Peer};
 use crate::record::Ended;
+use crate::task::Sizes;
+use crate::task::results::is_same;
 
 /// A session.
 #[derive(Clone, Debug)]
@@ -151,6 +153,8 @@ struct Pending {
     group: ResultGroup,
     data: scalems_protocol::group::Data,
     weight: u64,
+    /// Whether its value was spilled.
+    spilled: bool,
 }
 
 /// What a result on its way takes in memory beside its value: without it results that have none would be
@@ -161,10 +165,16 @@ const GROUP_BYTES: u64 = 256;
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
     pending: VecDeque<Pending>,
+    /// How many were taken from there: what is pending is numbered on from here.
+    taken: u64,
+    /// Those before this number were spilled, or have no values.
+    looked: u64,
+    /// Values that are pending in memory, and that were spilled, in bytes.
+    values: (u64, u64),
     unacknowledged: VecDeque<(Results, Vec<Bytes>, u64)>,
     unacknowledged_bytes: u64,
-    /// What all of it takes in memory.
-    pub bytes: u64,
+    /// What all of it takes, spilled or not.
+    bytes: u64,
     last: u64,
     /// Deliveries that went out before their records were on disk, and the last of those records.
     undurable: VecDeque<(u64, u64)>,
@@ -173,10 +183,63 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Adds a result.
-    pub fn push(&mut self, ended: &Ended, origin: scalems_protocol::Origin, incarnation: u64) {
-        let weight = GROUP_BYTES + crate::task::table::result_bytes(ended);
+    /// What all of it takes in memory.
+    pub const fn memory(&self) -> u64 {
+        self.bytes - self.values.1
+    }
+
+    /// What it takes in memory, and what was spilled, counted one by one.
+    pub fn recounted(&self) -> (u64, u64) {
+        let weights = self.pending.iter().map(|pending| pending.weight).sum::<u64>();
+        let sent = self
+            .unacknowledged
+            .iter()
+            .map(|(_, _, weight)| weight)
+            .sum::<u64>();
+        let spilled = self.pending.iter().filter(|pending| pending.spilled);
+        let spilled = spilled
+            .map(|pending| pending.data.bytes.len() as u64)
+            .sum::<u64>();
+        (weights + sent - spilled, spilled)
+    }
+
+    /// Bytes of values that are pending: in memory, and spilled.
+    pub const fn values(&self) -> (u64, u64) {
+        self.values
+    }
+
+    /// Pending values that are in memory, oldest first, each with its number.
+    pub fn in_memory(&self) -> impl Iterator<Item = (u64, Bytes)> + '_ {
+        let skip = self.looked.saturating_sub(self.taken) as usize;
+        let from = self.taken + skip as u64;
+        let pending = self.pending.iter().skip(skip).zip(from..);
+        pending
+            .filter(|(pending, _)| !pending.spilled && !pending.data.bytes.is_empty())
+            .map(|(pending, number)| (number, pending.data.bytes.clone()))
+    }
+
+    /// A pending value that was in memory lies elsewhere now. Whether it is still pending.
+    pub fn spilled(&mut self, number: u64, before: &Bytes, value: Bytes) -> bool {
+        let at = number.checked_sub(self.taken).map(|at| at as usize);
+        let pending = at.and_then(|at| self.pending.get_mut(at));
+        let pending = pending.filter(|pending| !pending.spilled && is_same(&pending.data.bytes, before));
+        let Some(pending) = pending else {
+            return false;
+        };
+        pending.data.bytes = value;
+        pending.spilled = true;
+        let bytes = before.len() as u64;
+        self.values = (self.values.0 - bytes, self.values.1 + bytes);
+        self.looked = number + 1;
+        true
+    }
+
+    /// Adds a result, whose value may have been spilled.
+    pub fn push(&mut self, ended: &Ended, spilled: bool, origin: scalems_protocol::Origin, incarnation: u64) {
+        let sizes = Sizes::of(ended, spilled);
+        let weight = GROUP_BYTES + sizes.memory() + sizes.spilled;
         self.bytes += weight;
+        self.values = (self.values.0 + sizes.values, self.values.1 + sizes.spilled);
         let group = ResultGroup {
             run: ended.run,
             origin,
@@ -191,6 +254,7 @@ impl Outbox {
             group,
             data: ended.data.clone(),
             weight,
+            spilled,
         });
     }
 
@@ -253,10 +317,19 @@ impl Outbox {
                 mut group,
                 data,
                 weight,
+                spilled,
             }) = self.pending.pop_front()
             else {
                 break;
             };
+            self.taken += 1;
+            // On its way it is in memory.
+            let value = data.bytes.len() as u64;
+            *(if spilled {
+                &mut self.values.1
+            } else {
+                &mut self.values.0
+            }) -= value;
             group.place = gather.add(&data);
             bytes += weight;
             groups.push(group);
@@ -327,6 +400,8 @@ pub fn numbers(message: &ClientToAgent) -> (Option<u64>, Option<u64>) {
         Named::Retry(retry) => (Some(retry.request), None),
         Named::Cancel(cancel) => (Some(cancel.request), None),
         Named::Forget(forget) => (Some(forget.request), None),
+        Named::RequestWorkers(asked) => (Some(asked.request), None),
+        Named::Starter(said) => (None, Some(said.id)),
         Named::Ask(ask) => (None, Some(ask.id)),
         Named::Stop(stop) => (None, Some(stop.id)),
         Named::Version(version) => (None, Some(version.id)),
@@ -351,6 +426,8 @@ pub fn changes(message: &ClientToAgent) -> bool {
                     | Named::Cancel(_)
                     | Named::Forget(_)
                     | Named::BringBack(_)
+                    | Named::RequestWorkers(_)
+                    | Named::Starter(_)
                     | Named::Stop(_)
             )
         }

@@ -58,7 +58,8 @@ pub(super) fn run(system: &'static str, command: &str, args: &[OsString]) -> Res
     run_within(LIMIT, system, command, args)
 }
 
-fn run_within(
+/// As [`run`], of any tool, with a bound of its own.
+pub(crate) fn run_within(
     limit: Duration,
     system: &'static str,
     command: &str,

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use roxmltree::{Document, Node};
 
 use super::command;
+use super::said::{environment, not_understood, now};
 use super::script::Request;
-use super::{Allocation, BatchError, BatchSystem, Job, JobPart, JobState, Kind, Launch, Share};
+use super::{Allocation, BatchError, BatchSystem, Holds, Job, JobPart, JobState, Kind, Launch, Share};
 
 const SYSTEM: &str = "sge";
 /// What `qstat` says in the place of a state that has gone wrong.
@@ -127,6 +128,19 @@ impl BatchSystem for GridEngine {
             nodes: slots.keys().cloned().collect(),
             here: here.filter(|here| slots.contains_key(here)),
             again: environment("RESTARTED").is_some_and(|restarted| restarted != "0"),
+            holds: slots
+                .iter()
+                .map(|(node, slots)| {
+                    let cores = Some(*slots);
+                    (
+                        node.clone(),
+                        Holds {
+                            cores,
+                            memory_mib: None,
+                        },
+                    )
+                })
+                .collect(),
             cores: slots,
         })
     }
@@ -158,20 +172,9 @@ impl BatchSystem for GridEngine {
         // Its soft limit ends processes on other nodes at once (seen with 8.1.9).
         false
     }
-}
 
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-fn not_understood(command: &'static str, said: &str) -> BatchError {
-    BatchError::Answer {
-        command,
-        said: said.chars().take(1_000).collect(),
+    fn hangup_ends(&self) -> bool {
+        false
     }
 }
 
@@ -193,6 +196,7 @@ fn part(variable: &impl Fn(&str) -> Option<String>) -> Option<JobPart> {
         job: own_job(variable)?,
         run: 0,
         node: variable("HOSTNAME")?,
+        step: None,
     })
 }
 

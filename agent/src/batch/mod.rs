@@ -4,16 +4,19 @@
 //! template that a site can change.
 
 mod command;
+mod flux;
 mod grid_engine;
 pub mod hosts;
 pub mod interface;
 pub mod part;
+mod pbs_pro;
+mod said;
 pub mod script;
 pub mod site;
 mod slurm;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,9 +24,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::CommandError;
+pub(crate) use command::run_within;
+pub use flux::Flux;
 pub use grid_engine::GridEngine;
 pub use part::JobPart;
+pub use pbs_pro::PbsPro;
 pub use slurm::Slurm;
+
+/// The variable by which a launch tells a process its node's name in the job, where the batch system does not.
+const JOB_NODE: &str = "SCALEMS_JOB_NODE";
+/// The variable by which a job's script tells its log, where what processes on other nodes write would not come there.
+const JOB_LOG: &str = "SCALEMS_JOB_LOG";
 
 /// Which batch system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,11 +45,17 @@ pub enum Kind {
     /// Grid Engine.
     #[serde(rename = "sge")]
     GridEngine,
+    /// PBS Pro.
+    #[serde(rename = "pbs")]
+    PbsPro,
+    /// Flux.
+    Flux,
 }
 
 impl Kind {
-    /// All that there are.
-    pub const ALL: [Self; 2] = [Self::Slurm, Self::GridEngine];
+    /// All that there are; of several that are installed, the first is the one that looks after the machine: Flux runs inside jobs of
+    /// others as well.
+    pub const ALL: [Self; 4] = [Self::Slurm, Self::GridEngine, Self::PbsPro, Self::Flux];
 
     /// That of this name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -47,9 +64,18 @@ impl Kind {
 
     /// The one whose commands are here.
     pub fn here() -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let here = |command: &str| std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
-        Self::ALL.into_iter().find(|kind| here(kind.sign()))
+        Self::all_here().first().copied()
+    }
+
+    /// All whose commands are here.
+    pub fn all_here() -> Vec<Self> {
+        Self::all_in(&std::env::var_os("PATH").unwrap_or_default())
+    }
+
+    fn all_in(path: &OsStr) -> Vec<Self> {
+        let here = |command: &str| std::env::split_paths(path).any(|folder| folder.join(command).is_file());
+        let all = Self::ALL.into_iter();
+        all.filter(|kind| here(kind.sign())).collect()
     }
 
     /// A command that this system has and no other.
@@ -57,6 +83,9 @@ impl Kind {
         match self {
             Self::Slurm => "sbatch",
             Self::GridEngine => "qconf",
+            // Torque, which has the same names for most others, has no reservations.
+            Self::PbsPro => "pbs_rsub",
+            Self::Flux => "flux",
         }
     }
 
@@ -65,6 +94,8 @@ impl Kind {
         match self {
             Self::Slurm => "slurm",
             Self::GridEngine => "sge",
+            Self::PbsPro => "pbs",
+            Self::Flux => "flux",
         }
     }
 
@@ -73,6 +104,8 @@ impl Kind {
         match self {
             Self::Slurm => Box::new(Slurm),
             Self::GridEngine => Box::new(GridEngine),
+            Self::PbsPro => Box::new(PbsPro),
+            Self::Flux => Box::new(Flux),
         }
     }
 }
@@ -154,6 +187,9 @@ pub trait BatchSystem: Debug + Send + Sync {
 
     /// Whether its jobs are told by SIGUSR1 when their time is nearly over. Others look at the time themselves.
     fn warns(&self) -> bool;
+
+    /// Whether a hang-up tells a job's first process that the job is about to be ended.
+    fn hangup_ends(&self) -> bool;
 }
 
 /// A command line that runs something on nodes.
@@ -221,6 +257,17 @@ pub struct Allocation {
     pub again: bool,
     /// The cores that the job has on a node, where only its first process is told; workers find out the others themselves.
     pub cores: BTreeMap<String, u32>,
+    /// What the job has on its nodes, where that is known.
+    pub holds: BTreeMap<String, Holds>,
+}
+
+/// What a job has on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// Cores.
+    pub cores: Option<u32>,
+    /// Memory, MiB.
+    pub memory_mib: Option<u64>,
 }
 
 /// What of this node is for this job, as far as the batch system says so in the environment.
@@ -281,6 +328,9 @@ pub struct Submitted {
     pub script: PathBuf,
     /// What it writes.
     pub log: PathBuf,
+    /// Whether the pilot's agent runs outside of it, and the job has its workers only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_workers: bool,
 }
 
 impl Submitted {
@@ -299,5 +349,43 @@ impl Submitted {
     /// Writes it to a pilot's directory, in the place of one of before.
     pub fn write(&self, directory: &Path) -> std::io::Result<()> {
         replace(&directory.join(Self::FILE), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_known_by_a_command_that_no_other_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |command: &str| std::fs::write(folder.path().join(command), "").unwrap();
+        let found = || Kind::all_in(folder.path().as_os_str());
+        // Grid Engine, PBS Pro and Torque have these.
+        make("qsub");
+        make("qstat");
+        assert_eq!(found(), []);
+        make("flux");
+        make("pbs_rsub");
+        assert_eq!(found(), [Kind::PbsPro, Kind::Flux]);
+        make("sbatch");
+        assert_eq!(found()[0], Kind::Slurm, "Flux runs inside jobs of others as well");
+    }
+
+    #[test]
+    fn a_system_has_one_name_in_options_and_in_files() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(kind.system().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn what_was_submitted_before_there_were_agents_elsewhere_is_read() {
+        let text = r#"{"system":"slurm","job":"7","script":"/p/job.sh","log":"/p/job.log"}"#;
+        let submitted: Submitted = serde_json::from_str(text).unwrap();
+        assert!(!submitted.only_workers);
+        assert_eq!(serde_json::to_string(&submitted).unwrap(), text);
     }
 }

@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_mins(5);
 /// Nobody wants to know about a part any more after so long.
 const FORGET: Duration = Duration::from_mins(1);
 
-/// A job's run on one node. Its text is `SYSTEM:CLUSTER:JOB:RUN:NODE`.
+/// A job's run on one node, or what one launch in it has there. Its text is `SYSTEM:CLUSTER:JOB:RUN:NODE`, and `:STEP` if that is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobPart {
     /// The batch system.
@@ -30,6 +30,8 @@ pub struct JobPart {
     pub run: u32,
     /// The batch system's name for the node.
     pub node: String,
+    /// The batch system's name for the launch, where it has one and tells when all of it is over.
+    pub step: Option<String>,
 }
 
 impl JobPart {
@@ -47,8 +49,10 @@ impl fmt::Display for JobPart {
             job,
             run,
             node,
+            step,
         } = self;
-        write!(out, "{}:{cluster}:{job}:{run}:{node}", system.name())
+        write!(out, "{}:{cluster}:{job}:{run}:{node}", system.name())?;
+        step.iter().try_for_each(|step| write!(out, ":{step}"))
     }
 }
 
@@ -57,13 +61,15 @@ impl FromStr for JobPart {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let parts: Vec<&str> = text.split(':').collect();
-        let [system, cluster, job, run, node] = parts[..] else {
-            return Err(());
+        let (system, cluster, job, run, node, step) = match parts[..] {
+            [system, cluster, job, run, node] => (system, cluster, job, run, node, None),
+            [system, cluster, job, run, node, step] => (system, cluster, job, run, node, Some(step)),
+            _ => return Err(()),
         };
         // They become words of the batch system's commands.
         let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let is_name = |name: &str| !name.is_empty() && !name.starts_with('-') && name.chars().all(fine);
-        if ![cluster, job, node].into_iter().all(is_name) {
+        if ![cluster, job, node].into_iter().chain(step).all(is_name) {
             return Err(());
         }
         Ok(Self {
@@ -72,6 +78,7 @@ impl FromStr for JobPart {
             job: job.to_owned(),
             run: run.parse().map_err(|_| ())?,
             node: node.to_owned(),
+            step: step.map(str::to_owned),
         })
     }
 }
@@ -208,13 +215,22 @@ mod tests {
             job: "4711".into(),
             run: 1,
             node: "n17".into(),
+            step: None,
         };
         assert_eq!(part.to_string(), "slurm:hpc:4711:1:n17");
-        assert_eq!(part.to_string().parse(), Ok(part));
+        assert_eq!(part.to_string().parse(), Ok(part.clone()));
+        let step = JobPart {
+            step: Some("3".into()),
+            ..part
+        };
+        assert_eq!(step.to_string(), "slurm:hpc:4711:1:n17:3");
+        assert_eq!(step.to_string().parse(), Ok(step));
         for wrong in [
             "",
             "slurm",
             "slurm:hpc:4711:1:",
+            "slurm:hpc:4711:1:n17:",
+            "slurm:hpc:4711:1:n17:3:4",
             "slurm:hpc:4711:x:n17",
             "at:hpc:4711:1:n17",
             "slurm:a b:1:1:n",

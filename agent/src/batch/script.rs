@@ -9,6 +9,8 @@ use super::Kind;
 
 const SLURM: &str = include_str!("../../../deploy/templates/slurm.sh.jinja");
 const GRID_ENGINE: &str = include_str!("../../../deploy/templates/sge.sh.jinja");
+const PBS_PRO: &str = include_str!("../../../deploy/templates/pbs.sh.jinja");
+const FLUX: &str = include_str!("../../../deploy/templates/flux.sh.jinja");
 
 /// What a script is to ask for and to run.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub const fn template(kind: Kind) -> &'static str {
     match kind {
         Kind::Slurm => SLURM,
         Kind::GridEngine => GRID_ENGINE,
+        Kind::PbsPro => PBS_PRO,
+        Kind::Flux => FLUX,
     }
 }
 
@@ -110,7 +114,8 @@ pub fn write(template: &str, request: &Request<'_>) -> Result<String, ScriptErro
             warning_s => request.warning_s,
             partition => request.partition,
             environment => request.environment,
-            log => log,
+            log => log.as_str(),
+            log_word => quoted(&log),
             setup => request.setup.to_vec(),
             command => command.join(" "),
         },
@@ -220,6 +225,72 @@ mod tests {
         }
         let script = write(template(Kind::GridEngine), &request(&command, &[])).unwrap();
         assert!(!script.contains("-pe"), "one slot needs no environment: {script}");
+    }
+
+    #[test]
+    fn pbs_is_asked_for_chunks() {
+        let command = words(&["/opt/a b/scalems", "pilot", "start"]);
+        let asked = Request {
+            cores: Some(4),
+            gpus: Some(1),
+            memory_mib: Some(4_096),
+            partition: Some("work"),
+            time: "02:00:00",
+            log: Path::new("/home/$me/job.log"),
+            ..request(&command, &[])
+        };
+        let script = write(template(Kind::PbsPro), &asked).unwrap();
+        for line in [
+            "#PBS -N scalems-night",
+            "#PBS -l select=3:ncpus=4:ngpus=1:mem=4096mb",
+            "#PBS -l place=scatter",
+            "#PBS -l walltime=02:00:00",
+            "#PBS -q work",
+            "export SCALEMS_JOB_LOG='/home/$me/job.log'",
+            "exec '/opt/a b/scalems' pilot start",
+        ] {
+            assert!(script.lines().any(|found| found == line), "{line} in:\n{script}");
+        }
+        let asked = Request {
+            gpus: None,
+            memory_mib: None,
+            ..asked
+        };
+        let script = write(template(Kind::PbsPro), &asked).unwrap();
+        assert!(script.contains("select=3:ncpus=4\n#PBS -l place"), "{script}");
+    }
+
+    #[test]
+    fn flux_is_asked_for_slots_or_whole_nodes() {
+        let command = words(&["x"]);
+        let script = write(template(Kind::Flux), &request(&command, &[])).unwrap();
+        for line in [
+            "# flux: --job-name=scalems-night",
+            "# flux: --nodes=3",
+            "# flux: --exclusive",
+            "# flux: --output=\"/home/a b/job.log\"",
+            "exec x",
+        ] {
+            assert!(script.lines().any(|found| found == line), "{line} in:\n{script}");
+        }
+        let asked = Request {
+            cores: Some(4),
+            gpus: Some(2),
+            partition: Some("pbatch"),
+            time: "7200s",
+            ..request(&command, &[])
+        };
+        let script = write(template(Kind::Flux), &asked).unwrap();
+        for line in [
+            "# flux: --nslots=3",
+            "# flux: --cores-per-slot=4",
+            "# flux: --gpus-per-slot=2",
+            "# flux: --time-limit=7200s",
+            "# flux: --queue=pbatch",
+        ] {
+            assert!(script.lines().any(|found| found == line), "{line} in:\n{script}");
+        }
+        assert!(!script.contains("--exclusive"), "{script}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::command::{self, CommandError};
 use super::script::Request;
-use super::{Allocation, BatchError, BatchSystem, Job, JobPart, JobState, Kind, Launch, Share, hosts};
+use super::{Allocation, BatchError, BatchSystem, Holds, Job, JobPart, JobState, Kind, Launch, Share, hosts};
 
 const SYSTEM: &str = "slurm";
 /// The fields of a line: id, state, reason, start, time left, nodes.
@@ -105,8 +105,10 @@ impl BatchSystem for Slurm {
         let value = std::env::var(variable).unwrap_or_default();
         let nodes = hosts::expand(&value).ok_or(BatchError::Environment { variable, value })?;
         let restarts = std::env::var("SLURM_RESTART_COUNT").unwrap_or_default();
+        let holds = holds(&nodes, |name| std::env::var(name).ok());
         Ok(Allocation {
             job,
+            holds,
             nodes,
             here: std::env::var("SLURMD_NODENAME")
                 .ok()
@@ -156,6 +158,10 @@ impl BatchSystem for Slurm {
     fn warns(&self) -> bool {
         true
     }
+
+    fn hangup_ends(&self) -> bool {
+        false
+    }
 }
 
 /// What squeue says of a job.
@@ -189,10 +195,28 @@ fn over_of<'a>(id: &str, parts: &[&'a JobPart]) -> Result<Vec<&'a JobPart>, Batc
         }
     };
     let run = if job.is_over() { 0 } else { run(id)? };
-    let is_over = |part: &&&JobPart| {
+    let is_over = |part: &&JobPart| {
         job.is_over() || part.run < run || !job.nodes.contains(&part.node) && !job.nodes.is_empty()
     };
-    Ok(parts.iter().filter(is_over).copied().collect())
+    let (mut over, open): (Vec<_>, Vec<_>) = parts.iter().copied().partition(is_over);
+    if open.iter().any(|part| part.step.is_some()) {
+        let steps = steps(id)?;
+        over.extend(open.into_iter().filter(|part| is_ended_step(part, &steps)));
+    }
+    Ok(over)
+}
+
+/// The steps that a job has now.
+fn steps(job: &str) -> Result<Vec<String>, BatchError> {
+    let args = ["-h", "-a", "-s", "-j", job, "-o", "%i"].map(OsString::from);
+    let said = command::run(SYSTEM, "squeue", &args)?;
+    let of_job = |id: &str| id.strip_prefix(job)?.strip_prefix('.').map(str::to_owned);
+    Ok(said.split_ascii_whitespace().filter_map(of_job).collect())
+}
+
+/// Whether a job had this step, and has it no more. A job that seems to have none at all may be hidden.
+fn is_ended_step(part: &JobPart, steps: &[String]) -> bool {
+    !steps.is_empty() && part.step.as_ref().is_some_and(|step| !steps.contains(step))
 }
 
 /// Where a process with these variables runs.
@@ -210,6 +234,7 @@ fn part(variable: impl Fn(&str) -> Option<String>) -> Option<JobPart> {
         job: known("SLURM_JOB_ID")?,
         run: known("SLURM_RESTART_COUNT").map_or(Some(0), |count| count.parse().ok())?,
         node,
+        step: known("SLURM_STEP_ID").filter(|step| step.bytes().all(|byte| byte.is_ascii_digit())),
     })
 }
 
@@ -323,6 +348,41 @@ fn share(variable: impl Fn(&str) -> Option<String>) -> Share {
     }
 }
 
+/// What a job has on its nodes: `SLURM_JOB_CPUS_PER_NODE` is like `4(x2),8`, in the nodes' order.
+fn holds(nodes: &[String], variable: impl Fn(&str) -> Option<String>) -> BTreeMap<String, Holds> {
+    let number = |name: &str| variable(name)?.parse::<u64>().ok().filter(|number| *number > 0);
+    let cores = variable("SLURM_JOB_CPUS_PER_NODE").and_then(|text| each(&text));
+    // Another number than of nodes says nothing of any.
+    let cores = cores
+        .filter(|cores| cores.len() == nodes.len())
+        .unwrap_or_default();
+    let of = |(at, node): (usize, &String)| {
+        let cores = cores.get(at).copied();
+        let by_core = || Some(number("SLURM_MEM_PER_CPU")? * u64::from(cores?));
+        let memory_mib = number("SLURM_MEM_PER_NODE").or_else(by_core);
+        (node.clone(), Holds { cores, memory_mib })
+    };
+    nodes.iter().enumerate().map(of).collect()
+}
+
+/// Reads `4(x2),8` as 4, 4, 8.
+fn each(text: &str) -> Option<Vec<u32>> {
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (number, times) = match part.split_once("(x") {
+            Some((number, times)) => (number, times.strip_suffix(')')?.parse().ok()?),
+            None => (part, 1),
+        };
+        let number: u32 = number.parse().ok()?;
+        // More nodes than that no list of theirs has.
+        if times > 1_000_000 {
+            return None;
+        }
+        all.extend(std::iter::repeat_n(number, times));
+    }
+    Some(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,6 +430,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_job_has_on_each_node_is_known() {
+        let nodes = ["n1", "n2", "n3"].map(str::to_owned);
+        let of = |pairs: &'static [(&str, &str)]| {
+            holds(&nodes, move |name| {
+                let found = pairs.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let found = of(&[
+            ("SLURM_JOB_CPUS_PER_NODE", "4(x2),8"),
+            ("SLURM_MEM_PER_CPU", "100"),
+        ]);
+        let cores: Vec<_> = found
+            .values()
+            .map(|holds| (holds.cores, holds.memory_mib))
+            .collect();
+        assert_eq!(
+            cores,
+            [(Some(4), Some(400)), (Some(4), Some(400)), (Some(8), Some(800))]
+        );
+        for wrong in ["4", "4(x3", "four(x3)", "4(x99999999)"] {
+            assert_eq!(each(wrong).filter(|cores| cores.len() == 3), None, "{wrong}");
+        }
+        assert_eq!(of(&[])["n1"], Holds::default());
+    }
+
+    #[test]
     fn time_limits_are_rounded_up_to_minutes() {
         for (seconds, text) in [
             (1, "0-00:01:00"),
@@ -400,6 +487,10 @@ mod tests {
         let all: &'static [_] = Box::leak(Box::new(all));
         assert_eq!(of(all).unwrap().to_string(), "slurm:hpc:4711:2:n17");
         assert_eq!(of(&all[..4]).unwrap().run, 0);
+        for (step, text) in [("3", "slurm:hpc:4711:2:n17:3"), ("batch", "slurm:hpc:4711:2:n17")] {
+            let step: &'static [_] = Box::leak(Box::new([all, &[("SLURM_STEP_ID", step)]].concat()));
+            assert_eq!(of(step).unwrap().to_string(), text);
+        }
         let inner: &'static [_] =
             Box::leak(Box::new([all[0], all[1], all[2], ("SLURM_JOB_NODELIST", "n18")]));
         assert_eq!(of(inner), None, "the job was begun inside another one");
@@ -407,6 +498,26 @@ mod tests {
         assert_eq!(of(&[]), None);
         assert_eq!(cluster("x = 1\nClusterName             = hpc\n"), Some("hpc"));
         assert_eq!(cluster(""), None);
+    }
+
+    #[test]
+    fn a_step_is_over_once_its_job_has_only_others() {
+        let part = |step: Option<&str>| JobPart {
+            system: Kind::Slurm,
+            cluster: "hpc".into(),
+            job: "4711".into(),
+            run: 0,
+            node: "n17".into(),
+            step: step.map(str::to_owned),
+        };
+        let steps = ["batch".to_owned(), "3".to_owned()];
+        assert!(is_ended_step(&part(Some("0")), &steps));
+        assert!(!is_ended_step(&part(Some("3")), &steps));
+        assert!(!is_ended_step(&part(None), &steps), "it is not known by its step");
+        assert!(
+            !is_ended_step(&part(Some("0")), &[]),
+            "nothing is said of the job"
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 use crate::batch::part::Watch;
 use crate::journal::{Journal, JournalError, Store};
 use crate::process;
+use crate::spill::{Room, Spiller};
 
 use self::ends::Ends;
 
@@ -48,6 +49,9 @@ pub enum BusError {
     /// The journal ends before what peers have seen in it.
     #[error("{0}")]
     Behind(String),
+    /// The system gives no thread for what moves results out of memory.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Ends the bus from another thread.
@@ -80,6 +84,7 @@ pub struct Bus {
     age: Duration,
     actions: Vec<Action>,
     journal: Option<Journal>,
+    spiller: Spiller,
     /// The jobs that workers out of sight run in.
     jobs: Watch,
     /// For the journal, at the end of the round.
@@ -96,9 +101,11 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// A bus over open sockets.
-    pub fn new(core: Agent, sockets: Sockets) -> Result<Self, TransportError> {
+    /// A bus over open sockets, which moves results that are too many for the memory to `room`.
+    pub(crate) fn new(core: Agent, sockets: Sockets, room: Room) -> Result<Self, BusError> {
         let (waker, wake) = Waker::pair()?;
+        let theirs = waker.clone();
+        let spiller = Spiller::start(room, move || theirs.wake()).map_err(BusError::Thread)?;
         let handle = BusHandle {
             waker,
             stop: Arc::default(),
@@ -112,6 +119,7 @@ impl Bus {
             age: Duration::ZERO,
             actions: Vec::new(),
             journal: None,
+            spiller,
             jobs: Watch::default(),
             records: Vec::new(),
             told: (0, false),
@@ -192,6 +200,9 @@ impl Bus {
             }
             self.ask_again();
             self.ask_journal()?;
+            if let Some(spilled) = self.spiller.answer() {
+                self.input(spilled);
+            }
             let now = self.now();
             self.core.flush(now, &mut self.actions);
             self.act();
@@ -421,6 +432,7 @@ impl Bus {
                             gone.push(Input::ProcessGone { worker });
                         }
                     }
+                    Action::Spill { values } => self.spiller.ask(values),
                     Action::FellBehind { incarnation, message } => {
                         tracing::error!("{message}");
                         if let Some(journal) = &self.journal {

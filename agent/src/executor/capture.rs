@@ -3,11 +3,15 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 use nix::errno::Errno;
-use scalems_protocol::program::Written;
+use scalems_protocol::packed::Why;
+use scalems_protocol::program::{Keep, Written};
 
 use super::outcome::{Captured, LogFileState, StartError};
+use super::packed::{Gate, PackedLog, Stream};
 use super::spec::{Capture, FileMade, LogFile};
 
 /// Takes what a program writes.
@@ -16,6 +20,7 @@ pub(super) struct Sink {
     tail: Tail,
     total: u64,
     log: Option<Log>,
+    packed: Option<Packed>,
 }
 
 impl Sink {
@@ -25,7 +30,20 @@ impl Sink {
             tail: Tail::new(capture.tail_cap),
             total: 0,
             log,
+            packed: None,
         })
+    }
+
+    /// What comes goes into the packed log too, from now on.
+    pub(super) fn log_into(&mut self, log: Arc<PackedLog>, number: u64, stream: Stream, gate: Gate) {
+        self.packed = Some(Packed {
+            log,
+            number,
+            stream,
+            gate,
+            at: self.total,
+            lost: None,
+        });
     }
 
     pub(super) fn take(&mut self, chunk: &[u8]) {
@@ -33,6 +51,9 @@ impl Sink {
         self.tail.push(chunk);
         if let Some(log) = &mut self.log {
             log.write(chunk);
+        }
+        if let Some(packed) = &mut self.packed {
+            packed.take(chunk);
         }
     }
 
@@ -47,14 +68,18 @@ impl Sink {
         }
     }
 
-    pub(super) fn finish(self, cut_off: bool) -> Captured {
+    /// The stream has ended, and the program `well` or not.
+    pub(super) fn finish(mut self, cut_off: bool, well: bool) -> Captured {
+        if let Some(packed) = &mut self.packed {
+            packed.tell_lost();
+        }
         let tail = self.tail.into_bytes();
         Captured {
             truncated: (tail.len() as u64) < self.total,
             tail,
             total_bytes: self.total,
             cut_off,
-            file: self.log.map(Log::state),
+            file: self.log.map(|log| log.end(well)),
         }
     }
 }
@@ -117,10 +142,57 @@ impl Tail {
     }
 }
 
+/// The way of a stream into the packed log.
+#[derive(Debug)]
+struct Packed {
+    log: Arc<PackedLog>,
+    number: u64,
+    stream: Stream,
+    gate: Gate,
+    /// Where in the stream the next byte lies.
+    at: u64,
+    /// What was dropped since something passed last: from where, how much, why.
+    lost: Option<(u64, u64, Why)>,
+}
+
+impl Packed {
+    fn take(&mut self, chunk: &[u8]) {
+        let (passed, why) = self.gate.admit(chunk.len(), Instant::now());
+        let (some, rest) = chunk.split_at(passed);
+        if !some.is_empty() {
+            self.tell_lost();
+            if !self.log.piece(self.number, self.stream, self.at, some) {
+                self.lose(some.len(), Why::Late);
+            }
+            self.at += some.len() as u64;
+        }
+        if !rest.is_empty() {
+            self.lose(rest.len(), why);
+            self.at += rest.len() as u64;
+        }
+    }
+
+    fn lose(&mut self, bytes: usize, reason: Why) {
+        if self.lost.is_some_and(|(.., why)| why != reason) {
+            self.tell_lost();
+        }
+        let (_, count, _) = self.lost.get_or_insert((self.at, 0, reason));
+        *count += bytes as u64;
+    }
+
+    fn tell_lost(&mut self) {
+        if let Some((from, bytes, why)) = self.lost.take() {
+            self.log.lost(self.number, self.stream, from, bytes, why);
+        }
+    }
+}
+
 /// A log file. Its failure never stops the program, whose output is still counted and its end kept.
 #[derive(Debug)]
 struct Log {
     state: State,
+    /// Its path, if it goes when the program ends well.
+    goes: Option<PathBuf>,
     cap: u64,
     written: u64,
     capped: bool,
@@ -135,6 +207,7 @@ enum State {
 
 impl Log {
     fn open(file: LogFile) -> Result<Self, StartError> {
+        let goes = (file.keep == Keep::Failed).then(|| file.path.clone());
         let state = match file.made {
             FileMade::WhenUsed => State::NotMade(file.path),
             FileMade::AtStart => match File::create(&file.path) {
@@ -152,6 +225,7 @@ impl Log {
         };
         Ok(Self {
             state,
+            goes,
             cap: file.cap,
             written: 0,
             capped: false,
@@ -188,7 +262,18 @@ impl Log {
         }
     }
 
-    fn state(self) -> LogFileState {
+    /// The program has ended.
+    fn end(self, well: bool) -> LogFileState {
+        // A device or a pipe, or a link to somewhere, is not ours to remove.
+        let is_file = |path: &&PathBuf| path.symlink_metadata().is_ok_and(|facts| facts.is_file());
+        if let (true, State::Open(_), Some(path)) = (well, &self.state, self.goes.as_ref().filter(is_file)) {
+            match fs::remove_file(path) {
+                Ok(()) => return LogFileState::Removed,
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "a file of output that is not needed cannot be removed");
+                }
+            }
+        }
         match self.state {
             State::NotMade(_) => LogFileState::NotMade,
             State::Open(_) => LogFileState::Written {
@@ -255,6 +340,7 @@ mod tests {
             path: path.clone(),
             cap: 5,
             made: FileMade::WhenUsed,
+            keep: Keep::All,
         };
         let mut sink = Sink::open(Capture {
             tail_cap: 4,
@@ -264,7 +350,7 @@ mod tests {
         assert!(!path.exists());
         sink.take(b"abc");
         sink.take(b"defg");
-        let captured = sink.finish(false);
+        let captured = sink.finish(false, true);
         assert_eq!(fs::read(&path).unwrap(), b"abcde");
         assert_eq!(
             (captured.tail.as_slice(), captured.total_bytes, captured.truncated),
@@ -285,6 +371,7 @@ mod tests {
             path: "/dev/full".into(),
             cap: 100,
             made: FileMade::AtStart,
+            keep: Keep::All,
         };
         let mut sink = Sink::open(Capture {
             tail_cap: 10,
@@ -293,7 +380,7 @@ mod tests {
         .unwrap();
         sink.take(b"some");
         sink.take(b"thing");
-        let captured = sink.finish(false);
+        let captured = sink.finish(false, true);
         assert_eq!(captured.tail, b"something");
         assert_eq!(
             captured.file,
@@ -310,12 +397,13 @@ mod tests {
             path: "/nonexistent/log".into(),
             cap: 100,
             made: FileMade::WhenUsed,
+            keep: Keep::All,
         };
         let sink = Sink::open(Capture {
             tail_cap: 10,
             file: Some(file),
         })
         .unwrap();
-        assert_eq!(sink.finish(false).file, Some(LogFileState::NotMade));
+        assert_eq!(sink.finish(false, true).file, Some(LogFileState::NotMade));
     }
 }

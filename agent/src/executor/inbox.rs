@@ -12,7 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 ///
 /// Bounded by what it carries: one start and few stops for each program that the caller has open.
 #[derive(Debug)]
-pub(super) struct Inbox<T> {
+pub(crate) struct Inbox<T> {
     waiting: Mutex<Waiting<T>>,
     bell: EventFd,
 }
@@ -24,7 +24,7 @@ struct Waiting<T> {
 }
 
 impl<T> Inbox<T> {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
             waiting: Mutex::new(Waiting {
@@ -35,7 +35,7 @@ impl<T> Inbox<T> {
         })
     }
 
-    pub(super) fn send(&self, item: T) {
+    pub(crate) fn send(&self, item: T) {
         let mut waiting = self.lock();
         waiting.items.push_back(item);
         if !std::mem::replace(&mut waiting.rung, true) {
@@ -48,7 +48,7 @@ impl<T> Inbox<T> {
     }
 
     /// As [`Self::send`], but the owner is not woken: it is known to look by itself, later, before it waits.
-    pub(super) fn leave(&self, item: T) {
+    pub(crate) fn leave(&self, item: T) {
         self.lock().items.push_back(item);
     }
 
@@ -57,7 +57,7 @@ impl<T> Inbox<T> {
     }
 
     /// Everything that waits, oldest first.
-    pub(super) fn take(&self) -> VecDeque<T> {
+    pub(crate) fn take(&self) -> VecDeque<T> {
         let mut waiting = self.lock();
         if std::mem::take(&mut waiting.rung) {
             match self.bell.read() {

@@ -155,6 +155,14 @@ impl Kin {
         }
     }
 
+    /// Whose process groups there are, and whose adopted processes as far as is known.
+    pub(super) fn families(&self) -> (HashMap<i32, u64>, HashMap<i32, u64>) {
+        let state = self.lock();
+        let adopted = state.known.iter();
+        let adopted = adopted.filter_map(|(pid, owner)| Some((*pid, (*owner)?)));
+        (state.by_group.clone(), adopted.collect())
+    }
+
     /// Whether no program runs.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().programs.is_empty()

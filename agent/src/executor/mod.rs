@@ -19,7 +19,10 @@
 //! - When its main process ends, the rest of it is killed: its group, its descendants, and daemons that bear its
 //!   marks. The outcome waits for that, but not for long.
 //! - When the worker dies, however it dies, its programs die.
+//! - A program that uses more memory than its cap, with all that it has started, is ended and no other is; without a cap
+//!   nothing is done for it.
 //! - What a program writes is counted in full and kept up to a cap; no flood of it stalls other programs.
+//! - A program whose output goes into the packed log is reported over once that is written, or after 5 s without.
 
 use std::fmt;
 use std::fs::File;
@@ -32,10 +35,12 @@ use nix::sys::signal::SigSet;
 
 mod capture;
 mod guard;
-mod inbox;
+pub(crate) mod inbox;
 mod kin;
 mod lookup;
+mod memory;
 mod outcome;
+mod packed;
 mod prepare;
 mod proc;
 mod program;
@@ -49,18 +54,23 @@ mod sweeper;
 mod sys;
 mod table;
 
+pub use memory::{MemoryRule, memory_limit, memory_rule};
 pub use outcome::{
     Captured, Exit, Leftovers, LogFileState, ProgramEvent, ProgramOutcome, StartError, Step, StoppedBy,
 };
+pub use packed::LogPlace;
 pub use queue::Wake;
 pub use spawn::Method;
 pub use spec::{
-    Capture, DEFAULT_GRACE, DEFAULT_TAIL, FileMade, Limit, LogFile, ProgramSpec, Resource, Stderr, Stdin,
+    Capture, DEFAULT_GRACE, DEFAULT_TAIL, FileMade, Limit, LogFile, MemoryCap, MemoryWay, PackedOutput,
+    ProgramSpec, Resource, Stderr, Stdin,
 };
 
 use guard::Guard;
 use inbox::Inbox;
 use kin::Kin;
+use memory::Memory;
+use packed::PackedLog;
 use program::Reader;
 use queue::EventQueue;
 use shared::{Open, Shared};
@@ -70,6 +80,9 @@ use sys::SharedCells;
 
 /// Most spawner threads that make sense: together they start more programs a second than a node has work for.
 const MAX_THREADS: usize = 16;
+
+/// What it costs a spawner to go to other CPUs, in starts.
+const MOVE: usize = 2;
 
 /// How an executor works.
 #[derive(Debug, Clone)]
@@ -82,6 +95,8 @@ pub struct Config {
     /// A variable and value that every program of this worker, and nothing else, has in its environment: by it
     /// even daemons are found after the worker's death. Without it, process groups are.
     pub worker_mark: Option<String>,
+    /// Where the packed log lies; without it no program's output goes there.
+    pub log: Option<LogPlace>,
     /// How processes are made; the best that the system allows is found from here on.
     pub method: Method,
 }
@@ -93,6 +108,7 @@ impl Default for Config {
             threads: None,
             marks: marks.map(str::to_owned).into(),
             worker_mark: None,
+            log: None,
             method: Method::Borrowed,
         }
     }
@@ -163,12 +179,15 @@ impl Executor {
         let shared = Arc::new(Shared {
             events: EventQueue::new(wake),
             kin: Kin::new(config.marks, guard.pid()),
+            memory: Memory::new().map_err(setup("make an eventfd"))?,
             sweeper: Inbox::new().map_err(setup("make an eventfd"))?,
+            log: Arc::new(PackedLog::new(config.log.is_some())),
             spawners: inboxes.map_err(setup("make an eventfd"))?,
             cells,
             null: File::open("/dev/null").map_err(setup("open /dev/null"))?,
             open: Mutex::new(Open {
                 waiting: vec![0; threads],
+                cpus: vec![Vec::new(); threads],
                 ..Open::default()
             }),
             ended: Condvar::new(),
@@ -179,6 +198,13 @@ impl Executor {
         let shared = &executor.shared;
         run_thread("scalems-sweep".to_owned(), shared, move || sweeper.run())
             .map_err(setup("start a thread"))?;
+        if let Some(place) = config.log {
+            let writer = Arc::clone(shared);
+            run_thread("scalems-log".to_owned(), shared, move || {
+                writer.log.run(place, &writer.events)
+            })
+            .map_err(setup("start a thread"))?;
+        }
         for index in 0..threads {
             let spawner =
                 Spawner::new(index, Arc::clone(shared), config.method).map_err(setup("prepare a spawner"))?;
@@ -209,8 +235,13 @@ impl Executor {
             return Err(ExecutorError::KeyInUse { key });
         }
         let leader = after.and_then(|after| open.spawner_of.get(&after).copied());
-        let index = leader.map_or_else(|| Self::spawner(&mut open), Ok)?;
+        let index = leader.map_or_else(|| Self::spawner(&mut open, &spec.cpus), Ok)?;
         open.spawner_of.insert(key, index);
+        if let Some(cpus) = open.cpus.get_mut(index)
+            && *cpus != spec.cpus
+        {
+            cpus.clone_from(&spec.cpus);
+        }
         if let Some(waiting) = open.waiting.get_mut(index) {
             *waiting += 1;
         }
@@ -224,13 +255,19 @@ impl Executor {
         Ok(())
     }
 
-    /// The spawner with the shortest queue; between equals, in turn.
-    fn spawner(open: &mut Open) -> Result<usize, ExecutorError> {
+    /// The spawner with the shortest queue; between those that hardly differ the one that is on these CPUs already,
+    /// for moving it and its caches there takes as long as a start; between equals, in turn.
+    fn spawner(open: &mut Open, cpus: &[usize]) -> Result<usize, ExecutorError> {
         let count = open.waiting.len();
         let turn = open.turn;
+        let cost = |index: &usize| {
+            let is_there = open.cpus.get(*index).is_some_and(|own| own == cpus);
+            let away = if is_there { 0 } else { MOVE };
+            open.waiting.get(*index).map(|waiting| waiting + away)
+        };
         let shortest = (0..count)
             .map(|step| (turn + step) % count)
-            .min_by_key(|index| open.waiting.get(*index).copied())
+            .min_by_key(cost)
             .ok_or(ExecutorError::Closed)?;
         open.turn = shortest + 1;
         Ok(shortest)
@@ -285,13 +322,16 @@ impl Executor {
         let mut open = self.shared.open();
         if !open.closed {
             open.closed = true;
+            self.shared.memory.stop();
             for spawner in 0..open.waiting.len() {
                 self.send(spawner, Command::Shutdown { until: deadline });
             }
         }
         // The spawners stop at the deadline by themselves; this much later they are given up.
         let patience = deadline + Duration::from_millis(500);
-        open = self.wait_for_threads(open, 1, patience);
+        let others = 1 + usize::from(self.shared.log.is_available());
+        open = self.wait_for_threads(open, others, patience);
+        self.shared.log.close();
         // The sweeper has work until they are over, and some more after.
         let until = Instant::now() + Duration::from_secs(1);
         self.shared.sweeper.send(Sweep::Stop { until });
@@ -303,6 +343,8 @@ impl Executor {
             Vec::new()
         };
         drop(open);
+        // The disk may stand still: then nobody hears of logs any more, but of all ends.
+        self.shared.log.give_up(None, &self.shared.events);
         // They have said that they end; a panic in one would have ended the process.
         for handle in ended {
             handle.join().expect("invariant: a thread that panics aborts");
@@ -392,4 +434,31 @@ fn run_thread(name: String, shared: &Arc<Shared>, body: impl FnOnce() + Send + '
     let handle = thread::Builder::new().name(name).spawn(body)?;
     shared.open().handles.push(handle);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_goes_to_the_spawner_that_is_on_its_cpus_unless_others_have_less_to_do() {
+        let mut open = Open {
+            waiting: vec![0, 0],
+            cpus: vec![vec![0], vec![1]],
+            ..Open::default()
+        };
+        let mut pick = |waiting: [usize; 2], cpus: &[usize]| {
+            open.waiting = waiting.to_vec();
+            Executor::spawner(&mut open, cpus).unwrap()
+        };
+        for _turn in 0..3 {
+            assert_eq!(pick([0, 0], &[0]), 0);
+        }
+        for _turn in 0..3 {
+            assert_eq!(pick([0, 1], &[1]), 1);
+        }
+        assert_eq!(pick([0, 3], &[1]), 0, "it would wait for too long");
+        let others: Vec<usize> = (0..4).map(|_| pick([0, 0], &[2])).collect();
+        assert_eq!(others, [1, 0, 1, 0], "in turn");
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use scalems_protocol::program::Written;
+use scalems_protocol::program::{Logged, Written};
 
 /// Something that happened to a program, under the key that the caller gave it.
 #[derive(Debug)]
@@ -63,12 +63,24 @@ pub struct ProgramOutcome {
     /// Whether `peak_rss_bytes` is the program's own. If not, it is an upper bound: a program starts in
     /// the worker's memory, so the kernel cannot tell a peak below the worker's from the worker's.
     pub peak_rss_exact: bool,
+    /// The most memory that all of its processes had together, if it had a cap; 0: not known.
+    pub peak_memory_bytes: u64,
     /// Seconds from its start until its main process ended.
     pub wall_seconds: f64,
     /// What ended it early, if something did. A program that answers SIGTERM with exit code 0 has both.
     pub stopped_by: Option<StoppedBy>,
     /// What was found of it after its main process had ended.
     pub leftovers: Leftovers,
+    /// What the packed log has of its output, if that was to go there.
+    pub log: Option<Logged>,
+}
+
+impl ProgramOutcome {
+    /// Whether it ended by itself with exit code 0, and its output is where it was wanted.
+    pub fn is_well(&self) -> bool {
+        let lost = |captured: &Captured| matches!(captured.file, Some(LogFileState::Failed { .. }));
+        self.exit == Exit::Exited(0) && !lost(&self.stdout) && !lost(&self.stderr)
+    }
 }
 
 /// How a program's main process ended.
@@ -89,6 +101,13 @@ pub enum Exit {
 pub enum StoppedBy {
     /// It ran longer than this.
     TimeLimit(Duration),
+    /// It had more memory than its cap.
+    Memory {
+        /// The cap, bytes.
+        limit: u64,
+        /// What it had when it was looked at, bytes; none: the kernel gave it no more.
+        used: Option<u64>,
+    },
     /// It was asked to end.
     Request {
         /// The caller's words.
@@ -137,6 +156,8 @@ pub enum LogFileState {
         /// Whether its cap was reached and something was left out.
         capped: bool,
     },
+    /// The program ended well, and it was to be kept only of those that do not.
+    Removed,
     /// Writing failed; it holds what came before.
     Failed {
         /// Bytes in it.
@@ -157,6 +178,8 @@ pub enum Step {
     Group,
     /// Tying its life to the worker's.
     DeathSignal,
+    /// Entering the control group for its memory.
+    MemoryGroup,
     /// Setting resource limits.
     Limits,
     /// Pinning it to CPUs.
@@ -173,11 +196,12 @@ pub enum Step {
 
 impl Step {
     /// Every step, so that one can be sent as a number.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Pipe,
         Self::Clone,
         Self::Group,
         Self::DeathSignal,
+        Self::MemoryGroup,
         Self::Limits,
         Self::Affinity,
         Self::Descriptors,
@@ -194,6 +218,7 @@ impl fmt::Display for Step {
             Self::Clone => "making the process",
             Self::Group => "making its process group",
             Self::DeathSignal => "tying it to the worker's life",
+            Self::MemoryGroup => "entering the control group for its memory",
             Self::Limits => "setting its resource limits",
             Self::Affinity => "pinning it to its CPUs",
             Self::Descriptors => "arranging its descriptors",

@@ -113,10 +113,11 @@ impl Prepared {
         PathBuf::from(OsStr::from_bytes(self.program.as_bytes()))
     }
 
-    /// Hands `launch` what the child needs, with `null` as its empty input.
+    /// Hands `launch` what the child needs, with `null` as its empty input, and the group that it `joins`.
     pub(super) fn with_launch<R>(
         &self,
         null: BorrowedFd<'_>,
+        joins: Option<BorrowedFd<'_>>,
         slot: Option<&std::sync::atomic::AtomicI32>,
         launch: impl FnOnce(&Launch<'_>) -> R,
     ) -> R {
@@ -134,6 +135,7 @@ impl Prepared {
             inherit: self.inherit.as_ref().map(AsFd::as_fd),
             cpus: &self.cpus,
             limits: &self.limits,
+            joins,
             slot,
         })
     }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{read, write};
 use scalems_protocol::program::Written;
 
+use super::memory::Grip;
 use super::outcome::{Captured, Exit, Leftovers, ProgramEvent, ProgramOutcome, StoppedBy};
 use super::prepare::{Feed, Stream};
 use super::sys::{Reaped, Usage};
@@ -32,8 +33,14 @@ pub(super) struct Program {
     pub(super) started: Instant,
     pub(super) time_limit: Option<Duration>,
     pub(super) grace: Duration,
+    /// Its number in the packed log, if its output goes there.
+    pub(super) log: Option<u64>,
     /// When its phase has lasted long enough.
     pub(super) deadline: Option<Instant>,
+    /// What keeps it to its memory.
+    pub(super) memory: Option<Grip>,
+    /// The most that it had, once it is over.
+    pub(super) peak_memory: u64,
     /// The worker's largest resident size when it was started.
     pub(super) worker_peak: u64,
 }
@@ -108,9 +115,10 @@ impl Program {
         let Phase::Ended(ending) = self.phase else {
             unreachable!("invariant: only what has ended has an outcome")
         };
+        let well = ending.exit == Exit::Exited(0);
         let [stdout, stderr] = self.streams.map(|stream| {
             stream.map_or_else(Captured::default, |stream| {
-                stream.sink.finish(stream.pipe.is_some())
+                stream.sink.finish(stream.pipe.is_some(), well)
             })
         });
         ProgramOutcome {
@@ -120,9 +128,11 @@ impl Program {
             cpu_seconds: ending.usage.cpu.as_secs_f64(),
             peak_rss_bytes: ending.usage.peak_rss,
             peak_rss_exact: ending.usage.peak_rss > self.worker_peak,
+            peak_memory_bytes: self.peak_memory,
             wall_seconds: ending.wall.as_secs_f64(),
             stopped_by: self.stopped_by,
             leftovers: ending.leftovers,
+            log: None,
         }
     }
 }

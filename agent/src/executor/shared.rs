@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::inbox::Inbox;
 use super::kin::Kin;
+use super::memory::Memory;
+use super::packed::PackedLog;
 use super::queue::EventQueue;
 use super::spawner::Command;
 use super::sweeper::Sweep;
@@ -17,7 +19,9 @@ use super::sys::SharedCells;
 pub(super) struct Shared {
     pub(super) events: EventQueue,
     pub(super) kin: Kin,
+    pub(super) memory: Memory,
     pub(super) sweeper: Inbox<Sweep>,
+    pub(super) log: Arc<PackedLog>,
     pub(super) spawners: Vec<Inbox<Command>>,
     /// Process ids of running programs, for the guard.
     pub(super) cells: SharedCells,
@@ -35,6 +39,8 @@ pub(super) struct Open {
     pub(super) spawner_of: HashMap<u64, usize>,
     /// Programs per spawner that wait for their start.
     pub(super) waiting: Vec<usize>,
+    /// Which CPUs the last program of each spawner has.
+    pub(super) cpus: Vec<Vec<usize>>,
     /// Where the search for a spawner begins.
     pub(super) turn: usize,
     /// No more programs are taken.

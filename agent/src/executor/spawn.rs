@@ -76,6 +76,8 @@ pub(super) struct Launch<'a> {
     /// Bits of the CPUs to run on; empty leaves it alone.
     pub(super) cpus: &'a [u64],
     pub(super) limits: &'a [(c_int, libc::rlimit)],
+    /// The `cgroup.procs` of the group to be in.
+    pub(super) joins: Option<BorrowedFd<'a>>,
     /// The child's id is put here before it becomes the program.
     pub(super) slot: Option<&'a AtomicI32>,
 }
@@ -295,6 +297,12 @@ unsafe fn become_program(plan: &Plan<'_>) -> Step {
         }
         if let Some(slot) = launch.slot {
             slot.store(libc::getpid(), Ordering::Relaxed);
+        }
+        // By itself and before it is the program: nothing that it starts is outside.
+        if let Some(group) = launch.joins
+            && libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1
+        {
+            return Step::MemoryGroup;
         }
         for (resource, limit) in launch.limits {
             if libc::setrlimit(*resource as _, limit) != 0 {

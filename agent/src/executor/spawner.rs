@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 use std::thread;
@@ -22,12 +22,14 @@ use scalems_protocol::program::Written;
 use super::Stop;
 use super::inbox::Inbox;
 use super::lookup;
-use super::outcome::{Leftovers, ProgramEvent, StartError, Step, StoppedBy};
+use super::memory::{Grip, Memory};
+use super::outcome::{Leftovers, ProgramEvent, ProgramOutcome, StartError, Step, StoppedBy};
+use super::packed::{self, Gate};
 use super::prepare::{Feed, Prepared};
 use super::program::{Phase, Program, Pumped, Reader};
 use super::shared::Shared;
 use super::spawn::{Launcher, Method};
-use super::spec::ProgramSpec;
+use super::spec::{PackedOutput, ProgramSpec};
 use super::sweeper::Sweep;
 use super::sys::{self, Usage};
 use super::table::{Table, Token, What};
@@ -86,6 +88,11 @@ pub(super) enum Command {
         leftovers: Leftovers,
         usage: Usage,
     },
+    /// A program has more memory than its cap.
+    Exceeded {
+        key: u64,
+        used: Option<u64>,
+    },
     /// Kill all, and end when they are over or at this time.
     Shutdown {
         until: Instant,
@@ -113,6 +120,10 @@ pub(super) struct Spawner {
     /// Programs that wait for others to be over, by those; the first of them is the next to run.
     followers: HashMap<u64, VecDeque<Waiting>>,
     out: Vec<ProgramEvent>,
+    /// Programs that are over, whose log is to be written before that is told: its number, their key and outcome.
+    logged: Vec<(u64, u64, Box<ProgramOutcome>)>,
+    /// When it is looked whether logs take too long.
+    look_at_logs: Option<Instant>,
     /// When these are handed over at the latest; none: there are none that may wait.
     hand_over_by: Option<Instant>,
     scratch: Box<[u8]>,
@@ -139,6 +150,8 @@ impl Spawner {
             backlog: VecDeque::new(),
             followers: HashMap::new(),
             out: Vec::new(),
+            logged: Vec::new(),
+            look_at_logs: None,
             hand_over_by: None,
             scratch: vec![0; CHUNK].into_boxed_slice(),
             unwatched: VecDeque::new(),
@@ -179,6 +192,10 @@ impl Spawner {
                 self.start(next);
             }
             self.hand_over(now);
+            if self.look_at_logs.is_some_and(|at| now >= at) {
+                self.shared.log.give_up(Some(now), &self.shared.events);
+                self.look_at_logs = self.shared.log.next_due();
+            }
             if self
                 .closing
                 .is_some_and(|until| self.table.is_empty() || now >= until)
@@ -196,6 +213,12 @@ impl Spawner {
             return;
         }
         self.shared.events.push_all(&mut self.out);
+        // Their starts are told by now.
+        for (log, key, outcome) in self.logged.drain(..) {
+            self.look_at_logs.get_or_insert(now + packed::PATIENCE);
+            let mut refused: Vec<_> = self.shared.log.end(log, key, outcome).into_iter().collect();
+            self.shared.events.push_all(&mut refused);
+        }
         self.hand_over_by = None;
     }
 
@@ -209,6 +232,7 @@ impl Spawner {
             self.table.next_deadline(),
             self.closing,
             self.hand_over_by,
+            self.look_at_logs,
             watch,
             unpin,
         ];
@@ -253,6 +277,7 @@ impl Spawner {
                     leftovers,
                     usage,
                 } => self.swept(key, leftovers, usage),
+                Command::Exceeded { key, used } => self.exceeded(key, used),
                 Command::Shutdown { until } => self.shut_down(until),
             }
         }
@@ -270,6 +295,9 @@ impl Spawner {
             Err(error) => return self.not_started(key, error),
         };
         let (pid, at) = (program.pid, program.started);
+        if let Some(grip) = &program.memory {
+            Memory::hold(&self.shared, key, grip);
+        }
         let place = self.table.insert(Box::new(program));
         if self
             .shared
@@ -280,6 +308,7 @@ impl Spawner {
         }
         match self.watch(place) {
             Ok(()) => {
+                self.begin_log(place, spec.log.as_ref(), at);
                 if follows {
                     self.hand_over_by.get_or_insert(at + HOLD);
                 } else {
@@ -288,6 +317,29 @@ impl Spawner {
                 self.out.push(ProgramEvent::Started { key, pid, at });
             }
             Err(errno) => self.give_up(place, errno),
+        }
+    }
+
+    /// What it writes goes into the packed log too, if it is to.
+    fn begin_log(&mut self, place: usize, output: Option<&PackedOutput>, now: Instant) {
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
+        let Some((output, number)) = output.and_then(|output| Some((output, self.shared.log.begin(output)?)))
+        else {
+            return;
+        };
+        program.log = Some(number);
+        for (stream, name) in program
+            .streams
+            .iter_mut()
+            .zip([packed::Stream::Stdout, packed::Stream::Stderr])
+        {
+            if let Some(stream) = stream {
+                let log = Arc::clone(&self.shared.log);
+                let gate = Gate::new(output.log.cap, output.log.rate, now);
+                stream.sink.log_into(log, number, name, gate);
+            }
         }
     }
 
@@ -302,11 +354,24 @@ impl Spawner {
         let worker_peak = sys::own_peak();
         let place = self.table.next_place();
         let slot = cell(&self.shared, self.index, place);
-        let spawned = prepared
-            .with_launch(self.shared.null.as_fd(), slot, |launch| {
-                self.launcher.spawn(launch)
-            })
-            .map_err(|failure| lookup::explain(failure, spec, &prepared))?;
+        let mut grip = spec.memory.map(|cap| self.shared.memory.grip(key, cap));
+        let null = self.shared.null.as_fd();
+        let mut launch = |joins: Option<BorrowedFd<'_>>| {
+            prepared.with_launch(null, joins, slot, |launch| self.launcher.spawn(launch))
+        };
+        let mut spawned = launch(grip.as_ref().and_then(Grip::joins));
+        if let (Err(failure), Some(grip)) = (&spawned, &mut grip)
+            && failure.step == Step::MemoryGroup
+        {
+            self.shared.memory.loosen(grip);
+            spawned = launch(None);
+        }
+        let spawned = spawned.map_err(|failure| {
+            if let Some(grip) = &grip {
+                self.shared.memory.release(key, grip);
+            }
+            lookup::explain(failure, spec, &prepared)
+        })?;
         let started = Instant::now();
         self.stays_until = started + STAY;
         Ok(Program {
@@ -323,6 +388,9 @@ impl Spawner {
             time_limit: spec.time_limit,
             grace: spec.grace,
             deadline: spec.time_limit.and_then(|limit| started.checked_add(limit)),
+            memory: grip,
+            peak_memory: 0,
+            log: None,
             worker_peak,
         })
     }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use scalems_protocol::packed::Attempt;
+use scalems_protocol::program::{Keep, Log};
 
 /// Bytes of output kept in memory per stream unless told otherwise: some hundred lines, enough to see
 /// why a program failed, and 4,096 programs at once still fit in half a gigabyte.
@@ -38,10 +40,14 @@ pub struct ProgramSpec {
     pub cpus: Vec<usize>,
     /// Resource limits set before the program starts.
     pub limits: Vec<Limit>,
+    /// The most memory that it may have, together with all that it starts.
+    pub memory: Option<MemoryCap>,
     /// After this time the program is asked to end, and after `grace` made to.
     pub time_limit: Option<Duration>,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// All of its output goes into the worker's packed log as well.
+    pub log: Option<PackedOutput>,
     /// A descriptor (a memfd) that the program inherits under the same number, so that the caller can
     /// name it in `env`. The worker's copy is closed once the program runs.
     pub inherit: Option<OwnedFd>,
@@ -61,11 +67,40 @@ impl ProgramSpec {
             stderr: Stderr::Separate(Capture::default()),
             cpus: Vec::new(),
             limits: vec![Limit::both(Resource::CoreFile, 0)],
+            memory: None,
             time_limit: None,
             grace: DEFAULT_GRACE,
+            log: None,
             inherit: None,
         }
     }
+}
+
+/// The most memory that a program may have. One that uses more is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryCap {
+    /// Bytes.
+    pub bytes: u64,
+    /// Who sees to it.
+    pub way: MemoryWay,
+}
+
+/// Who keeps a program to its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryWay {
+    /// The kernel, where this process may make control groups; else it is watched.
+    Enforced,
+    /// The executor looks at its processes, ever more often the less room there is.
+    Watched,
+}
+
+/// What of a program's output goes into the packed log, and under which name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedOutput {
+    /// What the records bear.
+    pub of: Attempt,
+    /// How much is kept, and when.
+    pub log: Log,
 }
 
 /// What a program reads on its standard input.
@@ -115,6 +150,8 @@ pub struct LogFile {
     pub cap: u64,
     /// When it is made.
     pub made: FileMade,
+    /// Whether it stays when the program has ended well.
+    pub keep: Keep,
 }
 
 /// When a log file comes into being.

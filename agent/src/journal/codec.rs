@@ -34,6 +34,7 @@ const WORKER: u8 = 12;
 const WORKER_GONE: u8 = 13;
 const APPENDED: u8 = 14;
 const CLOSED: u8 = 15;
+const WASTED: u8 = 16;
 
 /// A run as it is stored: submission, first offset, one past the last, attempt.
 type Place = (u64, u32, u32, u32);
@@ -159,8 +160,19 @@ impl Serialize for Written<'_> {
                 ended.error.as_ref().map(named),
                 ended.worker,
                 ended.at,
+                ended.variant,
             ),
-            Record::Fault { run, crash } => array!(FAULT, place(*run), crash),
+            Record::Fault {
+                run,
+                crash,
+                ran_us,
+                variant,
+            } => array!(FAULT, place(*run), crash, ran_us, variant),
+            Record::Wasted {
+                submission,
+                ran_us,
+                variant,
+            } => array!(WASTED, submission, ran_us, variant),
             Record::CancelAsked {
                 submission,
                 lo,
@@ -295,10 +307,20 @@ fn record<'de, A: SeqAccess<'de>>(
             },
             worker: next(fields)?,
             at: next(fields)?,
+            // The first four schemas have none.
+            variant: fields.next_element()?.unwrap_or_default(),
         }),
         FAULT => Record::Fault {
             run: run(next(fields)?),
             crash: next(fields)?,
+            // The first four schemas have neither.
+            ran_us: fields.next_element()?.unwrap_or_default(),
+            variant: fields.next_element()?.unwrap_or_default(),
+        },
+        WASTED => Record::Wasted {
+            submission: next(fields)?,
+            ran_us: next(fields)?,
+            variant: next(fields)?,
         },
         CANCEL_ASKED => Record::CancelAsked {
             submission: next(fields)?,

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use rusqlite::{Connection, params};
+use scalems_protocol::Amount;
 
 use super::story::{Story, TaskRow};
 
@@ -17,12 +18,13 @@ const TABLES: &str = "
         submission INTEGER NOT NULL REFERENCES submissions, idx INTEGER NOT NULL, state TEXT NOT NULL,
         attempt INTEGER NOT NULL, failures INTEGER NOT NULL, lost_workers INTEGER NOT NULL, exit_code INTEGER,
         ran_s REAL, ended_s REAL, worker TEXT, host TEXT, error_code TEXT, error TEXT,
+        wasted_s REAL NOT NULL, cores NUMERIC NOT NULL, gpus NUMERIC NOT NULL,
         PRIMARY KEY (submission, idx)
     ) WITHOUT ROWID;
 ";
 
 /// The columns of a task, in all forms.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 16] = [
     "submission",
     "index",
     "state",
@@ -36,6 +38,9 @@ const COLUMNS: [&str; 13] = [
     "host",
     "error_code",
     "error",
+    "wasted_s",
+    "cores",
+    "gpus",
 ];
 
 /// Why a journal could not be exported.
@@ -66,6 +71,9 @@ pub fn json_lines(story: &Story, out: &mut impl Write) -> Result<(), ExportError
             "host": row.host,
             "error_code": row.error_code,
             "error": row.error,
+            "wasted_s": row.wasted_s,
+            "cores": row.cores,
+            "gpus": row.gpus,
         });
         writeln!(out, "{value}")?;
     }
@@ -100,7 +108,15 @@ fn fields(row: &TaskRow) -> [String; COLUMNS.len()] {
         text(row.host.as_ref()),
         text(row.error_code),
         text(row.error.as_ref()),
+        row.wasted_s.to_string(),
+        row.cores.to_string(),
+        row.gpus.to_string(),
     ]
+}
+
+/// An amount as databases have it: those that are whole are kept as such.
+fn number(amount: Amount) -> f64 {
+    amount.parts() as f64 / Amount::PARTS as f64
 }
 
 /// A new database of submissions and tasks, at a path where nothing is.
@@ -122,8 +138,9 @@ pub fn database(story: &Story, path: &Path) -> Result<(), ExportError> {
                 row.forgotten
             ])?;
         }
-        let mut put =
-            all.prepare("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
+        let mut put = all.prepare(
+            "INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+        )?;
         for row in story.tasks() {
             put.execute(params![
                 row.submission,
@@ -138,7 +155,10 @@ pub fn database(story: &Story, path: &Path) -> Result<(), ExportError> {
                 row.worker,
                 row.host,
                 row.error_code,
-                row.error
+                row.error,
+                row.wasted_s,
+                number(row.cores),
+                number(row.gpus)
             ])?;
         }
     }

@@ -34,7 +34,7 @@ pub use salvage::Salvaged;
 /// Marks the file as a journal of ours: `scjl`.
 const APPLICATION: i32 = i32::from_be_bytes(*b"scjl");
 /// The schema that this program writes. A newer one is refused, an older one brought up.
-const SCHEMA: i32 = 4;
+const SCHEMA: i32 = 5;
 /// Lives of a pilot: each has 65,536 numbers of workers, which are of 32 bits.
 const MOST_LIVES: u64 = 65_535;
 /// The key of the highest life that peers have seen more of than is here; it is not there if that never happened.

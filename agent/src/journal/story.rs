@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use scalems_core::record::{Ended, Record, Submitted};
-use scalems_protocol::TaskState;
+use scalems_protocol::state::Ending;
+use scalems_protocol::task::{CORES, GPUS};
+use scalems_protocol::{Amount, TaskState};
 
 /// What a journal tells.
 #[derive(Debug, Default)]
@@ -20,8 +22,8 @@ struct Told {
     from: Submitted,
     /// Ends, without values.
     ends: Vec<Ended>,
-    /// Attempts that were used up: offset, attempt, whether a worker was lost.
-    faults: Vec<(u32, u32, bool)>,
+    /// Attempts that were used up: offset, attempt, whether a worker was lost, how long it ran.
+    faults: Vec<(u32, u32, bool, u64)>,
     forgotten: bool,
 }
 
@@ -63,6 +65,12 @@ pub struct TaskRow {
     pub exit_code: Option<i32>,
     /// How long it ran, seconds; the mean of those that ended together.
     pub ran_s: Option<f64>,
+    /// How long attempts before ran, seconds, and the last one if it did not end well.
+    pub wasted_s: f64,
+    /// Cores that it had.
+    pub cores: Amount,
+    /// GPUs that it had.
+    pub gpus: Amount,
     /// When it ended, seconds since the pilot was created.
     pub ended_s: Option<f64>,
     /// The name of the worker that it ended on.
@@ -100,10 +108,13 @@ impl Story {
                     told.ends.push(ended);
                 }
             }
-            Record::Fault { run, crash } => {
+            Record::Fault {
+                run, crash, ran_us, ..
+            } => {
                 if let Some(told) = self.submissions.get_mut(&run.submission) {
+                    let each = ran_us / u64::from(run.count().max(1));
                     told.faults
-                        .extend((run.lo..run.hi).map(|offset| (offset, run.attempt, crash)));
+                        .extend((run.lo..run.hi).map(|offset| (offset, run.attempt, crash, each)));
                 }
             }
             Record::Forgotten { submission } => {
@@ -122,7 +133,9 @@ impl Story {
             } => {
                 self.workers.insert(worker, (name, host));
             }
-            Record::Numbers { .. }
+            // It is said of no single task.
+            Record::Wasted { .. }
+            | Record::Numbers { .. }
             | Record::Closed { .. }
             | Record::SeatGone { .. }
             | Record::SessionGone { .. }
@@ -162,6 +175,16 @@ impl Story {
 
     fn tasks_of(&self, told: &Told) -> Vec<TaskRow> {
         let from = &told.from;
+        let had = |variant: u8| {
+            let needs = from.template.needs.way(variant);
+            [CORES, GPUS].map(|wanted| {
+                needs
+                    .totals()
+                    .find(|(kind, _)| *kind == wanted)
+                    .map_or(Amount::ZERO, |(_, amount)| amount)
+            })
+        };
+        let [cores, gpus] = had(0);
         let bare = |offset: u32| TaskRow {
             submission: from.submission,
             index: from.indices.at(offset),
@@ -171,6 +194,9 @@ impl Story {
             lost_workers: 0,
             exit_code: None,
             ran_s: None,
+            wasted_s: 0.0,
+            cores,
+            gpus,
             ended_s: None,
             worker: None,
             host: None,
@@ -178,7 +204,7 @@ impl Story {
             error: None,
         };
         let mut rows: Vec<TaskRow> = (0..from.count).map(bare).collect();
-        for (offset, attempt, crash) in &told.faults {
+        for (offset, attempt, crash, ran_us) in &told.faults {
             if let Some(row) = rows.get_mut(*offset as usize) {
                 *if *crash {
                     &mut row.lost_workers
@@ -186,11 +212,13 @@ impl Story {
                     &mut row.failures
                 } += 1;
                 row.attempt = row.attempt.max(*attempt);
+                row.wasted_s += seconds(*ran_us);
             }
         }
         for ended in &told.ends {
             let run = ended.run;
             let worker = self.workers.get(&ended.worker);
+            let [cores, gpus] = had(ended.variant);
             for row in rows
                 .get_mut(run.lo as usize..run.hi as usize)
                 .into_iter()
@@ -198,8 +226,12 @@ impl Story {
             {
                 row.state = TaskState::from(ended.ending).name();
                 row.attempt = run.attempt;
+                (row.cores, row.gpus) = (cores, gpus);
                 row.exit_code = ended.exit_code;
                 row.ran_s = (run.attempt > 0).then(|| seconds(ended.ran_us) / f64::from(run.count().max(1)));
+                if ended.ending != Ending::Done {
+                    row.wasted_s += row.ran_s.unwrap_or_default();
+                }
                 row.ended_s = Some(seconds(ended.at));
                 row.worker = worker.map(|(name, _)| name.clone());
                 row.host = worker.map(|(_, host)| host.clone());

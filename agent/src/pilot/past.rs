@@ -7,12 +7,13 @@ use std::path::Path;
 use nix::fcntl::Flock;
 use scalems_core::Survey;
 use scalems_core::record::Record;
-use scalems_protocol::{PilotId, Role};
+use scalems_protocol::Role;
 use scalems_transport::{ConnectionFile, PrivateDir};
 
 use super::{JOURNAL, Journaling, PilotError, lock, random};
 use crate::batch::{Leading, Submitted};
 use crate::journal::{Life, Store, beside};
+use crate::spill;
 
 /// Names that a file is moved to, at most.
 const ASIDE: u32 = 10_000;
@@ -23,26 +24,21 @@ const PARTS: [&str; 4] = ["", "-wal", "-shm", ".values"];
 pub(super) struct Past {
     pub(super) store: Option<Store>,
     pub(super) life: Life,
-    pub(super) records: Vec<Record>,
 }
 
-impl Past {
-    /// Nothing is known.
-    fn new(store: Option<Store>, life: Life) -> Self {
-        Self {
-            store,
-            life,
-            records: Vec::new(),
-        }
-    }
-}
-
-/// Opens the journal, or makes one.
-pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
+/// Opens the journal, and gives each record in it to `each`, or makes one for a pilot whose first life is `first`.
+pub(super) fn open(
+    journaling: &Journaling,
+    first: Life,
+    each: impl FnMut(Record),
+) -> Result<Past, PilotError> {
     let path = match journaling {
         // Each start is a pilot of its own, so this is its first life.
         Journaling::None => {
-            return Ok(Past::new(None, Life::first(PilotId(random()?), random()?)));
+            return Ok(Past {
+                store: None,
+                life: first,
+            });
         }
         Journaling::Keep(path) if path.exists() => path,
         Journaling::Resume(path) | Journaling::AcceptLoss(path) => path,
@@ -51,12 +47,13 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
             let ours = Store::hold_still(path)?;
             move_aside(path).map_err(PilotError::system(format!("move {} aside", path.display())))?;
             drop(ours);
-            let (store, life) = Store::create(path, PilotId(random()?), random()?)?;
-            return Ok(Past::new(Some(store), life));
+            let (store, life) = Store::create(path, first.pilot, first.secret)?;
+            return Ok(Past {
+                store: Some(store),
+                life,
+            });
         }
     };
-    let mut records = Vec::new();
-    let each = |record| records.push(record);
     let (store, life) = if matches!(journaling, Journaling::AcceptLoss(_)) {
         Store::resume_after_loss(path, random()?, each)?
     } else {
@@ -65,7 +62,6 @@ pub(super) fn open(journaling: &Journaling) -> Result<Past, PilotError> {
     Ok(Past {
         store: Some(store),
         life,
-        records,
     })
 }
 
@@ -196,5 +192,5 @@ fn is_ours(name: &str) -> bool {
         .iter()
         .any(|role| name == ConnectionFile::file_name(*role));
     let job = matches!(name, Submitted::FILE | Leading::FILE | "job.sh" | "job.log");
-    journal || connection || job || matches!(name, "agent.log" | "workers" | "tasks")
+    journal || connection || job || matches!(name, "agent.log" | "logs" | "workers" | "tasks" | spill::FILE)
 }

@@ -4,7 +4,8 @@
 //! lets the machine decide once, and does what it decided. What needs no program is answered in the round in
 //! which it came.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scalems_core::Micros;
@@ -13,16 +14,18 @@ use scalems_core::leaseholder::{
 };
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{AgentToWorker, OutputRead, WorkerToAgent};
-use scalems_protocol::{Code, TaskError};
+use scalems_protocol::{Code, TaskError, function};
 use scalems_transport::{ConnectionEvent, Message, SendError, Source, poll};
 use tracing::{debug, error, info, warn};
 
 use super::WorkerError;
+use super::function::Calls;
 use super::program::{self, Begun, Site};
 use super::reach::Reach;
 use super::result;
 use super::stopper::StopSignal;
 use crate::executor::{Executor, Exit, ProgramEvent, Stop};
+use crate::functions::{Functions, is_interpreter};
 
 /// Messages that one round takes: enough for batches to form, few enough that programs do not wait long.
 const ROUND: usize = 128;
@@ -35,11 +38,15 @@ const AWAIT_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Bus {
     pub(super) reach: Reach,
     pub(super) stop: StopSignal,
-    pub(super) executor: Executor,
+    /// Its thread ends before the executor.
+    functions: Option<(Calls, Functions)>,
+    pub(super) executor: Arc<Executor>,
     pub(super) site: Site,
     pub(super) begun: Instant,
     machine: Leaseholder,
     programs: HashMap<u64, Begun>,
+    /// Keys of calls that are not over.
+    called: HashSet<u64>,
     events: Vec<ProgramEvent>,
     out: Vec<Output>,
     /// A connection is there, and hello is due as soon as something can be sent.
@@ -57,17 +64,20 @@ impl Bus {
         settings: Settings,
         reach: Reach,
         stop: StopSignal,
-        executor: Executor,
+        executor: Arc<Executor>,
+        functions: Option<(Calls, Functions)>,
         site: Site,
     ) -> Self {
         Self {
             reach,
             stop,
+            functions,
             executor,
             site,
             begun: Instant::now(),
             machine: Leaseholder::new(settings, 0),
             programs: HashMap::new(),
+            called: HashSet::new(),
             events: Vec::new(),
             out: Vec::new(),
             greet: false,
@@ -197,6 +207,12 @@ impl Bus {
         }
         for event in std::mem::take(&mut self.events) {
             match event {
+                ProgramEvent::Started { key, .. } if is_interpreter(key) => {}
+                ProgramEvent::Ended { key, outcome } if is_interpreter(key) => {
+                    if let Some((_, functions)) = &self.functions {
+                        functions.take_end(key, outcome);
+                    }
+                }
                 ProgramEvent::Started { key, .. } => self.input(Input::Started { key }),
                 ProgramEvent::Stuck { key, pid } => {
                     let task = self.programs.get(&key).map_or("?", |begun| &begun.task);
@@ -228,6 +244,16 @@ impl Bus {
                     self.input(Input::Ended { key, outcome });
                 }
             }
+        }
+        let mut inputs = Vec::new();
+        if let Some((_, functions)) = &self.functions {
+            functions.drain(&mut inputs);
+        }
+        for input in inputs {
+            if let Input::Ended { key, .. } = input {
+                self.called.remove(&key);
+            }
+            self.input(input);
         }
         Ok(())
     }
@@ -292,7 +318,10 @@ impl Bus {
                 }
             }
             Output::Start(lease) => return Ok(self.start(&lease)),
-            Output::Recall { key } => self.executor.recall(key),
+            Output::Recall { key } => match self.functions_of(key) {
+                Some(functions) => functions.recall(key),
+                None => self.executor.recall(key),
+            },
             Output::Stop(order) => self.stop_program(order),
             Output::Read { key, id, from } => {
                 if !self.executor.read_output(key, id, from) {
@@ -318,6 +347,23 @@ impl Bus {
                 outcome: result::not_begun(error),
             })
         };
+        if function::MODES.contains(&lease.template.mode.as_str()) {
+            let Some((calls, functions)) = &mut self.functions else {
+                let message = format!(
+                    "task {} calls a function, and this worker has no Python",
+                    lease.task
+                );
+                return ended(TaskError::new(Code::NoInterpreter, message));
+            };
+            return match calls.prepare(lease) {
+                Ok(call) => {
+                    self.called.insert(key);
+                    functions.call(call);
+                    None
+                }
+                Err(error) => ended(error),
+            };
+        }
         let (spec, begun) = match program::prepare(lease, &self.site) {
             Ok(prepared) => prepared,
             Err(error) => return ended(error),
@@ -335,7 +381,16 @@ impl Bus {
         None
     }
 
+    /// Who calls, if the key is that of a call.
+    fn functions_of(&self, key: u64) -> Option<&Functions> {
+        let (_, functions) = self.functions.as_ref()?;
+        self.called.contains(&key).then_some(functions)
+    }
+
     fn stop_program(&mut self, order: StopOrder) {
+        if let Some(functions) = self.functions_of(order.key) {
+            return functions.stop(order.key, order.strength == Strength::Kill, order.reason);
+        }
         let stop = if order.strength == Strength::Kill {
             Stop::Kill
         } else {

@@ -191,8 +191,11 @@ fn settings(host: &str, number: usize) -> Settings {
         named: Vec::new(),
         modes: Vec::new(),
         ends: None,
+        place: None,
         join_ms: u64::try_from(JOIN.as_millis()).unwrap_or(u64::MAX),
         patience_us: PATIENCE_US,
+        idle_us: None,
+        nodes: Vec::new(),
         quick_us: QUICK_US,
     }
 }

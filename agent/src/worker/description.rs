@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use scalems_core::leaseholder::TaskLease;
+use scalems_protocol::Amount;
 use scalems_protocol::program::Program;
 use scalems_protocol::task::{Needs, Policy};
 use serde::Serialize;
@@ -30,6 +31,9 @@ struct Description<'a> {
     name: Option<&'a str>,
     labels: &'a std::collections::BTreeMap<String, String>,
     needs: &'a Needs,
+    /// Which of several ways to run it these needs are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<u8>,
     policy: &'a Policy,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<serde_json::Value>,
@@ -38,9 +42,19 @@ struct Description<'a> {
     cwd: &'a Path,
     cpus: &'a [u32],
     gpus: &'a [u32],
+    /// How much of each of them is its own, where that is not all of them whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_shares: Option<&'a [Amount]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_shares: Option<&'a [Amount]>,
     memory_mib: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<&'a str>,
+}
+
+fn parts(shares: &[Amount]) -> Option<&[Amount]> {
+    let whole = shares.iter().all(|share| share.is_whole());
+    (!whole).then_some(shares)
 }
 
 /// The description in memory that a program inherits, and where the program finds it. `program` is the
@@ -52,7 +66,7 @@ pub(super) fn describe(
     cwd: &Path,
     deadline: Option<&str>,
 ) -> Result<(OwnedFd, OsString), Errno> {
-    let template = &lease.template;
+    let (template, needs) = (&lease.template, lease.needs());
     let description = Description {
         task: lease.task.to_string(),
         submission: lease.task.submission,
@@ -66,7 +80,8 @@ pub(super) fn describe(
         uid: template.uid.as_deref(),
         name: template.name.as_deref(),
         labels: &template.labels,
-        needs: &template.needs,
+        needs,
+        variant: (!template.needs.variants.is_empty()).then_some(lease.variant),
         policy: &template.policy,
         // What has no form in JSON is left out; the submitter has it.
         meta: rmp_serde::from_slice(&template.meta).ok(),
@@ -75,7 +90,9 @@ pub(super) fn describe(
         cwd,
         cpus: &lease.cpus,
         gpus: &lease.gpus,
-        memory_mib: u64::from(template.needs.ranks).saturating_mul(template.needs.mem_per_rank),
+        cpu_shares: parts(&lease.cpu_shares),
+        gpu_shares: parts(&lease.gpu_shares),
+        memory_mib: u64::from(needs.ranks).saturating_mul(needs.mem_per_rank),
         deadline,
     };
     let json = serde_json::to_vec(&description).map_err(|_| Errno::EILSEQ)?;

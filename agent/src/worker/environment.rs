@@ -9,33 +9,34 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use scalems_core::leaseholder::TaskLease;
 use scalems_protocol::program::RESERVED;
 
-use super::machine::{self, GPU_VARIABLES};
+use super::machine::{Gpu, Machine, Maker};
+use crate::functions::Wants;
+
+/// How CUDA numbers its devices.
+const ORDER: &str = "CUDA_DEVICE_ORDER";
 
 /// What all programs of the worker share.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     variables: BTreeMap<OsString, OsString>,
-    /// For each GPU variable that the worker itself has: the GPUs that it names.
-    gpu_names: Vec<Vec<String>>,
+    /// The GPUs, by their numbers.
+    gpus: BTreeMap<u32, Gpu>,
     /// Whether CPU numbers are those of CPUs.
     pub(super) pins: bool,
 }
 
 impl Surroundings {
     /// The worker's own environment without our variables, and `more`.
-    pub(super) fn new(pins: bool, more: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
+    pub(super) fn new(machine: &Machine, more: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         let mut variables: BTreeMap<OsString, OsString> = env::vars_os()
             .filter(|(name, _)| !name.as_bytes().starts_with(RESERVED.as_bytes()))
             .collect();
         variables.extend(more.into_iter().map(|(name, value)| (name.into(), value)));
-        let gpu_names = GPU_VARIABLES
-            .iter()
-            .map(|variable| machine::gpu_names(variable))
-            .collect();
+        let numbered = |offered: &super::Offered| (offered.number, offered.gpu.clone());
         Self {
             variables,
-            gpu_names,
-            pins,
+            gpus: machine.gpus.iter().map(numbered).collect(),
+            pins: machine.pinned,
         }
     }
 
@@ -50,19 +51,10 @@ impl Surroundings {
         let mut set = |name: &str, value: OsString| {
             all.insert(name.into(), value);
         };
-        let threads = lease.template.needs.cores_per_rank.max(1);
+        let threads = lease.needs().cores_per_rank.ceil().max(1);
         set("OMP_NUM_THREADS", threads.to_string().into());
-        if !lease.gpus.is_empty() {
-            for (variable, names) in GPU_VARIABLES.iter().zip(&self.gpu_names) {
-                let named = |gpu: &u32| {
-                    names
-                        .get(*gpu as usize)
-                        .cloned()
-                        .unwrap_or_else(|| gpu.to_string())
-                };
-                let gpus: Vec<String> = lease.gpus.iter().map(named).collect();
-                set(variable, gpus.join(",").into());
-            }
+        for (name, value) in self.gpu_variables(&lease.gpus) {
+            set(name, value.into());
         }
         for (name, value) in own {
             set(&name, value.into());
@@ -76,10 +68,71 @@ impl Surroundings {
             set("SCALEMS_CPUS", list(&lease.cpus).into());
         }
         set("SCALEMS_GPUS", list(&lease.gpus).into());
+        if !lease.template.needs.variants.is_empty() {
+            set("SCALEMS_VARIANT", lease.variant.to_string().into());
+        }
         for (name, value) in more {
             set(name, value);
         }
         all.into_iter().collect()
+    }
+
+    /// The environment of an interpreter, which many tasks run in: what it has of one is told it with that.
+    pub(super) fn of_interpreter(&self, wants: &Wants) -> Vec<(OsString, OsString)> {
+        let mut all = self.variables.clone();
+        let mut set = |name: &str, value: OsString| all.insert(name.into(), value);
+        set("OMP_NUM_THREADS", wants.threads.to_string().into());
+        for (name, value) in self.gpu_variables(&wants.gpus) {
+            set(name, value.into());
+        }
+        for (name, value) in &wants.env {
+            set(name, value.into());
+        }
+        set("SCALEMS_ATTEMPT", "0".into());
+        set("SCALEMS_RANK", "0".into());
+        set("SCALEMS_GPUS", list(&wants.gpus).into());
+        if !wants.path.is_empty() {
+            let path: OsString = wants.path.join(":").into();
+            let modules = all.entry("PYTHONPATH".into()).or_default();
+            let before = std::mem::replace(modules, path);
+            if !before.is_empty() {
+                modules.push(":");
+                modules.push(before);
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    /// How a task is told which GPUs it has: by the variable of their maker. With two makers' GPUs here, those of the one of which
+    /// it has none are hidden from it, where that can be said. A task without GPUs is told nothing.
+    fn gpu_variables(&self, numbers: &[u32]) -> Vec<(&'static str, String)> {
+        let mut set = Vec::new();
+        if numbers.is_empty() {
+            return set;
+        }
+        for maker in Maker::ALL {
+            // What nobody knows may be anyone's.
+            let may_be = |gpu: &Gpu| gpu.maker.is_none_or(|of| of == maker);
+            let own = numbers.iter().filter_map(|number| self.gpus.get(number));
+            let ids: Vec<&str> = own.filter(|gpu| may_be(gpu)).map(|gpu| gpu.id.as_str()).collect();
+            let hidden = self.gpus.values().any(may_be).then_some(maker.none()).flatten();
+            if !ids.is_empty() {
+                set.push((maker.variable(), ids.join(",")));
+            } else if let Some(none) = hidden {
+                set.push((maker.variable(), none.to_owned()));
+            }
+        }
+        // By itself CUDA numbers the fastest first, and the tool that our numbers come from by place. Names that the worker was
+        // given mean what they meant to whoever gave them.
+        let nvidia = Maker::Nvidia.variable();
+        let told = set
+            .iter()
+            .any(|(name, value)| *name == nvidia && Some(value.as_str()) != Maker::Nvidia.none());
+        let said = |name: &str| self.variables.contains_key(&OsString::from(name));
+        if told && !said(nvidia) && !said(ORDER) {
+            set.push((ORDER, "PCI_BUS_ID".to_owned()));
+        }
+        set
     }
 }
 
@@ -94,4 +147,87 @@ pub(super) fn deadline(time_limit_ms: u64) -> Option<String> {
 
 fn list(numbers: &[u32]) -> String {
     numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(gpus: &[(u32, Option<Maker>, &str)], numbers: &[u32]) -> Vec<(&'static str, String)> {
+        surroundings(gpus).gpu_variables(numbers)
+    }
+
+    fn surroundings(gpus: &[(u32, Option<Maker>, &str)]) -> Surroundings {
+        let gpu = |(number, maker, id): &(u32, Option<Maker>, &str)| {
+            let gpu = Gpu {
+                maker: *maker,
+                id: (*id).to_owned(),
+                model: None,
+                uuid: None,
+                bus: None,
+                memory_mib: None,
+                node: None,
+            };
+            (*number, gpu)
+        };
+        Surroundings {
+            variables: BTreeMap::new(),
+            gpus: gpus.iter().map(gpu).collect(),
+            pins: false,
+        }
+    }
+
+    fn pair(name: &'static str, value: &str) -> (&'static str, String) {
+        (name, value.to_owned())
+    }
+
+    #[test]
+    fn a_task_is_told_by_the_variable_of_its_gpus_maker() {
+        let amd = [(0, Some(Maker::Amd), "3"), (1, Some(Maker::Amd), "5")];
+        assert_eq!(told(&amd, &[1]), [pair("ROCR_VISIBLE_DEVICES", "5")]);
+        assert_eq!(told(&amd, &[]), []);
+        let nvidia = [(4, Some(Maker::Nvidia), "GPU-11")];
+        assert_eq!(
+            told(&nvidia, &[4]),
+            [
+                pair("CUDA_VISIBLE_DEVICES", "GPU-11"),
+                pair("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+            ]
+        );
+    }
+
+    #[test]
+    fn names_that_the_worker_was_given_are_passed_on_as_they_are() {
+        let mut given = surroundings(&[(0, Some(Maker::Nvidia), "2")]);
+        given
+            .variables
+            .insert("CUDA_VISIBLE_DEVICES".into(), "2,3".into());
+        assert_eq!(given.gpu_variables(&[0]), [pair("CUDA_VISIBLE_DEVICES", "2")]);
+    }
+
+    #[test]
+    fn of_two_makers_the_other_is_hidden() {
+        let mixed = [
+            (0, Some(Maker::Nvidia), "0"),
+            (1, Some(Maker::Amd), "0"),
+            (2, Some(Maker::Intel), "1.0"),
+        ];
+        assert_eq!(
+            told(&mixed, &[2]),
+            [
+                pair("CUDA_VISIBLE_DEVICES", "-1"),
+                pair("ROCR_VISIBLE_DEVICES", "-1"),
+                pair("ZE_AFFINITY_MASK", "1.0"),
+            ]
+        );
+        let both = told(&mixed, &[0, 1]);
+        assert!(both.contains(&pair("CUDA_VISIBLE_DEVICES", "0")));
+        assert!(both.contains(&pair("ROCR_VISIBLE_DEVICES", "0")));
+    }
+
+    #[test]
+    fn of_gpus_that_were_only_said_every_maker_is_told() {
+        let said = told(&[(0, None, "0"), (1, None, "1")], &[1]);
+        assert_eq!(said.iter().filter(|(_, value)| value == "1").count(), 3);
+    }
 }

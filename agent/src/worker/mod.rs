@@ -7,6 +7,8 @@ mod bus;
 pub mod crowd;
 mod description;
 mod environment;
+mod function;
+mod joining;
 mod machine;
 mod placeholder;
 mod program;
@@ -16,24 +18,29 @@ mod stopper;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use scalems_core::leaseholder::Settings;
-use scalems_protocol::Role;
+use scalems_protocol::limits::LOG_WORKER_BYTES;
+use scalems_protocol::{Amount, Role};
 use scalems_transport::connection_file::start_time;
 use scalems_transport::{ConnectionFile, ConnectionFileError, SendError, TransportError};
+use tracing::info;
 
 use self::bus::Bus;
 use self::environment::Surroundings;
-use self::machine::Cpus;
 use self::program::{MODES, Site};
 use self::reach::Reach;
 use crate::batch::Share;
-use crate::executor::{self, Executor, ExecutorError};
+use crate::executor::{self, Executor, ExecutorError, LogPlace};
+use crate::functions::{self, Functions};
 
+pub use self::function::Python;
+pub use self::joining::join_delay;
+pub use self::machine::{DISK, Gpu, Machine, Maker, Node, Offered, Part, memory_mib};
 pub use self::stopper::{StopSignal, Stopper};
 pub use scalems_core::leaseholder::EndReason;
 
@@ -65,36 +72,64 @@ pub struct WorkerOptions {
     /// How many cores to offer instead of those that were found. More than there are is allowed; tasks are
     /// not pinned then.
     pub cores: Option<u32>,
-    /// How many GPUs to offer; none are looked for.
-    pub gpus: u32,
+    /// How many GPUs to offer instead of those that were found. More than there are is allowed; they are only
+    /// numbers then.
+    pub gpus: Option<u32>,
+    /// Which of those they are, counted from 0; none: the first ones.
+    pub gpu_numbers: Option<Vec<u32>>,
     /// Memory to offer instead of what was found, MiB.
     pub memory_mib: Option<u64>,
+    /// Disk for attempts to offer instead of what is free, MiB; 0: none.
+    pub disk_mib: Option<u64>,
+    /// Which of several workers of this host it is: GPUs, memory and disk that were found are shared among them, as is
+    /// told by each one's CPUs for these.
+    pub part: Part,
     /// What of this machine a batch system has given to the job that the worker is part of.
     pub share: Share,
     /// Further resources to offer, by name.
-    pub resources: Vec<(String, u64)>,
+    pub resources: Vec<(String, Amount)>,
     /// Directories for attempts of tasks without a directory of their own are made in here.
     pub directory: PathBuf,
+    /// The directory of its packed log, if a task's output goes there.
+    pub log_directory: PathBuf,
+    /// Bytes of all files of the packed log.
+    pub log_limit: u64,
     /// How long to wait for the agent's first answer.
     pub join: Duration,
     /// How long it will be there, for the agent to know; none: nothing ends it that is known.
     pub time_limit: Option<Duration>,
+    /// It ends when it has had nothing to do for so long; none: it stays.
+    pub idle: Option<Duration>,
+    /// What who starts it knows it by; none: it is started by hand.
+    pub place: Option<String>,
+    /// Interpreters for functions. Without one that has no name the worker takes `python3`, if there is one in its `PATH`;
+    /// without any it calls no functions.
+    pub pythons: Vec<Python>,
 }
 
 impl WorkerOptions {
     /// A worker that offers what it finds.
     pub fn new(connection: Connection, directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
         Self {
             connection,
             name: None,
             cores: None,
-            gpus: 0,
+            gpus: None,
+            gpu_numbers: None,
             memory_mib: None,
+            disk_mib: None,
+            part: Part::WHOLE,
             share: Share::default(),
             resources: Vec::new(),
-            directory: directory.into(),
+            log_directory: directory.with_file_name("logs"),
+            log_limit: LOG_WORKER_BYTES,
+            directory,
             join: JOIN,
             time_limit: None,
+            idle: None,
+            place: None,
+            pythons: Vec::new(),
         }
     }
 }
@@ -168,21 +203,33 @@ pub enum WorkerError {
 pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, WorkerError> {
     let host = crate::host_name();
     let reach = Reach::open(&options.connection, &host)?;
-    let cpus = Cpus::detect(options.cores, options.share.cores);
-    let mut settings = settings(options, &host, &cpus)?;
-    let directory = std::path::absolute(&options.directory).map_err(|source| WorkerError::Directory {
-        directory: options.directory.clone(),
-        source,
-    })?;
+    let machine = Machine::of(options)?;
+    for note in &machine.notes {
+        info!("{note}");
+    }
+    let mut settings = settings(options, &machine);
+    let absolute = |directory: &Path| {
+        std::path::absolute(directory).map_err(|source| WorkerError::Directory {
+            directory: directory.to_owned(),
+            source,
+        })
+    };
+    let directory = absolute(&options.directory)?;
     let mark = mark(&host, settings.pid);
     let waker = stop.wake.waker();
     let mut config = executor::Config {
         worker_mark: Some(format!("{MARK}={mark}")),
+        log: Some(LogPlace {
+            directory: absolute(&options.log_directory)?,
+            name: mark.clone(),
+            limit: options.log_limit,
+            about: reach.file_start(&settings),
+        }),
         ..executor::Config::default()
     };
     // Another worker of this host may run a task of the same number.
     config.marks.push(MARK.to_owned());
-    let executor = Executor::start(config, Arc::new(move || waker.wake()))?;
+    let executor = Arc::new(Executor::start(config, Arc::new(move || waker.wake()))?);
     settings.process = crate::process::name(&[settings.pid, executor.guard()]);
     let mut shared: Vec<(&'static str, OsString)> = vec![(MARK, mark.into())];
     shared.extend(
@@ -190,12 +237,31 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
             .client_file()
             .map(|file| ("SCALEMS_CONNECTION", file.into())),
     );
+    let surroundings = Arc::new(Surroundings::new(&machine, shared));
+    let calls = function::Calls::new(&options.pythons);
+    let functions = if calls.is_some() {
+        settings
+            .modes
+            .extend(scalems_protocol::function::MODES.map(str::to_owned));
+        let around = Arc::clone(&surroundings);
+        let ground = functions::Ground {
+            executor: Arc::clone(&executor),
+            directory: directory.clone(),
+            pins: surroundings.pins,
+            environment: Box::new(move |wants| around.of_interpreter(wants)),
+            idle: settings.cpus.len().max(1),
+        };
+        let waker = stop.wake.waker();
+        Some(Functions::start(ground, Arc::new(move || waker.wake()))?)
+    } else {
+        None
+    };
     let site = Site {
         host,
         directory,
-        surroundings: Surroundings::new(cpus.real, shared),
+        surroundings,
     };
-    Bus::new(settings, reach, stop, executor, site).run()
+    Bus::new(settings, reach, stop, executor, calls.zip(functions), site).run()
 }
 
 /// The variable that every program of this worker has, and no other: by it strays are found.
@@ -208,39 +274,32 @@ fn mark(host: &str, pid: u32) -> String {
     format!("{host}-{pid}-{}-{number}", start_time(pid).unwrap_or_default())
 }
 
-fn settings(options: &WorkerOptions, host: &str, cpus: &Cpus) -> Result<Settings, WorkerError> {
-    let own = ["cores", "gpus", "memory"];
-    for (at, (name, _)) in options.resources.iter().enumerate() {
-        let twice = options.resources[..at].iter().any(|(before, _)| before == name);
-        let room = at + own.len() < scalems_protocol::limits::RESOURCE_KINDS;
-        if twice || !room || name.is_empty() || own.contains(&name.as_str()) {
-            return Err(WorkerError::Resource(name.clone()));
-        }
-    }
-    Ok(Settings {
+fn settings(options: &WorkerOptions, machine: &Machine) -> Settings {
+    Settings {
         name: options
             .name
             .clone()
             .or_else(|| options.share.node.clone())
-            .unwrap_or_else(|| host.to_owned()),
-        host: host.to_owned(),
+            .unwrap_or_else(|| machine.host.clone()),
+        host: machine.host.clone(),
         pid: std::process::id(),
         process: String::new(),
         software: format!("scalems {}", env!("CARGO_PKG_VERSION")),
-        cpus: cpus.numbers.clone(),
-        gpus: (0..options.gpus).collect(),
-        memory_mib: options
-            .memory_mib
-            .or(options.share.memory_mib)
-            .or_else(machine::memory_mib)
-            .ok_or(WorkerError::Memory)?,
-        named: options.resources.clone(),
+        cpus: machine.cpus.clone(),
+        gpus: machine.gpus.iter().map(|offered| offered.number).collect(),
+        memory_mib: machine.memory_mib,
+        named: machine.named.clone(),
         modes: MODES.map(str::to_owned).into(),
         ends: options
             .time_limit
             .map(|limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX)),
+        place: options.place.clone(),
+        idle_us: options
+            .idle
+            .map(|idle| u64::try_from(idle.as_micros()).unwrap_or(u64::MAX)),
+        nodes: machine.numa_nodes(),
         join_ms: u64::try_from(options.join.as_millis()).unwrap_or(u64::MAX),
         patience_us: PATIENCE_US,
         quick_us: QUICK_US,
-    })
+    }
 }

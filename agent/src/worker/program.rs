@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scalems_core::leaseholder::TaskLease;
-use scalems_protocol::program::{self, Program, RESERVED};
-use scalems_protocol::task::Template;
+use scalems_protocol::packed::Attempt;
+use scalems_protocol::program::{self, Keep, Program, RESERVED};
+use scalems_protocol::task::{MemoryLimit, Template};
 use scalems_protocol::{Code, TaskError};
 
 use super::description::describe;
 use super::environment::{self, Surroundings};
 use super::placeholder::{Unfilled, Values};
-use crate::executor::{Capture, FileMade, LogFile, ProgramSpec, Stderr, Stdin};
+use crate::executor::{
+    Capture, FileMade, LogFile, MemoryCap, MemoryWay, PackedOutput, ProgramSpec, Stderr, Stdin,
+};
 
 /// The modes that run programs.
 pub(super) const MODES: [&str; 3] = [program::EXECUTABLE, program::PROC, program::SHELL];
@@ -27,7 +30,7 @@ pub(super) struct Site {
     pub(super) host: String,
     /// Directories of attempts are made in here; it is absolute.
     pub(super) directory: PathBuf,
-    pub(super) surroundings: Surroundings,
+    pub(super) surroundings: Arc<Surroundings>,
 }
 
 /// What is remembered of a program while it runs.
@@ -46,12 +49,15 @@ pub(super) struct Begun {
 /// The program of a lease.
 pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Begun), TaskError> {
     let task = lease.task;
-    let ranks = lease.template.needs.ranks;
+    let ranks = lease.needs().ranks;
     if ranks > 1 {
         let message = format!(
             "task {task} needs {ranks} ranks, and this worker runs programs of one: use needs.ranks = 1"
         );
         return Err(TaskError::new(Code::ImpossibleNeeds, message));
+    }
+    if !lease.template.body.is_empty() {
+        return Err(wrong(lease, "it has a body, for which this mode has no use"));
     }
     let shell = lease.template.mode == program::SHELL;
     let given: Program =
@@ -106,24 +112,47 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
             program::Stdin::Data(bytes) => Stdin::Data(bytes.into_vec().into()),
             program::Stdin::File(name) => Stdin::File(at(&name)),
         },
-        stdout: capture(given.stdout.as_ref().map(at)),
+        stdout: capture(given.stdout.as_ref().map(at), given.keep_output),
         // Two files of one name would write over each other.
         stderr: if merged {
             Stderr::Merged
         } else {
-            Stderr::Separate(capture(given.stderr.as_ref().map(at)))
+            Stderr::Separate(capture(given.stderr.as_ref().map(at), given.keep_output))
         },
         cpus: if site.surroundings.pins {
             lease.cpus.iter().map(|cpu| *cpu as usize).collect()
         } else {
             Vec::new()
         },
+        memory: memory_cap(lease),
         grace: Duration::from_millis(lease.template.policy.grace_ms),
+        log: given.log.map(|log| PackedOutput {
+            of: Attempt {
+                task,
+                incarnation: lease.incarnation,
+                attempt: lease.attempt,
+            },
+            log,
+        }),
         inherit: Some(description),
         cwd: Some(cwd),
         ..ProgramSpec::new(argv)
     };
     Ok((spec, begun))
+}
+
+/// The memory that a task is kept to: what it needs, if it says how much.
+pub(super) fn memory_cap(lease: &TaskLease) -> Option<MemoryCap> {
+    let needs = lease.needs();
+    let mib = u64::from(needs.ranks).saturating_mul(needs.mem_per_rank);
+    let way = match lease.template.policy.memory_limit {
+        _ if mib == 0 => return None,
+        MemoryLimit::Off => return None,
+        MemoryLimit::Enforce => MemoryWay::Enforced,
+        MemoryLimit::Watch => MemoryWay::Watched,
+    };
+    let bytes = mib.saturating_mul(1 << 20);
+    Some(MemoryCap { bytes, way })
 }
 
 /// Fills the placeholders, and says where the program runs.
@@ -166,6 +195,8 @@ fn fill(given: Program, lease: &TaskLease, site: &Site, shell: bool) -> Result<(
             stdin,
             stdout,
             stderr,
+            keep_output: given.keep_output,
+            log: given.log,
         },
         directory,
     ))
@@ -181,11 +212,12 @@ fn quoted(path: &str) -> String {
     }
 }
 
-fn capture(path: Option<PathBuf>) -> Capture {
+fn capture(path: Option<PathBuf>, keep: Keep) -> Capture {
     let file = path.map(|path| LogFile {
         path,
         cap: LOG_FILE_BYTES,
         made: FileMade::AtStart,
+        keep,
     });
     Capture {
         file,
@@ -197,7 +229,7 @@ fn wrong(lease: &TaskLease, problem: &str) -> TaskError {
     let mode = &lease.template.mode;
     let message = format!(
         "the data of task {} is not what {mode} takes: {problem}; it is a map with argv and, if wanted, env, \
-         cwd, stdin, stdout, stderr",
+         cwd, stdin, stdout, stderr, keep_output, log",
         lease.task
     );
     TaskError::new(Code::WrongData, message)

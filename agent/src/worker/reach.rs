@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use scalems_core::leaseholder::Settings;
 use scalems_protocol::Role;
+use scalems_protocol::limits::NAME_BYTES;
+use scalems_protocol::packed::FileStart;
 use scalems_transport::{ConnectionFile, ConnectionFileError, Context, Dealer, Publisher};
 use tracing::{debug, info, warn};
 
@@ -56,6 +59,20 @@ impl Reach {
     /// Where the agent runs, for people.
     pub(super) fn agents_host(&self) -> &str {
         &self.file.host
+    }
+
+    /// What files of the worker's packed log say of it.
+    pub(super) fn file_start(&self, settings: &Settings) -> FileStart {
+        let short = |text: &str| text[..text.floor_char_boundary(NAME_BYTES)].to_owned();
+        FileStart {
+            pilot: Some(self.file.pilot_id),
+            pilot_name: short(&self.file.pilot),
+            worker: short(&settings.name),
+            host: short(&settings.host),
+            pid: settings.pid,
+            software: short(&settings.software),
+            ..FileStart::default()
+        }
     }
 
     /// The client's connection file beside the worker's: with it a task can submit more.

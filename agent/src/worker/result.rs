@@ -2,11 +2,12 @@
 
 use scalems_core::leaseholder::Outcome;
 use scalems_protocol::program::ProgramResult;
+use scalems_protocol::task::OUT_OF_MEMORY;
 use scalems_protocol::{Bytes, Code, Ending, TaskError};
 use tracing::warn;
 
 use super::program::Begun;
-use crate::executor::{Captured, Exit, LogFileState, ProgramOutcome, StartError};
+use crate::executor::{Captured, Exit, LogFileState, ProgramOutcome, StartError, StoppedBy};
 
 /// How much of the last line of a program's messages an error repeats.
 const LAST_LINE_BYTES: usize = 200;
@@ -27,7 +28,9 @@ pub(super) fn not_begun(error: TaskError) -> Outcome {
 pub(super) fn outcome(begun: &Begun, host: &str, outcome: ProgramOutcome) -> Outcome {
     let error = error(begun, &outcome);
     let never_ran = matches!(outcome.exit, Exit::NotStarted(_));
-    let stopped = outcome.stopped_by.is_some()
+    // What has too much memory is ended by us, and fails by itself all the same.
+    let for_memory = matches!(outcome.stopped_by, Some(StoppedBy::Memory { .. }));
+    let stopped = (outcome.stopped_by.is_some() && !for_memory)
         || matches!(
             outcome.exit,
             Exit::NotStarted(StartError::StoppedBefore { .. } | StartError::ShuttingDown)
@@ -56,6 +59,8 @@ pub(super) fn outcome(begun: &Begun, host: &str, outcome: ProgramOutcome) -> Out
         cpu_s: outcome.cpu_seconds,
         wall_s: outcome.wall_seconds,
         peak_rss_kib: outcome.peak_rss_bytes >> 10,
+        peak_memory_kib: outcome.peak_memory_bytes >> 10,
+        log: outcome.log,
     };
     let value = if never_ran {
         Bytes::new()
@@ -86,6 +91,25 @@ fn error(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
         ..TaskError::new(code, message)
     };
     let program = shown(program.as_bytes());
+    if let Some(StoppedBy::Memory { limit, used }) = &outcome.stopped_by {
+        let asked = mib(*limit);
+        let how = match used {
+            Some(used) => {
+                let used = mib(used.next_multiple_of(1 << 20));
+                format!("task {task} used {used} MiB and asked for {asked} (--memory): it was ended")
+            }
+            None => format!(
+                "task {task} needs more than the {asked} MiB that it asked for (--memory): the kernel has ended it"
+            ),
+        };
+        let message = last_words(outcome).map_or(how.clone(), |last| format!("{how}; {last}"));
+        let policy = &begun.template.policy;
+        let killed = 128 + nix::libc::SIGKILL;
+        return Some(TaskError {
+            retryable: policy.retries_on(i32::from(OUT_OF_MEMORY)) || policy.retries_on(killed),
+            ..TaskError::new(Code::MemoryExceeded, message)
+        });
+    }
     match &outcome.exit {
         Exit::Exited(0) => lost_output(begun, outcome),
         Exit::Exited(code) => {
@@ -134,16 +158,30 @@ fn lost_output(begun: &Begun, outcome: &ProgramOutcome) -> Option<TaskError> {
     Some(TaskError::retryable(Code::TaskFailed, message))
 }
 
+/// Whole MiB, as people write them: `2,048`.
+fn mib(bytes: u64) -> String {
+    let digits = (bytes >> 20).to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Where to look for the reason.
 fn messages(outcome: &ProgramOutcome) -> String {
+    last_words(outcome).unwrap_or_else(|| "it wrote nothing that would say why".to_owned())
+}
+
+fn last_words(outcome: &ProgramOutcome) -> Option<String> {
     let streams = [("stderr", &outcome.stderr), ("stdout", &outcome.stdout)];
-    let last = streams
+    let (which, line) = streams
         .into_iter()
-        .find_map(|(which, captured)| Some((which, last_line(&captured.tail)?)));
-    match last {
-        Some((which, line)) => format!("its {which} ends with {line:?}"),
-        None => "it wrote nothing that would say why".to_owned(),
-    }
+        .find_map(|(which, captured)| Some((which, last_line(&captured.tail)?)))?;
+    Some(format!("its {which} ends with {line:?}"))
 }
 
 fn last_line(tail: &[u8]) -> Option<String> {
@@ -160,4 +198,15 @@ fn shown(text: &[u8]) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mib;
+
+    #[test]
+    fn large_numbers_are_written_in_threes() {
+        let texts = [0, 5, 999, 1_000, 2_130, 1_234_567].map(|mebibytes| mib(mebibytes << 20));
+        assert_eq!(texts, ["0", "5", "999", "1,000", "2,130", "1,234,567"]);
+    }
 }

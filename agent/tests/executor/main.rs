@@ -6,7 +6,9 @@
 mod ending;
 mod finding;
 mod following;
+mod logging;
 mod many;
+mod memory;
 mod output;
 mod refusing;
 mod rig;

@@ -9,7 +9,7 @@ use scalems_agent::executor::{
     Stop,
 };
 
-use scalems_protocol::program::Written;
+use scalems_protocol::program::{Keep, Written};
 
 use super::rig::{Rig, alone, shell, text};
 
@@ -63,6 +63,7 @@ fn a_log_file_holds_the_beginning_up_to_its_cap() {
             path: directory.path().join(name),
             cap,
             made,
+            keep: Keep::All,
         }),
     };
     let mut spec = shell("seq 100000; echo one >&2");

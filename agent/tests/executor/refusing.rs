@@ -174,6 +174,7 @@ fn files_that_cannot_be_opened() {
     spec.stdout.file = Some(LogFile {
         path: path.clone(),
         cap: 1,
+        keep: scalems_protocol::program::Keep::All,
         made: FileMade::AtStart,
     });
     assert_eq!(

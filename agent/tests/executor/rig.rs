@@ -137,9 +137,11 @@ fn nothing() -> ProgramOutcome {
         cpu_seconds: 0.0,
         peak_rss_bytes: 0,
         peak_rss_exact: false,
+        peak_memory_bytes: 0,
         wall_seconds: 0.0,
         stopped_by: None,
         leftovers: Leftovers::default(),
+        log: None,
     }
 }
 

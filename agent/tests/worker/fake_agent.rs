@@ -212,6 +212,7 @@ impl FakeAgent {
             first: 0,
             step: 1,
             place,
+            variant: 0,
         };
         let lease = Lease {
             templates: vec![template],

@@ -2,7 +2,7 @@
 
 use scalems_agent::worker::{EndReason, WorkerError, WorkerOptions};
 use scalems_protocol::worker::{ListHoldings, Ping, WorkerRefused, WorkerToAgent};
-use scalems_protocol::{Code, Ending, Refusal, TaskState, program};
+use scalems_protocol::{Amount, Code, Ending, Refusal, TaskState, program};
 
 use crate::fake_agent::{FakeAgent, Worker, argv, directory, joined, leave, options, run, template};
 
@@ -14,15 +14,25 @@ fn a_worker_says_what_it_offers_and_beats() {
     let worker = Worker::start_with(WorkerOptions {
         name: Some("node-7".into()),
         cores: Some(3),
-        gpus: 1,
+        gpus: Some(1),
         memory_mib: Some(64),
-        resources: vec![("licence".into(), 2)],
+        disk_mib: Some(500),
+        resources: vec![("licence".into(), 2.into())],
         ..options(directory.path())
     });
     let hello = agent.welcome();
     assert_eq!((hello.name.as_str(), hello.pid), ("node-7", std::process::id()));
-    let offer = [("cores", 3), ("gpus", 1), ("memory", 64), ("licence", 2)];
-    assert_eq!(hello.offer, offer.map(|(kind, amount)| (kind.to_owned(), amount)));
+    let offer = [
+        ("cores", 3),
+        ("gpus", 1),
+        ("memory", 64),
+        ("licence", 2),
+        ("disk", 500),
+    ];
+    assert_eq!(
+        hello.offer,
+        offer.map(|(kind, amount)| (kind.to_owned(), Amount::whole(amount)))
+    );
     assert!(
         hello
             .modes

@@ -29,13 +29,13 @@ fn a_program_finds_what_it_needs_around_it() {
     let mut agent = FakeAgent::start(directory.path());
     let worker = Worker::start_with(WorkerOptions {
         cores: Some(2),
-        gpus: 2,
+        gpus: Some(2),
         ..options(directory.path())
     });
     agent.welcome();
     let needs = Needs {
-        cores_per_rank: 2,
-        gpus_per_rank: 1,
+        cores_per_rank: 2.into(),
+        gpus_per_rank: 1.into(),
         ..Needs::default()
     };
     let policy = Policy {

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use scalems_client::ClientError;
 use scalems_client::locate::LocateError;
 
+use crate::interrupt::Interrupted;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -51,6 +53,9 @@ impl std::error::Error for Misuse {}
 pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<Misuse>().is_some() {
         return Exit::Usage;
+    }
+    if error.downcast_ref::<Interrupted>().is_some() {
+        return Exit::Interrupted;
     }
     let located = error.downcast_ref::<LocateError>().is_some();
     match error.downcast_ref::<ClientError>() {

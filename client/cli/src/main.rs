@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod interrupt;
 mod print;
+mod ssh;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -52,11 +53,13 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Pilot(command) => commands::pilot::run(context, command),
         Command::Worker(command) => commands::worker::run(context, command),
+        Command::Connect(args) => commands::connect::run(context, &args),
         Command::Submit(args) => commands::submit::run(context, &args),
         Command::Graph(args) => commands::graph::run(context, &args),
         Command::Task(command) => commands::task::run(context, &command),
         Command::Wait(args) => commands::wait::run(context, &args),
         Command::Logs(args) => commands::logs::run(context, &args),
+        Command::Report(args) => commands::report::run(context, &args),
         Command::Journal(command) => commands::journal::run(context, &command),
         Command::Bench(args) => bench::run(context, &args),
         Command::Demo(args) => demo::run(&args),

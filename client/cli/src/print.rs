@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io;
 
+use scalems_protocol::Amount;
 use serde::Serialize;
 
 use crate::args::Output;
@@ -138,11 +139,18 @@ pub(crate) fn time(ms: u64) -> String {
     }
 }
 
-/// Resources by kind: kind, total, in use.
-pub(crate) fn resources(resources: &[(String, u64, u64)]) -> String {
-    let parts = resources.iter().map(|(kind, total, used)| match kind.as_str() {
-        "memory" => format!("memory {used}/{total} MiB"),
-        kind => format!("{kind} {used}/{total}"),
+/// Resources by kind: kind, total, in use; and those that are not whole.
+pub(crate) fn resources(resources: &[(String, u64, u64)], fractions: &[(String, Amount, Amount)]) -> String {
+    let exact = |(kind, total, used): &(String, u64, u64)| {
+        let known = fractions.iter().find(|(known, ..)| known == kind);
+        known.map_or(
+            (Amount::whole(*total), Amount::whole(*used)),
+            |(_, total, used)| (*total, *used),
+        )
+    };
+    let parts = resources.iter().map(|row| match (row.0.as_str(), exact(row)) {
+        (kind @ ("memory" | "disk"), (total, used)) => format!("{kind} {used}/{total} MiB"),
+        (kind, (total, used)) => format!("{kind} {used}/{total}"),
     });
     parts.collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use scalems_protocol::client::{Ask, ClientToAgent, Question, Stop};
+use scalems_protocol::client::{Ask, ClientToAgent, Question, Starter, Stop};
 use scalems_protocol::error::Refusal;
 use scalems_protocol::event::Topic;
 use scalems_protocol::limits;
@@ -28,6 +28,7 @@ pub(super) enum Asker {
 enum What {
     Question(Question),
     Stop { worker: Option<u64>, drain_ms: u64 },
+    Starter(Starter),
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +83,10 @@ impl Asks {
         timeout_us: Micros,
     ) {
         self.add(now, Asker::User(key), What::Stop { worker, drain_ms }, timeout_us);
+    }
+
+    pub(super) fn starter(&mut self, now: Micros, key: CallKey, said: Starter, timeout_us: Micros) {
+        self.add(now, Asker::User(key), What::Starter(said), timeout_us);
     }
 
     pub(super) fn snapshot(&mut self, now: Micros, topic: Topic) {
@@ -156,6 +161,7 @@ impl Asks {
                     drain_ms: *drain_ms,
                 }
                 .into(),
+                What::Starter(said) => Starter { id, ..said.clone() }.into(),
                 What::Question(question) => {
                     let mut question = question.clone();
                     if let Question::Wait { timeout_ms, .. } = &mut question {

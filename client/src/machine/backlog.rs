@@ -221,6 +221,7 @@ impl Machine {
             data,
             held: None,
             open: false,
+            total: None,
         };
         self.send_submission(submission, segments, bytes, windowed);
         true
@@ -245,6 +246,7 @@ impl Machine {
             data,
             held: None,
             open: false,
+            total: None,
         };
         self.send_submission(submission, batch.segments, batch.bytes, true);
         true

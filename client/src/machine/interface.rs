@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use scalems_protocol::client::{
-    AgentToClient, CancelDone, ClientToAgent, Durable, ForgetDone, Question, Reply, SessionKind,
+    AgentToClient, CancelDone, ClientToAgent, Durable, ForgetDone, Question, Reply, RequestWorkers,
+    SessionKind, Starter,
 };
 use scalems_protocol::event::{Body, Event, Topic};
 use scalems_protocol::group::{Data, Run};
@@ -140,6 +141,8 @@ pub enum Call {
         data: Data,
         /// Whether tasks may be added.
         open: bool,
+        /// How many there will be in the end, if that has to be said.
+        total: Option<u32>,
     },
     /// Tasks are to be added to an open submission.
     Append {
@@ -182,6 +185,18 @@ pub enum Call {
     Forget {
         /// Which.
         select: Selector,
+    },
+    /// Workers are to be started.
+    RequestWorkers {
+        /// What is asked for; its number comes later.
+        asked: RequestWorkers,
+    },
+    /// Who starts workers says what there is.
+    Starter {
+        /// What it says; its number comes later.
+        said: Starter,
+        /// How long the answer may take.
+        timeout_us: Micros,
     },
     /// A read.
     Ask {
@@ -390,6 +405,11 @@ pub enum Answered {
         closed: u64,
         /// How many were not.
         before: u64,
+    },
+    /// Workers are about to be started.
+    WorkersRequested {
+        /// The short number of the request.
+        id: u64,
     },
     /// What a cancel did, over all requests that it took.
     Canceled(CancelDone),

@@ -337,6 +337,7 @@ impl Machine {
                 step,
                 data,
                 open,
+                total,
             } => {
                 let submission = Submission {
                     template,
@@ -346,6 +347,7 @@ impl Machine {
                     data,
                     held: Some(key),
                     open,
+                    total,
                 };
                 self.request(now, Request::Submit(submission), out);
             }
@@ -392,6 +394,10 @@ impl Machine {
                 self.jobs_stirred = true;
             }
             Call::Forget { select } => self.request(now, Request::Forget { select, call: key }, out),
+            Call::RequestWorkers { asked } => {
+                self.request(now, Request::Workers { asked, call: key }, out);
+            }
+            Call::Starter { said, timeout_us } => self.asks.starter(now, key, said, timeout_us),
             Call::Ask { question, timeout_us } => self.asks.ask(now, key, question, timeout_us),
             Call::Stop {
                 worker,
@@ -448,6 +454,14 @@ impl Machine {
                 if let Some(Request::Close { call, .. }) = self.requests.get(done.request) {
                     let (closed, before) = (done.closed, done.before);
                     reply(*call, Ok(Answered::Closed { closed, before }), out);
+                    self.requests.answer(done.request);
+                } else {
+                    self.counters.strays += 1;
+                }
+            }
+            AgentToClient::WorkersRequested(done) => {
+                if let Some(Request::Workers { call, .. }) = self.requests.get(done.request) {
+                    reply(*call, Ok(Answered::WorkersRequested { id: done.id }), out);
                     self.requests.answer(done.request);
                 } else {
                     self.counters.strays += 1;
@@ -524,6 +538,7 @@ impl Machine {
                 Request::Submit(Submission { held: Some(call), .. })
                 | Request::Append { call, .. }
                 | Request::Close { call, .. }
+                | Request::Workers { call, .. }
                 | Request::Retry { call, .. }
                 | Request::Forget { call, .. } => {
                     reply(call, fault(), out);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scalems_protocol::client::{Append, Cancel, ClientToAgent, Close, Forget, Retry, Submit};
+use scalems_protocol::client::{Append, Cancel, ClientToAgent, Close, Forget, RequestWorkers, Retry, Submit};
 use scalems_protocol::group::Data;
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
@@ -56,6 +56,13 @@ pub(super) enum Request {
         /// How many tasks of this session are selected, when they were chosen here.
         chosen: Option<u64>,
     },
+    /// Workers are to be started.
+    Workers {
+        /// What is asked for.
+        asked: RequestWorkers,
+        /// Who asked.
+        call: CallKey,
+    },
     /// Entries are to be dropped.
     Forget {
         /// Which.
@@ -82,6 +89,8 @@ pub(super) struct Submission {
     pub(super) held: Option<CallKey>,
     /// Whether tasks may be added.
     pub(super) open: bool,
+    /// How many there will be in the end, if that was said.
+    pub(super) total: Option<u32>,
 }
 
 /// The requests that are not answered, with the numbers `low`, `low + 1`, ….
@@ -183,6 +192,7 @@ impl Requests {
                     ends: data.ends.clone(),
                     streaming: submission.held.is_none(),
                     open: submission.open,
+                    total: submission.total,
                 };
                 (message.into(), blobs_of(data))
             }
@@ -226,6 +236,14 @@ impl Requests {
                     select: select.clone(),
                     strength: *strength,
                     reason: reason.clone(),
+                };
+                (message.into(), Vec::new())
+            }
+            Request::Workers { asked, .. } => {
+                let message = RequestWorkers {
+                    request,
+                    low_water,
+                    ..asked.clone()
                 };
                 (message.into(), Vec::new())
             }

@@ -146,6 +146,7 @@ impl Machine {
                 Request::Submit(Submission { held: Some(call), .. })
                 | Request::Append { call, .. }
                 | Request::Close { call, .. }
+                | Request::Workers { call, .. }
                 | Request::Retry { call, .. }
                 | Request::Forget { call, .. },
             ) => {

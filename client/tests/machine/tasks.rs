@@ -403,6 +403,7 @@ fn held_submissions_are_answered_and_nothing_is_pushed() {
         step: 2,
         data: Data::shared(Bytes::from_static(b"same")),
         open: false,
+        total: None,
     };
     let out = script.steps([call(1, held.clone()), call(2, held)]);
     let (first, blobs) = submits(&out)[0];

@@ -138,6 +138,7 @@ impl Fake {
             Named::Goodbye(_) => self.attached = false,
             Named::Append(_) | Named::Close(_) => panic!("nothing is open"),
             Named::Retry(_) => panic!("nothing has failed"),
+            Named::RequestWorkers(_) | Named::Starter(_) => panic!("nobody starts workers"),
             Named::BringBack(_) => panic!("without a journal nothing is brought back"),
             Named::Version(_) => panic!("nobody asks for it"),
         }

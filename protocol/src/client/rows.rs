@@ -7,7 +7,7 @@ use crate::group::Run;
 use crate::id::Incarnation;
 use crate::state::TaskState;
 use crate::task::Template;
-use crate::{bounded, is_default, limits};
+use crate::{Amount, bounded, is_default, limits};
 
 /// Rows, and where to go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,18 @@ pub struct Counts {
     pub failed: u64,
     /// Ended before their time.
     pub canceled: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.waiting += other.waiting;
+        self.ready += other.ready;
+        self.leased += other.leased;
+        self.running += other.running;
+        self.done += other.done;
+        self.failed += other.failed;
+        self.canceled += other.canceled;
+    }
 }
 
 impl Counts {
@@ -100,8 +112,11 @@ pub struct Status {
     pub clients: u64,
     /// Workers by state: joined, suspect, draining, lost.
     pub workers: (u64, u64, u64, u64),
-    /// Resources by kind: kind, total, in use.
+    /// Resources by kind: kind, total, in use; what is not whole is rounded, so that there is never more.
     pub resources: Vec<(String, u64, u64)>,
+    /// Those of them that are not whole: kind, total, in use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fractions: Vec<(String, Amount, Amount)>,
     /// Modes that are served.
     #[serde(deserialize_with = "bounded::list::<_, _, { limits::NAMES }>")]
     pub modes: Vec<String>,
@@ -127,8 +142,11 @@ pub struct WorkerRow {
     pub pid: u32,
     /// `active`, `suspect`, `draining`, `lost`, `gone`.
     pub state: String,
-    /// Resources by kind: kind, total, in use.
+    /// Resources by kind: kind, total, in use; what is not whole is rounded, so that there is never more.
     pub resources: Vec<(String, u64, u64)>,
+    /// Those of them that are not whole: kind, total, in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fractions: Vec<(String, Amount, Amount)>,
     /// Leases held: not started, running.
     pub leases: (u64, u64),
     /// Tasks ended there.
@@ -140,6 +158,12 @@ pub struct WorkerRow {
     /// How long it will still be there, milliseconds; none: nothing is known of an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_ms: Option<u64>,
+    /// What who starts workers knows it by; none: it was started by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The session that asked for it; none: it came with the pilot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
 }
 
 /// One submission.
@@ -169,6 +193,14 @@ pub struct SubmissionRow {
     /// Whether tasks may be added.
     #[serde(default, skip_serializing_if = "is_default")]
     pub open: bool,
+    /// What its attempts took that are over: kind, what those took that ended well, and those that failed, were canceled, or lost
+    /// their worker. Of `time` it is microseconds, of resources microseconds times how much each had.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<_, _, { limits::SPENT_KINDS }>"
+    )]
+    pub spent: Vec<(String, u64, u64)>,
 }
 
 /// Tasks of one submission that are in one state.
@@ -192,6 +224,9 @@ pub struct TaskRow {
     /// How long each ran, on average, microseconds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub ran_us: u64,
+    /// Which of the ways to run they have room for, while somebody holds them and there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<u8>,
 }
 
 /// One task: all that is known of it, and why it waits.

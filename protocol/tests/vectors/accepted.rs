@@ -1,5 +1,6 @@
 //! What people write (envelopes), and headers that mean the same in other bytes.
 
+use scalems_protocol::Amount;
 use scalems_protocol::client::ClientToAgent;
 use scalems_protocol::error::Code;
 use scalems_protocol::task::{After, Needs, Policy, Template};
@@ -25,19 +26,20 @@ fn written() -> Vec<Written> {
         data,
     };
     let full = [
-        &b"\x8b\xa1v\x01\xa4mode\xaatask.shell\xa4data\x81\xa4argv\x91\xa4true"[..],
+        &b"\x8c\xa1v\x01\xa4mode\xaatask.shell\xa4data\x81\xa4argv\x91\xa4true"[..],
         b"\xa5needs\x82\xaecores_per_rank\x02\xa5named\x81\xa7licence\x01",
         b"\xa6policy\x81\xa7retries\x03",
         b"\xa5after\x91\x82\xaasubmission\x04\xa4when\xa3any",
         b"\xa3uid\xa4u-42\xa4name\xa5build\xa6labels\x81\xa7project\xa1a",
         b"\xacmax_failures\x03",
         b"\xa4meta\x93\x01\xc0\xa1x",
+        b"\xa4body\xc4\x02\x01\x02",
     ]
     .concat();
     let task = Template {
         mode: "task.shell".into(),
         needs: Needs {
-            named: [("licence".to_owned(), 1)].into(),
+            named: [("licence".to_owned(), 1.into())].into(),
             ..Needs::cores(2)
         },
         policy: Policy {
@@ -54,6 +56,7 @@ fn written() -> Vec<Written> {
         labels: labels(&[("project", "a")]),
         max_failures: Some(3),
         meta: b"\x93\x01\xc0\xa1x".to_vec(),
+        body: b"\x01\x02".to_vec(),
     };
     vec![
         bare("a mode alone", b"\x81\xa4mode\xacscalems.echo", None),
@@ -78,6 +81,23 @@ fn written() -> Vec<Written> {
             Some(b"hi"),
         ),
         Written {
+            name: "amounts with fractions, in any form of a number",
+            header: [
+                &b"\x82\xa4mode\xacscalems.echo\xa5needs\x83\xaecores_per_rank\xca\x3e\x80\0\0"[..],
+                b"\xadgpus_per_rank\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a\xa5named\x81\xa4fpga\xcb\x40\0\0\0\0\0\0\0",
+            ]
+            .concat(),
+            task: Template {
+                needs: Needs {
+                    gpus_per_rank: Amount::from_parts(1_000),
+                    named: [("fpga".to_owned(), 2.into())].into(),
+                    ..Needs::cores(Amount::from_parts(2_500))
+                },
+                ..echo()
+            },
+            data: None,
+        },
+        Written {
             name: "everything",
             header: full,
             task,
@@ -92,6 +112,7 @@ fn envelopes() {
         .iter()
         .map(|written| {
             let meta = (!written.task.meta.is_empty()).then(|| hex(&written.task.meta));
+            let body = (!written.task.body.is_empty()).then(|| hex(&written.task.body));
             json!({
                 "name": written.name,
                 "direction": "client_to_agent",
@@ -99,11 +120,12 @@ fn envelopes() {
                 "json": of_msgpack(&written.header),
                 "data": written.data.map(hex),
                 "meta": meta,
+                "body": body,
             })
         })
         .collect();
     let about = "Single envelopes: maps with a mode and no type. `data` are the bytes that the task gets, \
-                 `meta` the bytes that are kept.";
+                 `meta` the bytes that are kept, `body` those that its mode gets with the data.";
     file::check("envelopes", about, &made);
     for written in written() {
         let decoded = ClientToAgent::decode(&written.header);

@@ -2,14 +2,17 @@
 
 use scalems_protocol::client::{
     Accepted, AgentToClient, Answer, Appended, BroughtBack, CancelDone, ClientPing, ClientWelcome, Closed,
-    Counts, Detached, Durable, Explanation, ForgetDone, Lasts, Listing, OutputPart, Refused, Reply, Results,
-    Resume, Status, SubmissionRow, TaskRow, WorkerRow,
+    Counts, Detached, Durable, Explanation, ForgetDone, Lasts, Layout, Listing, Orders, OutputPart, Refused,
+    Reply, RequestRow, RequestRows, RequestState, Results, Resume, Start, StartedWorker, Status,
+    SubmissionRow, TaskRow, WorkerRow, WorkersRequested,
 };
 use scalems_protocol::event::Body;
-use scalems_protocol::{Code, Refusal, Role, TaskState};
+use scalems_protocol::{Amount, Code, Refusal, Role, TaskState};
 
 use crate::event::alarm;
-use crate::samples::{PILOT, done, failed, full_template, labels, mark, place, raised, run, token, written};
+use crate::samples::{
+    ORIGIN, PILOT, done, failed, full_template, labels, mark, place, raised, run, token, written,
+};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 pub(crate) fn worker_row() -> WorkerRow {
@@ -19,12 +22,15 @@ pub(crate) fn worker_row() -> WorkerRow {
         host: "node-17.cluster".into(),
         pid: 4_711,
         state: "active".into(),
-        resources: vec![("cores".into(), 32, 24), ("gpus".into(), 4, 0)],
+        resources: vec![("cores".into(), 32, 24), ("gpus".into(), 4, 1)],
+        fractions: vec![("gpus".into(), 4.into(), Amount::from_parts(7_500))],
         leases: (10, 6),
         ended: 84,
         silent_ms: 350,
         beats: (36, 0),
         left_ms: Some(5_400_000),
+        place: Some("node-17-1".into()),
+        requested_by: Some("shell".into()),
     }
 }
 
@@ -115,6 +121,14 @@ fn answers_to_requests() -> Vec<Sample<AgentToClient>> {
             },
         ),
         plain(
+            "workers were requested",
+            WorkersRequested {
+                request: 13,
+                id: 3,
+                record: 47,
+            },
+        ),
+        plain(
             "submissions were closed",
             Closed {
                 request: 10,
@@ -200,7 +214,12 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         submissions: 5,
         clients: 2,
         workers: (2, 0, 1, 0),
-        resources: vec![("cores".into(), 64, 24)],
+        resources: vec![("cores".into(), 64, 24), ("fpga".into(), 1, 1)],
+        fractions: vec![(
+            "fpga".into(),
+            Amount::from_parts(15_000),
+            Amount::from_parts(3_333),
+        )],
         modes: vec!["scalems.echo".into()],
         stopping: false,
         counters: vec![("superseded".into(), 1)],
@@ -217,6 +236,10 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         tasks: counts,
         age_ms: 12_000,
         open: true,
+        spent: vec![
+            ("time".into(), 90_000_000, 1_500_000),
+            ("cores".into(), 360_000_000, 6_000_000),
+        ],
     };
     let row = TaskRow {
         run: run(6, 0, 16, 1),
@@ -226,6 +249,7 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         exit_code: Some(2),
         error: failed(run(6, 0, 16, 1), place(0, 0, 0, &[])).error,
         ran_us: 1_500_000,
+        variant: None,
     };
     let waiting = TaskRow {
         run: run(6, 16, 17, 0),
@@ -309,6 +333,12 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
                 stderr: written(0, b""),
             })),
         ),
+        answer("requested workers", 12, Reply::Requests(requests())),
+        answer(
+            "what is to be done by who starts workers",
+            13,
+            Reply::Orders(orders()),
+        ),
         answer("the pilot ends", 9, Reply::Stopping),
         answer(
             "what is served",
@@ -319,6 +349,60 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
             },
         ),
     ]
+}
+
+fn requests() -> RequestRows {
+    let row = RequestRow {
+        id: 3,
+        session: "shell".into(),
+        count: 2,
+        layout: Layout {
+            cores: 4,
+            ..Layout::default()
+        },
+        replace: Some(2),
+        state: RequestState::Starting,
+        workers: vec![StartedWorker {
+            worker: 9,
+            name: "node-17-1".into(),
+            host: "node-17".into(),
+        }],
+        reason: "1 of 2 workers has joined".into(),
+        age_ms: 1_500,
+        left_ms: 118_500,
+    };
+    let over = RequestRow {
+        id: 4,
+        state: RequestState::Failed,
+        workers: Vec::new(),
+        reason: "the worker's process ended: exit status: 1".into(),
+        replace: None,
+        left_ms: 0,
+        ..row.clone()
+    };
+    RequestRows {
+        rows: vec![row, over],
+        next: None,
+    }
+}
+
+fn orders() -> Orders {
+    Orders {
+        leave: vec!["node-17".into()],
+        stop: vec!["node-17-2".into()],
+        joined: vec!["node-17-1".into()],
+        over: vec!["node-17-3".into()],
+        starts: vec![Start {
+            start: 0x1_0000_0003,
+            node: "node-18".into(),
+            layout: Layout {
+                memory: Some(32_000),
+                ..Layout::default()
+            },
+            origin: ORIGIN,
+            requested_by: "shell".into(),
+        }],
+    }
 }
 
 #[test]
@@ -337,6 +421,7 @@ fn agent_to_client() {
             "refused",
             "cancel_done",
             "forget_done",
+            "workers_requested",
             "results",
             "answer",
             "ping",

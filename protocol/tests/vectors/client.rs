@@ -1,15 +1,15 @@
 //! From clients to the agent.
 
 use scalems_protocol::client::{
-    Acknowledge, Append, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Close, Forget, Goodbye,
-    NamedClientToAgent, OutputPage, Page, Question, Resume, Retry, SessionKind, Stop, Submit, Version,
-    WorkersPage,
+    Acknowledge, Append, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Close, Forget, Goodbye, Layout,
+    NamedClientToAgent, OutputPage, Page, Question, RequestWorkers, RequestsPage, Resume, Retry, SessionKind,
+    StartFailed, Starter, StarterNode, StarterPlace, Stop, Submit, Version, WorkersPage,
 };
 use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
 use scalems_protocol::{Role, TaskState, VERSION};
 
-use crate::samples::{PILOT, done, echo, full_template, mark, place, run, token};
+use crate::samples::{ORIGIN, PILOT, done, echo, full_template, mark, place, run, token};
 use crate::{Sample, check_direction, plain, with_blobs};
 
 fn hello(session: &str) -> ClientHello {
@@ -32,6 +32,7 @@ fn submit(request: u64) -> Submit {
         ends: Vec::new(),
         streaming: false,
         open: false,
+        total: None,
     }
 }
 
@@ -203,6 +204,17 @@ fn requests() -> Vec<Sample<ClientToAgent>> {
             &[b"abb"],
         ),
         with_blobs(
+            "a part of a batch, whose tasks run each after one of others",
+            Submit {
+                count: 2,
+                ends: vec![1, 3],
+                open: true,
+                total: Some(3_000),
+                ..submit(9)
+            },
+            &[b"abb"],
+        ),
+        with_blobs(
             "tasks are added",
             Append {
                 request: 9,
@@ -242,6 +254,20 @@ fn requests() -> Vec<Sample<ClientToAgent>> {
                 repeat: true,
             },
         ),
+        plain("workers are requested", workers_requested()),
+        plain(
+            "a worker is replaced by another one",
+            RequestWorkers {
+                request: 14,
+                low_water: 5,
+                count: 1,
+                layout: Layout::default(),
+                replace: Some(2),
+                drain_ms: 30_000,
+                deadline_ms: 60_000,
+            },
+        ),
+        plain("who starts workers says what there is", starter()),
         plain(
             "tasks are forgotten",
             Forget {
@@ -251,6 +277,58 @@ fn requests() -> Vec<Sample<ClientToAgent>> {
             },
         ),
     ]
+}
+
+fn workers_requested() -> RequestWorkers {
+    RequestWorkers {
+        request: 13,
+        low_water: 5,
+        count: 3,
+        layout: Layout {
+            cores: 4,
+            gpus: 1,
+            memory: Some(16_000),
+            named: [("licence".into(), 1.into())].into(),
+            idle_ms: 600_000,
+            limit_ms: 3_600_000,
+        },
+        replace: None,
+        drain_ms: 0,
+        deadline_ms: 0,
+    }
+}
+
+fn starter() -> Starter {
+    let place = |place: &str, cores| StarterPlace {
+        place: place.into(),
+        offer: vec![("cores".into(), cores)],
+        ..StarterPlace::default()
+    };
+    Starter {
+        id: 6,
+        nodes: vec![StarterNode {
+            node: "node-17".into(),
+            room: vec![("cores".into(), 32.into()), ("memory".into(), 256_000.into())],
+            places: vec![
+                StarterPlace {
+                    left: true,
+                    ..place("node-17", 28.into())
+                },
+                StarterPlace {
+                    start: 0x1_0000_0001,
+                    origin: Some(ORIGIN),
+                    requested_by: Some("shell".into()),
+                    joined: true,
+                    ..place("node-17-1", 4.into())
+                },
+            ],
+        }],
+        failed: vec![StartFailed {
+            start: 0x1_0000_0002,
+            reason: "the worker's process ended: exit status: 1".into(),
+        }],
+        timeout_ms: 60_000,
+    }
 }
 
 fn reads() -> Vec<Sample<ClientToAgent>> {
@@ -307,6 +385,23 @@ fn reads() -> Vec<Sample<ClientToAgent>> {
             }),
         ),
         ask(
+            "waits for requested workers",
+            10,
+            Question::Requests(RequestsPage {
+                id: Some(3),
+                timeout_ms: 60_000,
+                ..RequestsPage::default()
+            }),
+        ),
+        ask(
+            "asks for further requests for workers",
+            10,
+            Question::Requests(RequestsPage {
+                after: 120,
+                ..RequestsPage::default()
+            }),
+        ),
+        ask(
             "asks for a snapshot",
             8,
             Question::Snapshot("submission/5".into()),
@@ -332,6 +427,8 @@ fn client_to_agent() {
             "ack",
             "ask",
             "forget",
+            "request_workers",
+            "starter",
             "stop",
             "goodbye",
             "version",

@@ -1,8 +1,8 @@
 //! From the agent to whoever listens.
 
-use scalems_protocol::TaskState;
 use scalems_protocol::client::Counts;
 use scalems_protocol::event::{AgentToSubscriber, Alarm, Body, Event};
+use scalems_protocol::{Amount, TaskState};
 
 use crate::answers::worker_row;
 use crate::samples::run;
@@ -46,6 +46,7 @@ fn samples() -> Vec<Sample<AgentToSubscriber>> {
                 tasks: counts,
                 workers: (2, 0, 1, 0),
                 resources: vec![("cores".into(), 64, 24), ("gpus".into(), 8, 0)],
+                fractions: vec![("cores".into(), 64.into(), Amount::from_parts(235_000))],
             },
         ),
         event(

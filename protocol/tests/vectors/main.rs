@@ -12,6 +12,7 @@ mod frames;
 mod json;
 mod modes;
 mod numbers;
+mod packed;
 mod refused;
 mod samples;
 mod worker;

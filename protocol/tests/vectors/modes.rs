@@ -1,6 +1,7 @@
 //! The data and the values of the modes that run programs.
 
-use scalems_protocol::program::{Program, ProgramResult, Stdin};
+use scalems_protocol::packed::Why;
+use scalems_protocol::program::{Keep, Log, Logged, Program, ProgramResult, Stdin};
 use serde_bytes::ByteBuf;
 use serde_json::{Value, json};
 
@@ -31,6 +32,12 @@ fn programs() -> Vec<(&'static str, Program)> {
                 stdin: Stdin::File("in.dat".into()),
                 stdout: Some("out.log".into()),
                 stderr: Some("err.log".into()),
+                keep_output: Keep::Failed,
+                log: Some(Log {
+                    keep: Keep::Failed,
+                    cap: 1_000_000,
+                    rate: Some(4_096),
+                }),
                 ..dock()
             },
         ),
@@ -63,9 +70,35 @@ fn values() -> Vec<(&'static str, ProgramResult)> {
             },
         ),
         (
+            "logged",
+            ProgramResult {
+                exit_code: Some(1),
+                stdout_bytes: 5_000,
+                log: Some(Logged {
+                    file: "/scratch/pilot/logs/node-17-1.0001.packed".into(),
+                    from: 141,
+                    last: "node-17-1.0002.packed".into(),
+                    upto: 9_000,
+                    stdout: 4_000,
+                    stderr: 0,
+                    lost: [(Why::Cap, 900), (Why::Disk, 100)].into(),
+                    problem: "No space left on device (os error 28)".into(),
+                }),
+                ..ProgramResult::default()
+            },
+        ),
+        (
             "ended by a signal",
             ProgramResult {
                 signal: Some(9),
+                ..ProgramResult::default()
+            },
+        ),
+        (
+            "ended for its memory",
+            ProgramResult {
+                signal: Some(9),
+                peak_memory_kib: 2_097_152,
                 ..ProgramResult::default()
             },
         ),

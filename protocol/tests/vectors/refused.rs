@@ -61,6 +61,14 @@ fn not_plain_maps() -> Vec<Bad> {
             "a blob that is no binary",
             b"\x83\xa4type\xa3ack\xa8delivery\x01\xa4blob\x05",
         ),
+        malformed(
+            "an amount with five digits behind the point",
+            b"\x82\xa4mode\xa1x\xa5needs\x81\xadgpus_per_rank\xcb\x3f\xc0\x00\x53\xe2\xd6\x23\x8e",
+        ),
+        malformed(
+            "an amount below nothing",
+            b"\x82\xa4mode\xa1x\xa5needs\x81\xaecores_per_rank\xcb\xbf\xe0\0\0\0\0\0\0",
+        ),
         malformed("an extension type", b"\x82\xa4mode\xa1x\xa4data\xd4\x00\x00"),
         malformed("the unused byte", b"\x82\xa4mode\xa1x\xa4data\xc1"),
         malformed(
@@ -125,6 +133,10 @@ fn over_limits() -> Vec<Bad> {
         large(
             "meta of more than 16 KiB",
             &[b"\x82\xa4mode\xa1x\xa4meta\xc5\x40\x00", &[0; 0x4000]],
+        ),
+        large(
+            "a body of more than 256 KiB",
+            &[b"\x82\xa4mode\xa1x\xa4body\xc6\x00\x04\x00\x01", &[0; 0x4_0001]],
         ),
     ]
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use scalems_protocol::group::{HeldRun, Place, ResultGroup, Run};
 use scalems_protocol::program::Written;
-use scalems_protocol::task::{After, Needs, OnSilence, Policy, Template, When};
+use scalems_protocol::task::{After, MemoryLimit, Needs, OnSilence, Placement, Policy, Template, When};
 use scalems_protocol::token::Token;
-use scalems_protocol::{Code, Ending, JournalMark, Origin, PilotId, Role, TaskError, TaskState};
+use scalems_protocol::{Amount, Code, Ending, JournalMark, Origin, PilotId, Role, TaskError, TaskState};
 
 pub(crate) const SECRET: [u8; 32] = *b"a secret of thirty-two bytes ...";
 pub(crate) const PILOT: PilotId = PilotId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0xb, 0xc, 0xd, 0xe, 0xff]);
@@ -57,11 +57,24 @@ pub(crate) fn full_template() -> Template {
         mode: "task.executable".into(),
         needs: Needs {
             ranks: 4,
-            cores_per_rank: 2,
-            gpus_per_rank: 1,
+            cores_per_rank: 2.into(),
+            gpus_per_rank: Amount::from_parts(2_500),
             mem_per_rank: 2_048,
-            named: [("licence".to_owned(), 1)].into(),
+            named: [
+                ("fpga".to_owned(), Amount::from_parts(15_000)),
+                ("licence".to_owned(), 1.into()),
+            ]
+            .into(),
             min_time_ms: 600_000,
+            placement: Placement::Strict,
+            variants: vec![
+                Needs::cores(16),
+                Needs {
+                    placement: Placement::Scatter,
+                    min_time_ms: 60_000,
+                    ..Needs::cores(Amount::from_parts(5_000))
+                },
+            ],
         },
         policy: Policy {
             priority: -5,
@@ -73,6 +86,7 @@ pub(crate) fn full_template() -> Template {
             deadline_ms: 86_400_000,
             grace_ms: 10_000,
             on_silence: OnSilence::Continue,
+            memory_limit: MemoryLimit::Watch,
         },
         after: vec![
             After {
@@ -98,6 +112,8 @@ pub(crate) fn full_template() -> Template {
         labels: labels(&[("campaign", "spring"), ("project", "naïve")]),
         // The msgpack value {"a": 1}.
         meta: b"\x81\xa1a\x01".to_vec(),
+        // {"function": "math:sqrt"}.
+        body: b"\x81\xa8function\xa9math:sqrt".to_vec(),
     }
 }
 
@@ -156,6 +172,7 @@ pub(crate) fn held(run: Run, state: TaskState) -> HeldRun {
         origin: ORIGIN,
         incarnation: 1,
         state,
+        variant: 0,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Between workers and the agent.
 
-use scalems_protocol::group::{LeaseGroup, Place};
+use scalems_protocol::group::{HeldRun, LeaseGroup, Place};
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, Holdings, Lease, ListHoldings, ModeOffer, OutputRead, Ping, Pong, ReadOutput,
     Recorded, Report, Revoke, WorkerGoodbye, WorkerHello, WorkerRefused, WorkerResume, WorkerStop,
     WorkerToAgent, WorkerWelcome,
 };
-use scalems_protocol::{Code, Refusal, Role, TaskState, VERSION};
+use scalems_protocol::{Amount, Code, Refusal, Role, TaskState, VERSION};
 
 use crate::samples::{
     ORIGIN, PILOT, done, echo, failed, full_template, held, mark, place, raised, run, token, written,
@@ -29,15 +29,18 @@ fn hello() -> WorkerHello {
         process: "0f1e2d3c-4b5a-4697-8879-6a5b4c3d2e1f pid:[4026531836] 4711:880 4719:881".into(),
         software: "scalems 0.1.0".into(),
         offer: vec![
-            ("cores".into(), 32),
-            ("gpus".into(), 4),
-            ("memory".into(), 256_000),
+            ("cores".into(), 32.into()),
+            ("gpus".into(), 4.into()),
+            ("memory".into(), 256_000.into()),
+            ("fpga".into(), Amount::from_parts(5_000)),
         ],
         modes: vec![mode("task.executable", false), mode("scalems.echo", true)],
         resume: None,
         held: Vec::new(),
         hello: 1,
         left_ms: None,
+        knows: ["placement", "fractions", "variants"].map(str::to_owned).into(),
+        place: None,
     }
 }
 
@@ -51,11 +54,15 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
         }),
         held: vec![
             held(run(5, 8, 16, 1), TaskState::Leased),
-            held(run(5, 4, 8, 1), TaskState::Running),
+            HeldRun {
+                variant: 1,
+                ..held(run(5, 4, 8, 1), TaskState::Running)
+            },
             held(run(5, 0, 4, 1), TaskState::Done),
         ],
         hello: 2,
         left_ms: Some(5_400_000),
+        place: Some("node-17-1".into()),
         ..hello()
     };
     let report = |number| Report {
@@ -136,6 +143,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
         first: 0,
         step: 1,
         place,
+        variant: 0,
     };
     vec![
         plain(
@@ -168,6 +176,7 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
                     LeaseGroup {
                         first: 10,
                         step: 2,
+                        variant: 2,
                         ..group(6, 0, 16_384, 1, place(0, 6, 4, &[]))
                     },
                     group(7, 3, 4, 0, Place::default()),

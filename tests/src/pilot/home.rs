@@ -58,6 +58,11 @@ impl Home {
         self.directory.path().join("run")
     }
 
+    /// The directory for temporary files, by which processes of this home are known: `TMPDIR`.
+    pub fn temporary(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
     /// The directory of the pilot called `name`.
     pub fn of_pilot(&self, name: &str) -> PathBuf {
         self.path().join("pilots").join(name)

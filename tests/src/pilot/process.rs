@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 
@@ -38,6 +40,40 @@ pub fn signal(pid: u32, signal: Signal) {
     match kill(Pid::from_raw(pid as i32), signal) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(error) => panic!("send {signal} to {pid}: {error}"),
+    }
+}
+
+/// The thread of this name in a process.
+pub fn thread(pid: u32, name: &str) -> Pid {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+    let named = tasks.flatten().find(|task| {
+        let found = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        found.trim_end() == name
+    });
+    let named = named.unwrap_or_else(|| panic!("process {pid} has no thread {name}"));
+    let number = named.file_name().to_str().and_then(|text| text.parse().ok());
+    Pid::from_raw(number.expect("threads are listed by number"))
+}
+
+/// One thread of a process that stands still until this is dropped, while the others go on.
+#[derive(Debug)]
+pub struct Halted(Pid);
+
+/// Halts a thread.
+pub fn halt_thread(thread: Pid) -> Halted {
+    ptrace::seize(thread, ptrace::Options::empty()).expect("seize the thread");
+    ptrace::interrupt(thread).expect("interrupt the thread");
+    let stopped = waitpid(thread, Some(WaitPidFlag::__WALL)).expect("wait for the thread");
+    assert!(
+        matches!(stopped, WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)),
+        "{stopped:?}"
+    );
+    Halted(thread)
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).expect("let the thread go on");
     }
 }
 

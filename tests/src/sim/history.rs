@@ -96,6 +96,10 @@ pub struct History {
     accepted: BTreeSet<u64>,
     /// What clients asked to be added, by seat and request: to which submission, and the data.
     adding: BTreeMap<(u64, u64), (u64, Data)>,
+    /// Those of them whose answer or record was seen.
+    heard: BTreeSet<(u64, u64)>,
+    /// Whether there are records: without them only an answer says what was added, and of a seat that nobody sits in none is given.
+    journal: bool,
     /// What clients were told to have been added: submission and first offset.
     added: BTreeSet<(u64, u32)>,
     /// Tasks as they were last seen in the agent: state and attempt.
@@ -118,9 +122,10 @@ pub struct History {
 
 impl History {
     /// Nothing has happened yet.
-    pub fn of_first_life(silence: bool) -> Self {
+    pub fn of_first_life(silence: bool, journal: bool) -> Self {
         Self {
             silence,
+            journal,
             life: 1,
             ..Self::default()
         }
@@ -327,7 +332,10 @@ impl History {
             let ends = |record: &Record| match record {
                 // What a client brought back, or what ended without an attempt, is not of the worker's report.
                 Record::Ended(Ended { worker: 0, .. }) => false,
-                Record::Ended(Ended { run, .. }) | Record::Fault { run, crash: false } => {
+                Record::Ended(Ended { run, .. })
+                | Record::Fault {
+                    run, crash: false, ..
+                } => {
                     Some(run.submission) == number
                         && (run.lo..run.hi).contains(&place.1)
                         && run.attempt == attempt
@@ -375,6 +383,8 @@ impl History {
                 "{count} tasks are added to {number}, and {asked} were asked for to {submission}"
             ));
         }
+        self.heard.insert(by);
+        self.unheard(number, first);
         let Some(known) = self
             .numbers
             .get(&number)
@@ -393,6 +403,22 @@ impl History {
             self.violation(format!(
                 "{number} has {count} tasks, and others are added at {first}"
             ));
+        }
+    }
+
+    /// Tasks were added for nobody to hear of it, as many as lead up to `first`.
+    pub fn unheard(&mut self, number: u64, first: u32) {
+        let known = self.numbers.get(&number);
+        let Some(known) = known.and_then(|origin| self.known.get_mut(origin)) else {
+            return;
+        };
+        if self.journal {
+            return;
+        }
+        for (by, (submission, data)) in &self.adding {
+            if *submission == number && known.count() < first && self.heard.insert(*by) {
+                known.added.insert(known.count(), data.clone());
+            }
         }
     }
 
@@ -437,6 +463,7 @@ impl History {
             ends: from.data.ends.clone(),
             streaming: false,
             open: false,
+            total: None,
         };
         let known = Known {
             submit,
@@ -475,6 +502,7 @@ impl History {
         for group in &lease.groups {
             let run = group.run;
             self.numbered(group.origin, run.submission);
+            self.unheard(run.submission, run.hi);
             for offset in run.lo..run.hi {
                 let lease = (self.life, run.attempt);
                 let origin = (group.origin.session, group.origin.request);

@@ -273,6 +273,15 @@ impl World {
 
     /// Results that the agent holds are there, and what they should be.
     fn check_held(&mut self) {
+        let counts: Vec<(u64, u32)> = self
+            .history
+            .seen
+            .iter()
+            .map(|(number, tasks)| (*number, tasks.len() as u32))
+            .collect();
+        for (number, count) in counts {
+            self.history.unheard(number, count);
+        }
         let held: Vec<(u64, u32)> = self
             .history
             .known

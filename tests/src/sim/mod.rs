@@ -17,6 +17,7 @@ pub mod programs;
 pub mod random;
 mod rebirth;
 mod sabotage;
+mod spill;
 mod usage;
 pub mod worker;
 mod world;
@@ -44,6 +45,8 @@ pub struct Outcome {
     pub brought_back: u64,
     /// Submissions that left no record, were said again, and went on where they ran.
     pub known_again: u64,
+    /// Values of results that were moved out of the agent's memory.
+    pub spilled: u64,
     /// The virtual time that it took, milliseconds.
     pub took_ms: u64,
     /// What was not as promised.

@@ -25,6 +25,7 @@ impl World {
         self.down = true;
         self.brought_back += self.agent_count("brought_back");
         self.known_again += self.agent_count("known_again");
+        self.spilled_before += self.agent_count("spilled");
         self.inbox.clear();
         self.rounds.remove(&Actor::Agent);
         self.paused.remove(&Actor::Agent);
@@ -66,6 +67,7 @@ impl World {
         let read = self.read_back();
         for record in &self.shortened(read) {
             restore.take(record);
+            restore.spill(super::spill::moved);
         }
         self.records = self.journal.len() as u64;
         restore.numbered(self.records);

@@ -7,10 +7,10 @@ use scalems_client::machine::{Call, Dependency, Input, Pack, PackKey, Shape};
 use scalems_protocol::client::{OutputPage, Page, Question, WorkersPage};
 use scalems_protocol::event::Topic;
 use scalems_protocol::group::Data;
-use scalems_protocol::program;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::{Strength, TaskState};
-use scalems_protocol::task::{Needs, OnSilence, Policy, Template, When};
+use scalems_protocol::task::{MemoryLimit, Needs, OnSilence, Placement, Policy, Template, When};
+use scalems_protocol::{Amount, program};
 
 use super::client::SimClient;
 use super::programs::{self, Behaviour};
@@ -68,10 +68,23 @@ impl SimClient {
             _ => program::FAIL,
         };
         let cores = match self.random.within(0, 10) {
-            0..7 => 1,
-            7 => 0,
-            8 => self.random.within(2, 5) as u32,
-            _ => 8,
+            0..6 => 1.into(),
+            6 => 0.into(),
+            7 => Amount::from_parts(self.random.pick(&[2_500, 5_000, 7_000, 15_000])),
+            8 => Amount::from(self.random.within(2, 5) as u32),
+            _ => 8.into(),
+        };
+        // Not every worker has some.
+        let gpus = if self.random.percent(12) {
+            Amount::from_parts(self.random.pick(&[3_000, 10_000, 15_000]))
+        } else {
+            Amount::ZERO
+        };
+        let variants = if self.random.percent(15) {
+            let other = self.random.pick(&[5_000, 20_000, 30_000]);
+            vec![Needs::cores(Amount::from_parts(other)), Needs::default()]
+        } else {
+            Vec::new()
         };
         let policy = Policy {
             priority: self.random.within(0, 3) as i32,
@@ -88,10 +101,22 @@ impl SimClient {
                 OnSilence::Continue,
                 OnSilence::Stop,
             ]),
+            // Which is the shell's to do: no program here has memory.
+            memory_limit: MemoryLimit::Enforce,
         };
         Arc::new(Template {
             mode: mode.into(),
-            needs: Needs::cores(cores),
+            needs: Needs {
+                placement: self.random.pick(&[
+                    Placement::Compact,
+                    Placement::Compact,
+                    Placement::Strict,
+                    Placement::Scatter,
+                ]),
+                gpus_per_rank: gpus,
+                variants,
+                ..Needs::cores(cores)
+            },
             policy,
             max_failures: self.random.pick(&[None, None, None, None, Some(0), Some(2)]),
             ..Template::default()
@@ -227,6 +252,7 @@ impl SimClient {
             step: 1,
             data,
             open: false,
+            total: None,
         });
     }
 
@@ -243,6 +269,7 @@ impl SimClient {
                 step,
                 data,
                 open: true,
+                total: None,
             });
         }
         let at = self.random.within(0, self.opened.len() as u64) as usize;

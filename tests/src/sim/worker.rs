@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use scalems_core::Micros;
-use scalems_core::leaseholder::{Input, Leaseholder, Outcome, Output, Settings, StopOrder, TaskLease};
+use scalems_core::leaseholder::{
+    Input, Leaseholder, NumaNode, Outcome, Output, Settings, StopOrder, TaskLease,
+};
 use scalems_protocol::state::Strength;
-use scalems_protocol::task::OnSilence;
+use scalems_protocol::task::{CORES, GPUS, OnSilence, Placement};
 use scalems_protocol::worker::{Beat, OutputRead, WorkerToAgent};
-use scalems_protocol::{Ending, Origin};
+use scalems_protocol::{Amount, Ending, Origin};
 
 use super::history::History;
 use super::programs::{self, Behaviour};
@@ -19,6 +21,7 @@ use super::random::Random;
 pub struct SimWorker {
     index: usize,
     cores: u32,
+    gpus: u32,
     /// Whether the agent's host can tell if its process is over.
     known: bool,
     /// The machine, while a process lives.
@@ -75,6 +78,14 @@ pub enum Effect {
     End,
 }
 
+/// What a task has of which core and GPU.
+fn shares(lease: &TaskLease) -> impl Iterator<Item = (&'static str, u32, Amount)> {
+    let cpus = lease.cpus.iter().zip(&lease.cpu_shares);
+    let gpus = lease.gpus.iter().zip(&lease.gpu_shares);
+    let cpus = cpus.map(|(number, share)| (CORES, *number, *share));
+    cpus.chain(gpus.map(|(number, share)| (GPUS, *number, *share)))
+}
+
 impl SimWorker {
     /// A worker without a process.
     pub fn new(seed: u64, index: usize) -> Self {
@@ -85,6 +96,7 @@ impl SimWorker {
         Self {
             index,
             cores,
+            gpus: if index.is_multiple_of(2) { 2 } else { 0 },
             known: !index.is_multiple_of(3),
             machine: None,
             process: 0,
@@ -132,6 +144,7 @@ impl SimWorker {
     pub(super) fn with_one_core(index: usize) -> Self {
         let mut worker = Self {
             cores: 1,
+            gpus: 0,
             known: false,
             ..Self::new(0, index)
         };
@@ -144,6 +157,33 @@ impl SimWorker {
         self.random = Random::new(0, 0);
     }
 
+    /// Which of its cores are near each other: two or three each, and of some workers nothing is known.
+    fn nodes(&self) -> Vec<NumaNode> {
+        let each = [0, 2, 3][self.index % 3];
+        if each == 0 {
+            return Vec::new();
+        }
+        let cpus: Vec<u32> = (0..self.cores).collect();
+        let parts = cpus.chunks(each).map(|part| NumaNode {
+            cpus: part.to_vec(),
+            gpus: Vec::new(),
+        });
+        parts.collect()
+    }
+
+    /// Whether cores lie as a task asks for.
+    fn lie_well(&self, cpus: &[u32], placement: Placement) -> bool {
+        let nodes = self.nodes();
+        if nodes.is_empty() || placement != Placement::Strict {
+            return true;
+        }
+        let has = |node: &&NumaNode| node.cpus.iter().any(|cpu| cpus.contains(cpu));
+        let mut sizes: Vec<usize> = nodes.iter().map(|node| node.cpus.len()).collect();
+        sizes.sort_unstable_by_key(|size| usize::MAX - size);
+        let enough = (0..=sizes.len()).find(|few| sizes[..*few].iter().sum::<usize>() >= cpus.len());
+        placement != Placement::Strict || nodes.is_empty() || Some(nodes.iter().filter(has).count()) == enough
+    }
+
     /// A new process.
     pub fn begin(&mut self, now: Micros) {
         self.process += 1;
@@ -154,12 +194,15 @@ impl SimWorker {
             process: self.process_name(),
             software: "sim".into(),
             cpus: (0..self.cores).collect(),
-            gpus: Vec::new(),
+            gpus: (0..self.gpus).collect(),
             memory_mib: 1_000,
             named: Vec::new(),
             modes: vec![programs::MODE.into()],
             ends: None,
+            place: None,
             join_ms: 120_000,
+            idle_us: None,
+            nodes: self.nodes(),
             quick_us: 10_000 * u64::from(self.index as u32 / 2 % 2),
             patience_us: 2_000 * u64::from(self.index as u32 % 2),
         };
@@ -320,21 +363,42 @@ impl SimWorker {
         if lease.template.policy.on_silence != OnSilence::Rerun {
             self.alone.push(Begun::of(&lease));
         }
-        let mut taken: Vec<u32> = self
-            .running
-            .values()
-            .filter(|lease| !self.waits(lease.key) && !self.taken_back.contains(&lease.key))
-            .flat_map(|lease| lease.cpus.clone())
-            .collect();
-        taken.extend(&lease.cpus);
-        let wants = lease.template.needs.ranks * lease.template.needs.cores_per_rank;
-        let (count, all) = (taken.len(), lease.cpus.len() as u32);
-        taken.sort_unstable();
-        taken.dedup();
-        if taken.len() != count || taken.iter().any(|cpu| *cpu >= self.cores) || all != wants {
+        // What is in use of each core and GPU, with this task.
+        let mut taken: BTreeMap<(&str, u32), u64> = BTreeMap::new();
+        let running = self.running.values();
+        let beside = running.filter(|lease| !self.waits(lease.key) && !self.taken_back.contains(&lease.key));
+        for lease in beside.chain([&lease]) {
+            for (kind, number, share) in shares(lease) {
+                *taken.entry((kind, number)).or_default() += share.parts();
+            }
+        }
+        let exists =
+            |(kind, number): (&str, u32)| number < if kind == CORES { self.cores } else { self.gpus };
+        let over = taken
+            .iter()
+            .any(|(slot, parts)| *parts > Amount::PARTS || !exists(*slot));
+        let given = |kind: &str| {
+            let own = shares(&lease).filter(|(of, ..)| *of == kind);
+            own.map(|(.., share)| share.parts()).sum::<u64>()
+        };
+        let wants = |kind: &str| {
+            let mut totals = lease.needs().totals();
+            totals
+                .find(|(of, _)| *of == kind)
+                .map_or(0, |(_, amount)| amount.parts())
+        };
+        let split = shares(&lease).filter(|(.., share)| !share.is_whole()).count();
+        let exact = [CORES, GPUS].iter().all(|kind| given(kind) == wants(kind));
+        if over || !exact || split > 2 {
             history.violation(format!(
-                "worker {} gives {:?} of {} to {}",
-                self.index, lease.cpus, self.cores, lease.task
+                "worker {} gives cores {:?} and GPUs {:?} of {} and {} to {}, {taken:?} are in use",
+                self.index, lease.cpus, lease.gpus, self.cores, self.gpus, lease.task
+            ));
+        }
+        if !self.lie_well(&lease.cpus, lease.needs().placement) {
+            history.violation(format!(
+                "worker {} gives {:?} to {}, which do not lie together",
+                self.index, lease.cpus, lease.task
             ));
         }
         let Some((_, milliseconds)) = programs::read(&lease.data) else {

@@ -20,6 +20,7 @@ use super::inspect::INSPECTOR;
 use super::network::{Network, Party};
 use super::plan::{Fault, Plan};
 use super::random::Random;
+use super::spill::{self, Spills};
 use super::worker::{self, SimWorker};
 
 /// How long everything may take to end once nothing goes wrong any more.
@@ -90,6 +91,11 @@ pub(super) enum Event {
         heard: Micros,
     },
     AgentBegins,
+    /// Values of results lie elsewhere, or found no room.
+    Spilled {
+        life: u64,
+        values: Option<Vec<Bytes>>,
+    },
     Operation(usize),
     Incident(Fault),
     Check,
@@ -116,6 +122,9 @@ pub(super) struct World {
     /// What is asked is another life than the one that goes on.
     pub(super) reborn: bool,
     pub(super) disk: Disk,
+    pub(super) spills: Spills,
+    /// How many values were moved out in lives of the agent that are over.
+    pub(super) spilled_before: u64,
     pub(super) clocks: Clocks,
     /// Whether the agent's process is gone, and which life it is, or will be next.
     pub(super) down: bool,
@@ -169,13 +178,15 @@ impl World {
             journal: Vec::new(),
             reborn: false,
             disk: Disk::default(),
+            spills: Spills::new(plan.seed),
+            spilled_before: 0,
             clocks: Clocks::new(plan.workers, plan.clients),
             down: false,
             life: 1,
             looked: false,
             brought_back: 0,
             known_again: 0,
-            history: History::of_first_life(plan.silences()),
+            history: History::of_first_life(plan.silences(), plan.journal),
             random: Random::new(plan.seed, 3),
             lossy_until: 0,
             calm_from: plan.trouble_ms * 1_000,
@@ -275,6 +286,7 @@ impl World {
             lives: self.life,
             brought_back: self.brought_back + self.agent_count("brought_back"),
             known_again: self.known_again + self.agent_count("known_again"),
+            spilled: self.spilled_before + self.agent_count("spilled"),
             took_ms: self.now / 1_000,
             violations: std::mem::take(&mut self.history.violations),
         }
@@ -384,6 +396,7 @@ impl World {
                 heard,
             } => self.give_up(link, by_agent, heard),
             Event::AgentBegins => self.agent_begins(),
+            Event::Spilled { life, values } => self.spilled(life, values),
             Event::Operation(client) => {
                 self.mark("operation", client as u64);
                 self.clients[client].operate();
@@ -492,6 +505,7 @@ impl World {
         self.act(&mut out);
         self.write();
         self.check_dependents();
+        self.check_accounts();
         if self.agent_rounds.is_multiple_of(200) {
             self.inspect();
             if (self.now / 1_000).is_multiple_of(97) {
@@ -521,11 +535,13 @@ impl World {
             // Some are always still to come, so what only one of them can serve is not refused without it.
             expected_workers: u32::MAX,
             open_to_workers: true,
+            quota: scalems_core::Quota::default(),
             beat_ms: 2_000,
             lost_ms: 10_000,
             orphan_ms: 60_000,
             retain_us: 0,
             patience_us: 1_000 * (plan.seed % 2),
+            spill_over: spill::over(plan),
         }
     }
 
@@ -600,7 +616,8 @@ impl World {
                     self.to_agent(Input::ProcessGone { worker });
                 }
             }
-            Action::Record { .. } if self.reborn => {}
+            Action::Record { .. } | Action::Spill { .. } if self.reborn => {}
+            Action::Spill { values } => self.spill(&values),
             Action::Record { number, record } => {
                 if !self.loses(&record) {
                     self.journal.push(record);

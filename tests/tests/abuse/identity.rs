@@ -143,6 +143,8 @@ fn nobody_is_a_worker_without_its_token() {
         held: Vec::new(),
         hello: 1,
         left_ms: None,
+        knows: Vec::new(),
+        place: None,
     };
     raw.send(&WorkerToAgent::from(hello).encode(), &[]);
     match AgentToWorker::decode(&raw.raw_answer()).unwrap() {

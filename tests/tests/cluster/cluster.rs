@@ -173,6 +173,12 @@ impl Cluster {
         number
     }
 
+    /// The login node's network interface to the nodes.
+    pub(crate) fn interface(&self) -> String {
+        let tag = std::fs::read_to_string(self.directory.join("run/tag")).unwrap();
+        format!("s{}hub", tag.trim())
+    }
+
     pub(crate) fn pilot_directory(&self) -> PathBuf {
         self.home.of_pilot("night")
     }

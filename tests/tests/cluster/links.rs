@@ -55,8 +55,12 @@ fn a_node_that_is_cut_off_for_good_is_done_without() {
     // Slurm believes the node to be lost, and so ends the job without it.
     assert_eq!(cluster.until_over(&job), "COMPLETED");
     // The worker there gives up by itself, has ended what it ran, and asks for its job in vain.
+    let home = cluster.home.path();
+    let own = home.display();
     cluster
-        .sh("while pgrep -f '[s]calems worker start' >/dev/null; do sleep 0.2; done")
+        .sh(&format!(
+            "while pgrep -f '[s]calems worker start .*{own}' >/dev/null; do sleep 0.2; done"
+        ))
         .well();
     cluster.home.until_empty();
     let begun = cluster.home.read("begun").lines().count();

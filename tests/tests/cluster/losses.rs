@@ -166,6 +166,25 @@ fn a_job_that_is_canceled_lets_end_what_it_can_and_goes_on_in_another() {
 }
 
 #[test]
+fn a_step_that_is_canceled_gets_other_workers() {
+    let cluster = Cluster::with("--nodes 2");
+    let session = cluster.pilot("--nodes 2 --time 10m", 2);
+    // What tasks write comes here while they run, from nodes whose files nobody else sees.
+    let said = cluster
+        .sh("scalems submit --array 0-7 -- sh -c 'echo begun; sleep 1; echo over' && scalems logs last -f")
+        .well()
+        .out;
+    let lines = |word: &str| said.lines().filter(|line| line.ends_with(word)).count();
+    assert_eq!((lines("begun"), lines("over")), (8, 8), "{said}");
+    // In a directory that both nodes may write to nothing runs twice: the agent asks whether the step's processes are over.
+    let number = cluster.begin(&session, "--array 0-39 -- sleep 1", 8);
+    cluster.sh(&format!("scancel {}.0", cluster.job())).well();
+    let counts = until_tasks(&session, number, |counts| counts.unfinished() == 0);
+    assert_eq!(counts.done, 40, "{counts:?}");
+    cluster.sh("scalems pilot stop").well();
+}
+
+#[test]
 fn at_the_jobs_time_limit_what_runs_ends_and_the_rest_is_kept() {
     let cluster = Cluster::with("--nodes 2");
     // Slurm looks at limits every half minute, and may warn as much too early.

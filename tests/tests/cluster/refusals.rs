@@ -138,8 +138,10 @@ fn what_could_not_be_a_pilot_is_refused_before_it_is_queued() {
 #[test]
 fn without_a_batch_system_it_is_named() {
     let home = scalems_tests::pilot::Home::new();
-    home.sh("PATH=${PATH%%:*}; scalems pilot submit --time 5m")
-        .fails(2, &["no batch system is found here (looked for sbatch, qconf)"]);
+    home.sh("PATH=${PATH%%:*}; scalems pilot submit --time 5m").fails(
+        2,
+        &["no batch system is found here (looked for sbatch, qconf, pbs_rsub, flux)"],
+    );
     home.sh("PATH=${PATH%%:*}; scalems pilot submit --time 5m --batch slurm")
         .fails(1, &["there is no command sbatch: is slurm installed here"]);
     home.sh("scalems pilot start --batch slurm")

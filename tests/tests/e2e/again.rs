@@ -116,3 +116,24 @@ fn what_comes_after_comes_after_them_again() {
     assert_eq!(pilot.sh("scalems logs 5").well().out, "second\n");
     pilot.stop();
 }
+
+#[test]
+fn one_that_is_refused_does_not_keep_the_others() {
+    let mut pilot = Pilot::start("--cores 2");
+    for needs in ["1", "2", "1"] {
+        pilot
+            .sh(&format!("scalems submit --cores {needs} --wait -- false"))
+            .fails(1, &["1 failed"]);
+    }
+    pilot.kill_all();
+    // No worker will have two cores any more.
+    pilot.resume("--cores 1 --closed");
+    pilot.sh("scalems pilot wait --workers 1 --timeout 60s").well();
+    let said = pilot
+        .sh("scalems --output json task retry all")
+        .fails(1, &["submission 2: ", "one task needs 2 cores"]);
+    let rows = said.json();
+    let again: Vec<_> = rows.as_array().unwrap().iter().map(|row| &row["again"]).collect();
+    assert_eq!(again, [1, 3]);
+    pilot.stop();
+}

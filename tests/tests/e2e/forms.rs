@@ -61,17 +61,20 @@ impl Forms<'_> {
 }
 
 const COUNTS: &str = "{canceled: number, done: number, failed: number, leased: number, ready: number, running: number, waiting: number}";
-const WORKER: &str = "{beats: [number], ended: number, host: text, leases: [number], name: text, pid: number, \
+const WORKER: &str = "{beats: [number], ended: number, host: text, leases: [number], name: text, pid: number, place: text, \
     resources: [[text, number, number]], silent_ms: number, state: text, worker: number}";
+const REQUEST: &str = "{age_ms: number, count: number, id: number, layout: {cores: number, memory: number}, replace: number, \
+    session: text, state: text, workers: [{host: text, name: text, worker: number}]}";
 const STATUS: &str = "{clients: number, counters: [], incarnation: number, modes: [text], pilot_name: text, \
     resources: [[text, number, number]], stopping: bool, submissions: number, tasks: COUNTS, up_ms: number, \
     workers: [number]}";
 const SUBMISSION: &str = "{age_ms: number, indices: [number], labels: {project: text}, mode: text, name: text, \
-    session: text, submission: number, tasks: COUNTS}";
+    session: text, spent: [[text, number, number]], submission: number, tasks: COUNTS}";
 const TASK: &str = "{exit_code: number, indices: [number], ran_us: number, \
     run: {attempt: number, hi: number, lo: number, submission: number}, state: text, worker: text}";
 const TEMPLATE: &str = "{labels: {project: text}, mode: text, name: text, \
     policy: {crash_limit: number, grace_ms: number, on_silence: text}}";
+const LOGS: &str = "{attempt: number, bytes: number, shown: number, task: text, text: text}";
 const RESULT: &str = "{cpu_s: number, cwd: text, exit_code: number, host: text, peak_rss_kib: number, \
     stderr: text, stderr_bytes: number, stdout: text, stdout_bytes: number, wall_s: number}";
 
@@ -111,6 +114,13 @@ fn every_command_in_every_form() {
     forms.quiet("worker info 1", "1");
     forms.rows("task list", &submission);
     forms.quiet("task list", "1\n2\n3\n4\n5\n6");
+    forms.rows(
+        "report --by label:project",
+        "{group: text, submissions: number, tasks: COUNTS, used: {cores: number, time: number}, wasted: {cores: number, time: number}}"
+            .replace("COUNTS", COUNTS)
+            .as_str(),
+    );
+    forms.quiet("report --by label:project", "x");
     forms.rows("task list all", TASK);
     forms.quiet("task list 1-2", "1.0\n2.0");
     forms.one("task info 1", &format!("{{result: {RESULT}, task: {explained}}}"));
@@ -121,10 +131,24 @@ fn every_command_in_every_form() {
         "task cancel 1",
         "{ended: number, request: number, running: number, told: number, withdrawn: number}",
     );
-    forms.rows("logs 1-2", "{bytes: number, task: text, text: text}");
+    forms.rows("logs 1-2", LOGS);
     forms.quiet("logs 1-2", "hello\nhello");
     forms.one("version", "{protocol: number, scalems: text}");
 
+    // As the machine is: with GPUs, each is a map.
+    let detected = "{cpus: [number], gpus: [], host: text, memory_mib: number, named: [[text, number]], nodes: NODES, notes: NOTES, pinned: bool}";
+    let one = forms.output("json", "worker detect --dir /tmp").json();
+    let other = forms.output("jsonl", "worker detect --dir /tmp").json();
+    for mut found in [one, other] {
+        for gpu in found["gpus"].as_array().unwrap() {
+            assert!(gpu["number"].is_u64() && gpu["id"].is_string() && gpu.get("maker").is_some());
+        }
+        found["gpus"] = Value::Array(Vec::new());
+        let kinds = detected
+            .replace("NODES", &shape(&found["nodes"]))
+            .replace("NOTES", &shape(&found["notes"]));
+        assert_eq!(shape(&found), kinds);
+    }
     // What it finds is this machine's.
     for found in pilot.sh("scalems --output jsonl doctor").jsonl() {
         let found = shape(&found).replace("remedy: text, ", "");
@@ -186,8 +210,44 @@ fn every_command_in_every_form() {
         .sh("scalems --output json task info 99")
         .fails(1, &["[nothing_selected]"]);
     assert_eq!(refused.out, "");
+    // Of tasks that ended it is not known any more where, once the worker has gone.
+    let json = forms.output("json", "worker replace 1 --wait").json();
+    assert_eq!(shape(&json), REQUEST);
+    let json = forms.output("jsonl", "worker replace 2 --wait").jsonl();
+    assert_eq!(shape(&json[0]), REQUEST);
+    forms.quiet("worker replace 3 --wait", "3");
     assert_eq!(forms.output("quiet", "pilot stop").out, "");
     drop(pilot);
+}
+
+#[test]
+fn log_files_in_every_form() {
+    let pilot = Pilot::start("");
+    let forms = Forms(&pilot);
+    pilot
+        .sh("scalems submit --wait --log --log-cap 2 --array 0-1 -- echo hello")
+        .well();
+    let result = forms.output("json", "task info 1.1").json();
+    assert_eq!(
+        shape(&result["result"]["log"]),
+        "{file: text, from: number, lost: {cap: number}, stdout: number, upto: number}"
+    );
+    let from = format!("logs --from {}", pilot.directory().join("logs").display());
+    forms.rows(
+        &from,
+        "{attempt: number, exit_code: number, host: text, incarnation: number, lost: {cap: number}, state: text, \
+         stderr: number, stderr_kept: number, stdout: number, stdout_kept: number, task: text}",
+    );
+    forms.quiet(&from, "1.0\n1.1");
+    forms.rows(&format!("{from} all"), LOGS);
+    forms.quiet(&format!("{from} 1.1"), "he");
+    forms.one(
+        &format!("{from} --summary"),
+        "{attempts: number, begun: number, bytes: number, damaged: number, failed: number, files: number, pilot: text, \
+         stderr: number, stderr_kept: number, stdout: number, stdout_kept: number, tasks: number, torn: number}",
+    );
+    forms.quiet(&format!("{from} --summary"), "default");
+    pilot.stop();
 }
 
 #[test]

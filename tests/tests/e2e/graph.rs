@@ -1,6 +1,6 @@
 //! `scalems graph`: submissions that depend on each other, from a file.
 
-use scalems_tests::pilot::Pilot;
+use scalems_tests::pilot::{Fifo, Pilot, until_tasks};
 use serde_json::json;
 
 const GRAPH: &str = r#"
@@ -152,5 +152,56 @@ fn a_graph_is_submitted_whole_or_not_at_all() {
     );
     pilot.sh("scalems wait 1 --timeout 60").fails(1, &[]);
     assert_eq!(known()[0]["tasks"]["canceled"], 1);
+    pilot.stop();
+}
+
+#[test]
+fn each_of_many_lines_runs_after_its_own() {
+    let mut pilot = Pilot::start("--cores 2");
+    let mut gate = Fifo::new(&pilot.home.work(), "gate");
+    // Both of more tasks than go together; the first that holds up the others waits.
+    pilot.sh("seq 1500 >in").well();
+    pilot.home.write(
+        "graph.toml",
+        "[[task]]\nname = 'a'\neach-line = 'in'\nshell = true\n\
+         command = 'test %{LINE} -ne 1500 || read go <gate; test %{LINE} -ne 1400'\n\
+         [[task]]\nname = 'b'\nafter = 'a:each'\neach-line = 'in'\nshell = true\ncommand = 'touch b-%{LINE}'\n",
+    );
+    pilot.sh("scalems graph graph.toml --dry-run").well();
+    pilot.sh("scalems graph graph.toml").well();
+    let session = pilot.session();
+    // One after a failure is canceled, and one waits for what waits.
+    until_tasks(&session, 2, |counts| {
+        (counts.done, counts.canceled, counts.waiting) == (1498, 1, 1)
+    });
+    let why = pilot.sh("scalems task explain 2.1499").well().out;
+    assert!(why.contains("waits for submission 1"), "{why}");
+    drop(session);
+    // That lasts.
+    pilot.kill_all();
+    pilot.resume("--cores 2");
+    let session = pilot.session();
+    until_tasks(&session, 2, |counts| counts.waiting == 1);
+    gate.release(2);
+    pilot
+        .sh("scalems wait 1-2 --timeout 60s")
+        .fails(1, &["2998 done, 1 failed, 1 canceled"]);
+    drop(session);
+    // What is not as many is refused before anything of it begins, and so is what may always become more.
+    for (lines, code, why) in [
+        ("--each-line more", 1, "submission 1 has 1500, this one 1501"),
+        ("--each-line - <more", 1, "submission 1 has 1500, this one 1501"),
+        ("--open", 2, "cannot come after each of others"),
+    ] {
+        pilot
+            .sh(&format!(
+                "seq 1501 >more; scalems submit --after 1:each {lines} --shell -- true"
+            ))
+            .fails(code, &[why]);
+    }
+    pilot
+        .sh("scalems submit --after 1:each --each-line - --wait --shell -- 'touch c-%{LINE}' <in")
+        .fails(1, &["1 canceled"]);
+    assert_eq!(pilot.sh("ls | grep -c ^c-").well().out, "1499\n");
     pilot.stop();
 }

@@ -1,7 +1,7 @@
 //! Every `--help` has an example, and every example runs.
 
 use nix::sys::signal::Signal;
-use scalems_tests::pilot::{Home, Pilot, until_workers};
+use scalems_tests::pilot::{Home, Pilot, Sshd, until_workers};
 
 /// The examples of a command and of those below it, as `(the command's words, the example's line)`.
 fn examples(home: &Home, words: &str, found: &mut Vec<(String, String)>) {
@@ -101,7 +101,12 @@ fn run(line: &str) {
         home.sh(line).well();
         return;
     }
-    let mut pilot = Pilot::start("");
+    if line.starts_with("scalems connect") || line.contains("--ssh") {
+        return by_ssh(line);
+    }
+    // Where more workers are requested there is room for them.
+    let more = line.starts_with("scalems worker request") || line.starts_with("scalems worker replace");
+    let mut pilot = Pilot::start(if more { "--cores 12 --overcommit" } else { "" });
     pilot
         .sh("scalems submit --array 0-1 --wait -- echo before")
         .well();
@@ -119,6 +124,9 @@ fn run(line: &str) {
     if line.starts_with("scalems graph") {
         graph(&pilot.home);
     }
+    if line.starts_with("scalems logs --from") {
+        pilot.sh("mkdir logs").well();
+    }
     let said = pilot.sh(line);
     // Waiting says by its code that one of them failed, as it should.
     let waits = line.starts_with("scalems wait ") || line.starts_with("scalems task retry 2 --wait");
@@ -127,6 +135,35 @@ fn run(line: &str) {
     if line.starts_with("scalems pilot stop") {
         pilot.expect_end();
     }
+}
+
+/// Runs an example that reaches another machine.
+fn by_ssh(line: &str) {
+    let mut pilot = Pilot::start("--tcp");
+    let Some(sshd) = Sshd::start(&pilot.home) else {
+        return pilot.stop();
+    };
+    let mut before = sshd.before();
+    if line.starts_with("scalems connect") {
+        before += "export SCALEMS_HOME=$TMPDIR/here; ";
+    }
+    if line.contains("--detach") {
+        let line = format!("{before}{line} && scalems submit --wait -- true && scalems pilot stop");
+        pilot.sh(&line).well();
+        sshd.end();
+        pilot.expect_end_of_agent();
+        return pilot.home.until_empty();
+    }
+    let mut command = pilot.home.spawn(&format!("sh -c '{before}exec {line}'"));
+    command.until_written(if line.contains("--ssh") {
+        "joined"
+    } else {
+        "Ctrl-C"
+    });
+    command.signal(Signal::SIGINT);
+    assert!(command.status().success(), "{line}");
+    sshd.end();
+    pilot.stop();
 }
 
 /// Writes the file that the help shows, and the programs that it names.

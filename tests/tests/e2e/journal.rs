@@ -563,8 +563,8 @@ fn what_a_pilot_has_written_down_can_be_asked() {
     home.sh("scalems journal export --format sqlite --to tasks.db")
         .fails(1, &["tasks.db"]);
     let db = rusqlite::Connection::open(home.work().join("tasks.db")).unwrap();
-    let [failed, times, places] = &queries()[..] else {
-        panic!("the guide asks three questions")
+    let [failed, times, wasted, places] = &queries()[..] else {
+        panic!("the guide asks four questions")
     };
     let row = |query: &str| -> Vec<String> {
         let mut query = db.prepare(query).unwrap();
@@ -581,5 +581,12 @@ fn what_a_pilot_has_written_down_can_be_asked() {
     };
     assert_eq!(row(failed)[..2], [format!("{bad}.0"), "exit_code".to_owned()]);
     assert_eq!(row(times)[..2], ["dock", "4"]);
+    let [name, used, wasted] = &row(wasted)[..] else {
+        panic!("the name, and two times")
+    };
+    assert_eq!(
+        (name.as_str(), used.as_str(), wasted.as_str()),
+        ("dock", "0", "0")
+    );
     assert_eq!(row(places)[2], "5");
 }

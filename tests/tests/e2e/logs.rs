@@ -1,6 +1,6 @@
 //! `scalems logs --follow`: what is written comes while it is written.
 
-use scalems_tests::pilot::{Fifo, Pilot};
+use scalems_tests::pilot::{Fifo, Pilot, until_tasks};
 
 #[test]
 fn one_task_is_followed_as_it_writes() {
@@ -98,5 +98,64 @@ fn a_task_that_begins_again_is_followed_again() {
     follower.until_written("attempt 2\n");
     gate.release(1);
     assert_eq!(follower.output().well().out, "attempt 1\nattempt 2\n");
+    pilot.stop();
+}
+
+#[test]
+fn what_runs_is_followed_to_its_end() {
+    let pilot = Pilot::start("--cores 2");
+    let mut gate = Fifo::new(&pilot.home.work(), "gate");
+    let number = pilot.submit(&format!(
+        "--array 0-3 --shell -- 'echo first %{{INDEX}}; read go <{}; echo end %{{INDEX}}'",
+        gate.path().display()
+    ));
+    let session = pilot.session();
+    until_tasks(&session, number, |counts| counts.running == 2);
+    let follower = pilot.home.spawn("scalems logs -f state:running");
+    follower.until_written(&format!("{number}.0: first 0\n"));
+    follower.until_written(&format!("{number}.1: first 1\n"));
+    // Those that begin once these have ended are not selected.
+    gate.release(4);
+    let mut lines: Vec<String> = follower.output().well().out.lines().map(str::to_owned).collect();
+    lines.sort();
+    let all =
+        (0..2).flat_map(|index| ["end", "first"].map(|what| format!("{number}.{index}: {what} {index}")));
+    assert_eq!(lines, all.collect::<Vec<_>>());
+    pilot.sh(&format!("scalems wait {number} --timeout 60s")).well();
+    pilot
+        .sh("scalems logs -f state:running")
+        .fails(1, &["no task that is known here matches"]);
+    drop(session);
+    pilot.stop();
+}
+
+#[test]
+fn nothing_is_shown_twice_however_late_a_result_is() {
+    let pilot = Pilot::start("--cores 16");
+    let number = pilot.submit("--array 0-399 --shell -- 'echo a %{INDEX}; sleep 0.2; echo b %{INDEX}'");
+    let said = pilot.sh(&format!("scalems logs -f {number}")).well();
+    let mut lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!(lines.len(), 800);
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), 800, "each is there once");
+    pilot.stop();
+}
+
+#[test]
+fn each_attempt_is_shown_from_its_begin() {
+    let pilot = Pilot::start("--cores 1");
+    let mut gate = Fifo::new(&pilot.home.work(), "gate");
+    // Of each attempt as much: that it is another one is not known by the number of bytes.
+    let number = pilot.submit(&format!(
+        "--retries 1 --shell -- 'printf \"attempt $SCALEMS_ATTEMPT \"; read go <{}; test $SCALEMS_ATTEMPT = 2'",
+        gate.path().display()
+    ));
+    let follower = pilot.home.spawn(&format!("scalems logs -f {number}"));
+    for written in ["attempt 1 ", "attempt 1 attempt 2 "] {
+        follower.until_written(written);
+        gate.release(1);
+    }
+    assert_eq!(follower.output().well().out, "attempt 1 attempt 2 ");
     pilot.stop();
 }

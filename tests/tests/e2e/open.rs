@@ -1,6 +1,9 @@
 //! Tasks that come one after another: from lines, from JSON, and to a submission that is open.
 
-use scalems_tests::pilot::Pilot;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use scalems_tests::pilot::{Fifo, Pilot};
 
 #[test]
 fn each_line_is_a_task() {
@@ -154,5 +157,79 @@ fn tasks_are_added_to_what_is_open() {
     pilot
         .sh("scalems submit --to 1 -- true")
         .fails(1, &["submission 1 is closed: it takes no more tasks"]);
+    pilot.stop();
+}
+
+#[test]
+fn a_refused_addition_leaves_nothing_open() {
+    let pilot = Pilot::start("--cores 2");
+    // The last line is larger than what may go together, and is sent when all the others were.
+    pilot
+        .sh("(seq 2000; head -c 70000000 /dev/zero | tr '\\0' x; echo) >in")
+        .well();
+    pilot.sh("scalems submit --each-line in -- true").fails(
+        1,
+        &[
+            "submission 1 has the tasks that came before",
+            "`scalems task cancel 1` ends them",
+            "items go together",
+        ],
+    );
+    let said = pilot.sh("scalems --output json wait 1 --timeout 60s").well();
+    assert_eq!(said.json()["done"], 2000);
+    // Where all are wanted or none, they are canceled.
+    pilot.home.write(
+        "graph.toml",
+        "[[task]]\nname = 'a'\ncommand = 'sleep 600'\n\
+         [[task]]\nname = 'b'\neach-line = 'in'\ncommand = 'sleep 600'\n",
+    );
+    pilot.sh("scalems graph graph.toml").fails(
+        1,
+        &[
+            "task \"b\"",
+            "what was submitted of the graph before, 2-3, was canceled",
+        ],
+    );
+    let said = pilot
+        .sh("scalems --output json wait 2-3 --timeout 60s")
+        .fails(1, &[]);
+    assert_eq!(said.json()["canceled"], 2001);
+    pilot.stop();
+}
+
+#[test]
+fn who_is_ended_while_it_submits_leaves_nothing_open() {
+    let pilot = Pilot::start("--cores 1");
+    let mut ready = Fifo::new(&pilot.home.work(), "ready");
+    // The first begins long before so many are submitted.
+    pilot.sh("seq 100000 >in").well();
+    let line = "echo %{SUBMISSION} >ready; exec sleep 600 # %{LINE}";
+    pilot.home.write(
+        "graph.toml",
+        &format!("[[task]]\nname = 'a'\neach-line = 'in'\nshell = true\ncommand = '{line}'\n"),
+    );
+    let submit = format!("submit --each-line in --shell -- '{line}'");
+    for (number, signal, command, said) in [
+        (1, Signal::SIGINT, submit.as_str(), "submission 1 has the tasks"),
+        (2, Signal::SIGTERM, &submit, "submission 2 has the tasks"),
+        (3, Signal::SIGHUP, &submit, "submission 3 has the tasks"),
+        (
+            4,
+            Signal::SIGTERM,
+            "graph graph.toml",
+            "graph before, 4, was canceled",
+        ),
+    ] {
+        let submitter = pilot.home.spawn(&format!("scalems {command}"));
+        while ready.line() != number.to_string() {}
+        submitter.signal(signal);
+        submitter.output().fails(130, &[said, "interrupted"]);
+        let closed = pilot.sh(&format!("scalems --output json task close {number}"));
+        assert_eq!(closed.well().json(), json!({"closed": 0, "before": 1}));
+        pilot.sh(&format!("scalems task cancel {number}")).well();
+        pilot
+            .sh(&format!("scalems wait {number} --timeout 60s"))
+            .fails(1, &["canceled"]);
+    }
     pilot.stop();
 }

@@ -93,6 +93,7 @@ fn a_client_that_dies_before_the_answer_submits_once() {
             ends: Vec::new(),
             streaming: random.percent(50),
             open: false,
+            total: None,
         });
         // It may die at once, or hear something first.
         if random.percent(50) {

@@ -125,3 +125,47 @@ fn a_full_disk_stops_acknowledgements_and_nothing_else() {
         pilot.stop();
     }
 }
+
+#[test]
+fn tasks_do_not_suffer_from_a_full_disk_of_their_logs() {
+    let may_skip = std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty();
+    let Some(disk) = Disk::new(256) else {
+        assert!(may_skip, "a disk cannot be mounted here");
+        return eprintln!("skipped: a disk cannot be mounted here");
+    };
+    let pilot = Pilot::start(&format!(
+        "--cores 1 --log-dir {}",
+        disk.directory.path().display()
+    ));
+    let number = pilot.submit("--log --array 0-3 --shell -- 'seq 40000; echo end >&2'");
+    pilot.sh(&format!("scalems wait {number} --timeout 60s")).well();
+    let lost = |index: u32| {
+        let result = pilot
+            .sh(&format!("scalems task info {number}.{index} --output json"))
+            .well()
+            .json();
+        let log = &result["result"]["log"];
+        let lost = log["lost"]["disk"].as_u64().unwrap_or(0);
+        assert_eq!(log["problem"].is_string(), lost > 0, "{log}");
+        lost
+    };
+    assert!(lost(3) > 0, "all of it has no room");
+    let warned = |pilot: &Pilot| pilot.log().matches("what tasks write cannot be logged").count();
+    assert_eq!(warned(&pilot), 1, "{}", pilot.log());
+    let said = pilot.sh(&format!("scalems logs {number}")).well();
+    assert!(
+        said.err.contains("the system refused to write it"),
+        "{}",
+        said.err
+    );
+    // What comes once there is room is whole, behind what could not be written.
+    disk.grow(10_000);
+    let number = pilot.submit("--log -- seq 40000");
+    pilot.sh(&format!("scalems wait {number} --timeout 60s")).well();
+    let all: String = (1..=40_000).map(|line| format!("{line}\n")).collect();
+    assert!(pilot.sh(&format!("scalems logs {number}")).well().out == all);
+    let from = format!("scalems logs --from {}", disk.directory.path().display());
+    let sum = pilot.sh(&format!("{from} --summary --output json")).well().json();
+    assert_eq!((&sum["damaged"], &sum["torn"]), (&0.into(), &0.into()));
+    pilot.stop();
+}

@@ -48,11 +48,13 @@ impl Found {
             journal: true,
             expected_workers: 0,
             open_to_workers: true,
+            quota: scalems_core::Quota::default(),
             beat_ms: 1_000,
             lost_ms: 10_000,
             orphan_ms: 60_000,
             retain_us: 0,
             patience_us: 1_000,
+            spill_over: u64::MAX,
         };
         let mut restore = Restore::new(config, self.life.age.as_micros() as u64);
         for record in &self.records {

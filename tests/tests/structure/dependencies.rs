@@ -87,6 +87,13 @@ const RULES: &[Rule] = &[
         only: None,
         never: &[],
     },
+    // The module of the Python package: the client library and nothing else, so that a Python process is a client.
+    Rule {
+        name: "scalems-python",
+        ours: &["scalems-client"],
+        only: None,
+        never: &["tokio"],
+    },
     Rule {
         name: "scalems-tests",
         ours: ALL,
@@ -122,6 +129,11 @@ const HELD: &[(&str, &str, &str)] = &[
         "sockets are opened in one place, with their options and their security",
     ),
     ("rusqlite", "scalems-agent", "the journal is the agent's"),
+    (
+        "pyo3",
+        "scalems-python",
+        "nothing else is loaded into a Python, or has one inside",
+    ),
 ];
 
 /// What `krate` uses against the rules.
@@ -258,6 +270,8 @@ mod tests {
             ("scalems-client", "scalems-core"),
             ("scalems-client", "rusqlite"),
             ("scalems-top", "scalems-agent"),
+            ("scalems-python", "scalems-agent"),
+            ("scalems", "pyo3"),
             ("scalems-demo", "scalems-client"),
             ("zeromq-src", "scalems-protocol"),
             ("scalems", "zmq-sys"),

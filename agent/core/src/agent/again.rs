@@ -4,12 +4,13 @@ use scalems_protocol::client::{Accepted, Retry};
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::limits;
 use scalems_protocol::state::TaskState;
-use scalems_protocol::task::{After, Template};
+use scalems_protocol::task::{After, Template, When};
 
 use super::Agent;
 use super::submit::New;
 use crate::interface::{Action, Peer};
 use crate::record::Again;
+use crate::runs::Stretch;
 use crate::task::Submission;
 
 impl Agent {
@@ -77,7 +78,7 @@ impl Agent {
         };
         let after = template.after.iter();
         let after = after
-            .filter_map(|after| self.after_again(origin.session, after))
+            .flat_map(|after| self.after_again(origin.session, after, &offsets))
             .collect();
         let new = New {
             request: retry.request,
@@ -97,19 +98,108 @@ impl Agent {
         Ok(accepted)
     }
 
-    /// What tasks that are submitted again run after, that ran after this the first time: what has not ended of it, or of
-    /// that which it was submitted again as.
-    fn after_again(&self, seat: u64, after: &After) -> Option<After> {
-        let count = self.tasks.get(after.submission?).map_or(0, Submission::count);
-        let blocker = self.blocker(seat, count, after).ok()?;
-        let first = self.tasks.get(blocker.submission)?;
-        let again = first.last_again().and_then(|number| self.tasks.get(number));
-        let target = again.unwrap_or(first);
-        (!target.is_over()).then(|| After {
-            submission: Some(target.number),
+    /// What the tasks with these offsets run after when they are submitted again, that ran after this the first time: those
+    /// tasks of it that have not ended, or as what they were submitted again.
+    fn after_again(&self, seat: u64, after: &After, offsets: &[(u32, u32)]) -> Vec<After> {
+        let Some(target) = self.target(seat, after) else {
+            return Vec::new();
+        };
+        let needed = match after.offsets {
+            _ if after.each => offsets.to_vec(),
+            Some(range) => vec![range],
+            None => vec![(0, target.count())],
+        };
+        let homes = self.homes(target.number, &needed);
+        let bare = |submission: u64| After {
+            submission: Some(submission),
             when: after.when,
             ..After::default()
-        })
+        };
+        if after.each
+            && let Some(number) = self.only_home(&homes)
+        {
+            let waits = self.tasks.get(number).filter(|home| !home.is_over());
+            let each = waits.map(|home| After {
+                each: true,
+                ..bare(home.number)
+            });
+            return each.into_iter().collect();
+        }
+        let mut left: Vec<Range> = Vec::new();
+        let mut bad = false;
+        for (number, lo, hi) in homes {
+            let home = self.tasks.get(number);
+            for stretch in home.into_iter().flat_map(|home| home.slots.stretches(lo, hi)) {
+                match stretch.value.state {
+                    TaskState::Done => {}
+                    TaskState::Failed | TaskState::Canceled => bad = true,
+                    _ => add(&mut left, (number, stretch.lo, stretch.hi)),
+                }
+            }
+        }
+        // What was asked for has come already.
+        let when = match after.when {
+            When::Failed if bad => When::Any,
+            when => when,
+        };
+        let waits_for_more = target.open && after.offsets.is_none() && !after.each;
+        if waits_for_more {
+            left.retain(|(number, ..)| *number != target.number);
+        }
+        let some = left.into_iter().map(|(number, lo, hi)| {
+            let whole = lo == 0 && self.tasks.get(number).is_some_and(|home| home.count() == hi);
+            After {
+                offsets: (!whole).then_some((lo, hi)),
+                when,
+                ..bare(number)
+            }
+        });
+        some.chain(waits_for_more.then(|| bare(target.number))).collect()
+    }
+
+    /// As what tasks were submitted again the last time, or themselves: in order. What is forgotten has ended.
+    fn homes(&self, number: u64, ranges: &[(u32, u32)]) -> Vec<Range> {
+        let mut homes = Vec::new();
+        // Each with whether it is one.
+        let ranges = ranges.iter().rev();
+        let mut to_see: Vec<(Range, bool)> = ranges.map(|(lo, hi)| ((number, *lo, *hi), false)).collect();
+        // It has an end: what was submitted again has a higher number.
+        while let Some((range @ (number, lo, hi), is_home)) = to_see.pop() {
+            if is_home {
+                add(&mut homes, range);
+                continue;
+            }
+            let Some(submission) = self.tasks.get(number) else {
+                continue;
+            };
+            for Stretch { lo, hi, value } in submission.again_stretches(lo, hi).into_iter().rev() {
+                if value == 0 {
+                    to_see.push(((number, lo, hi), true));
+                } else if let Some(again) = self.tasks.get(value).filter(|_| value > number)
+                    && let Some(from) = again.offset_of(submission.index(lo))
+                {
+                    to_see.push(((value, from, from + (hi - lo)), false));
+                }
+            }
+        }
+        homes
+    }
+
+    /// The submission that is made of these homes, whole and in order.
+    fn only_home(&self, homes: &[Range]) -> Option<u64> {
+        let [(number, 0, hi)] = homes else { return None };
+        (*hi == self.tasks.get(*number)?.count()).then_some(*number)
+    }
+}
+
+/// Tasks of a submission: its number, the first offset, one past the last.
+type Range = (u64, u32, u32);
+
+/// Adds a range to those before, the last of which it may continue.
+fn add(ranges: &mut Vec<Range>, (number, lo, hi): Range) {
+    match ranges.last_mut() {
+        Some((last, _, end)) if *last == number && *end == lo => *end = hi,
+        _ => ranges.push((number, lo, hi)),
     }
 }
 

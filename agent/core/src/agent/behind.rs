@@ -47,6 +47,7 @@ impl Agent {
             AgentToClient::Closed(closed) => &mut closed.record,
             AgentToClient::CancelDone(done) => &mut done.record,
             AgentToClient::ForgetDone(done) => &mut done.record,
+            AgentToClient::WorkersRequested(requested) => &mut requested.record,
             _ => return answer,
         };
         if *record == 0 {

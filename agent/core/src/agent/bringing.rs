@@ -190,6 +190,7 @@ impl Agent {
                 exit_code: group.exit_code,
                 ran_us: share(group.ran_us, run.count(), count),
                 error: group.error.clone(),
+                variant: stretch.value.variant,
                 worker: 0,
                 at: 0,
             };
@@ -204,7 +205,8 @@ impl Agent {
         if worker == NOBODY || !matches!(held.state, TaskState::Leased | TaskState::Running) {
             return;
         }
-        self.vacate(worker, held.run, held.state);
+        self.vacate(worker, held);
+        self.ran(worker, held);
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.ghosts.push(held);
         }

@@ -111,6 +111,12 @@ impl Agent {
                         self.forget(peer, seat, &forget, out);
                     }
                 }
+                Named::RequestWorkers(asked) => {
+                    if self.new_request(peer, seat, asked.request, asked.low_water, out) {
+                        self.request_workers(peer, seat, asked, out);
+                    }
+                }
+                Named::Starter(said) => self.starter(peer, said, out),
                 Named::BringBack(brought) => self.bring_back(peer, seat, brought, &blobs, out),
                 Named::Ask(ask) => self.ask(peer, seat, ask, out),
                 Named::Acknowledge(Acknowledge { delivery }) => {
@@ -409,6 +415,7 @@ impl Agent {
             self.clients.remove(&old);
             self.waiting.retain(|waiting| waiting.peer != old);
             self.readings.leave(old);
+            self.requests.leave(old, self.now);
             if fresh {
                 let refusal = Refusal::new(
                     Code::TakenOver,
@@ -522,6 +529,7 @@ impl Agent {
         }
         self.waiting.retain(|waiting| waiting.peer != peer);
         self.readings.leave(peer);
+        self.requests.leave(peer, self.now);
     }
 
     pub(super) fn ping_clients(&mut self, out: &mut Vec<Action>) {

@@ -4,7 +4,6 @@ use scalems_protocol::TaskError;
 use scalems_protocol::client::Durable;
 use scalems_protocol::error::Code;
 use scalems_protocol::group::Run;
-use scalems_protocol::limits;
 use scalems_protocol::state::{Ending, TaskState};
 
 use super::Agent;
@@ -16,17 +15,20 @@ use crate::task::Slot;
 /// The longest back-off between attempts.
 const LONGEST_BACKOFF_MS: u64 = 300_000;
 
-impl Agent {
-    /// Whether results take as much memory as they may: then nothing new starts until some are collected.
-    pub(super) fn results_full(&self) -> bool {
-        let outboxes: u64 = self
-            .attachments
-            .values()
-            .map(|attachment| attachment.outbox.bytes)
-            .sum();
-        self.tasks.result_bytes + outboxes > limits::RESULT_BYTES
-    }
+/// Leases that are over without a result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeaseOver {
+    /// Which.
+    pub(super) run: Run,
+    /// Whether that is charged to the tasks: their worker was lost while they ran.
+    pub(super) charged: bool,
+    /// How long they have run together, as far as is known.
+    pub(super) ran_us: Micros,
+    /// In which of their ways.
+    pub(super) variant: u8,
+}
 
+impl Agent {
     /// An attempt at each of the tasks of `ended` is over; they are leased no more. Decides whether the
     /// tasks end with it.
     pub(super) fn attempt_over(&mut self, mut ended: Ended, out: &mut Vec<Action>) {
@@ -90,6 +92,8 @@ impl Agent {
                     Record::Fault {
                         run: one.run,
                         crash: false,
+                        ran_us: one.ran_us,
+                        variant: one.variant,
                     },
                     out,
                 );
@@ -101,13 +105,21 @@ impl Agent {
         }
     }
 
-    /// Leases came back without a result. `charged`: a worker was lost while they ran.
-    pub(super) fn lease_over(&mut self, run: Run, charged: bool, why: &str, out: &mut Vec<Action>) {
+    /// Leases came back without a result.
+    pub(super) fn lease_over(&mut self, over: LeaseOver, why: &str, out: &mut Vec<Action>) {
+        let LeaseOver {
+            run,
+            charged,
+            ran_us,
+            variant,
+        } = over;
         let number = run.submission;
         let submission = self.tasks.known(number);
         if !charged && submission.canceling.is_empty() {
+            self.wasted(number, ran_us, variant, out);
             return self.again(number, run.lo, run.hi, 0, out);
         }
+        let ran_us = ran_us / u64::from(run.count().max(1));
         let limit = submission.template.policy.crash_limit;
         for offset in run.lo..run.hi {
             let submission = self.tasks.known(number);
@@ -125,7 +137,8 @@ impl Agent {
                 )
             } else if charged && crashes + 1 >= limit {
                 let message = format!("{limit} workers were lost while it ran, the last: {why}");
-                self.alarm("crash_limit", format!("{number}.{offset}"), message.clone());
+                let index = submission.index(offset);
+                self.alarm("crash_limit", format!("{number}.{index}"), message.clone());
                 (Ending::Failed, TaskError::new(Code::CrashLimit, message))
             } else {
                 if charged {
@@ -133,14 +146,37 @@ impl Agent {
                         Record::Fault {
                             run: one,
                             crash: true,
+                            ran_us,
+                            variant,
                         },
                         out,
                     );
+                } else {
+                    self.wasted(number, ran_us, variant, out);
                 }
                 self.again(number, offset, offset + 1, 0, out);
                 continue;
             };
-            self.end_unseen(Ended::bare(one, ending, error), out);
+            let ended = Ended {
+                ran_us,
+                variant,
+                ..Ended::bare(one, ending, error)
+            };
+            self.end_unseen(ended, out);
+        }
+    }
+
+    /// Attempts that are charged to nobody ran for nothing.
+    pub(super) fn wasted(&mut self, submission: u64, ran_us: Micros, variant: u8, out: &mut Vec<Action>) {
+        if ran_us > 0 {
+            self.commit(
+                Record::Wasted {
+                    submission,
+                    ran_us,
+                    variant,
+                },
+                out,
+            );
         }
     }
 
@@ -150,6 +186,7 @@ impl Agent {
         for stretch in submission.slots.stretches(lo, hi) {
             let slot = Slot {
                 state: TaskState::Waiting,
+                variant: 0,
                 ..stretch.value
             };
             self.tasks.set(number, stretch.lo, stretch.hi, slot);
@@ -206,7 +243,9 @@ impl Agent {
         if let Some(seat) = push
             && let Some(attachment) = self.attachments.get_mut(&seat)
         {
-            attachment.outbox.push(&ended, origin, self.config.incarnation);
+            attachment
+                .outbox
+                .push(&ended, false, origin, self.config.incarnation);
             self.delivering.insert(seat);
         }
         self.end_seen(ended, out);
@@ -224,6 +263,7 @@ impl Agent {
             attachment.window.1 = attachment.window.1.saturating_sub(bytes);
         }
         self.commit(Record::Ended(ended), out);
+        self.spilling.look = true;
         self.events.submission_changed(run.submission);
         let submission = self.tasks.known(run.submission);
         let before = submission

@@ -9,6 +9,7 @@ use scalems_protocol::group::Run;
 
 use super::Agent;
 use super::listing::Rows;
+use super::reads::Rounded;
 use crate::interface::{Action, Micros, Peer};
 
 /// The least time between two summaries: four a second.
@@ -190,10 +191,12 @@ impl Agent {
     }
 
     fn summary_body(&self) -> Body {
+        let Rounded { resources, fractions } = self.resources();
         Body::Summary {
             tasks: self.tasks.counts,
             workers: self.worker_counts(),
-            resources: self.resources(),
+            resources,
+            fractions,
         }
     }
 

@@ -16,7 +16,7 @@ use scalems_protocol::worker::Lease;
 use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Micros};
-use crate::queue::{Entry, Place};
+use crate::queue::{Class, Entry, Place, Way};
 use crate::task::{Slot, Submission};
 use crate::worker::{Outgoing, Worker};
 
@@ -30,7 +30,7 @@ const AHEAD_TASKS: u64 = 64;
 
 impl Agent {
     pub(super) fn grant(&mut self) {
-        if self.results_full() {
+        if self.results_stop() {
             self.count("credit_stopped", 1);
             return;
         }
@@ -62,12 +62,17 @@ impl Agent {
                 return;
             }
             let Some(entry) = ready else { return };
-            let Some((worker, room)) = self.best_worker(class, entry) else {
+            let variants = 0..self.queue.class(class).ways.len() as u8;
+            let mut found = variants.filter_map(|variant| {
+                let (worker, room) = self.best_worker(class, variant, entry)?;
+                Some((variant, worker, room))
+            });
+            let Some((variant, worker, room)) = found.next() else {
                 break;
             };
             let lo = entry.lo;
             let hi = lo + u32::try_from(room).unwrap_or(u32::MAX).min(entry.hi - lo);
-            self.lease(class, worker, entry.submission, lo, hi);
+            self.lease(class, (worker, variant), entry.submission, lo, hi);
             if self.queue.first(class).is_some_and(|whole| whole.hi == hi) {
                 self.queue.pop(class);
             } else {
@@ -94,7 +99,14 @@ impl Agent {
             .workers
             .values()
             .filter(|worker| worker.takes_leases() && worker.could_run(blocked, self.now))
-            .min_by_key(|worker| worker.capacity.overhang(&worker.used, &blocked.needs));
+            .min_by_key(|worker| {
+                let ways = blocked
+                    .ways
+                    .iter()
+                    .filter(|way| worker.could_run_so(way, self.now));
+                ways.map(|way| worker.capacity.overhang(&worker.used, &way.needs))
+                    .min()
+            });
         self.reserved = nearest.map(|worker| (class, worker.number));
     }
 
@@ -133,9 +145,10 @@ impl Agent {
         }
     }
 
-    /// The worker with the most room for tasks of a class, and how many it takes.
-    fn best_worker(&self, at: usize, entry: Entry) -> Option<(u32, u64)> {
+    /// The worker with the most room for tasks of a class that run in one way, and how many it takes.
+    fn best_worker(&self, at: usize, variant: u8, entry: Entry) -> Option<(u32, u64)> {
         let class = self.queue.class(at);
+        let way = class.way(variant);
         let submission = self.tasks.get(entry.submission)?;
         let array = submission.is_array();
         let alone = submission.template.policy.on_silence != OnSilence::Rerun;
@@ -155,10 +168,10 @@ impl Agent {
             if alone && worker.joined > self.durable {
                 continue;
             }
-            if !worker.could_run(class, self.now) {
+            if !worker.understands(class) || !worker.could_run_so(way, self.now) {
                 continue;
             }
-            let fits = worker.capacity.fits(&worker.used, &class.needs);
+            let fits = worker.capacity.fits(&worker.used, &way.needs);
             // What takes no room is not in the way of what the worker is kept free for.
             if kept == Some(worker.number) && !instant && fits.is_some() {
                 continue;
@@ -166,7 +179,7 @@ impl Agent {
             let room = match fits {
                 _ if instant => worker.instant_room(array),
                 None => u64::from(limits::CREDIT_TASKS).saturating_sub(worker.leases.0 + worker.leases.1),
-                Some(0) => Self::ahead(worker, class),
+                Some(0) => Self::ahead(worker, class, way),
                 Some(fits) if worker.bytes >= limits::CREDIT_BYTES => fits.min(1),
                 Some(fits) => fits,
             };
@@ -178,7 +191,7 @@ impl Agent {
             let seats = if instant {
                 room
             } else {
-                fits.map_or(room, |fits| fits << 16)
+                fits.map_or(room, |fits| fits.min(1 << 40) << 16)
                     .max(u64::from(fits == Some(0)))
             };
             if best.is_none_or(|(most, _, _)| seats > most) {
@@ -214,21 +227,22 @@ impl Agent {
     }
 
     /// How many tasks of a class may be granted beyond what a worker can run, by how short they are.
-    fn ahead(worker: &Worker, class: &crate::queue::Class) -> u64 {
-        // What lies ahead would begin later, when there may not be enough time any more.
-        let Some(mean) = class.mean_us.filter(|_| class.min_time == 0) else {
+    fn ahead(worker: &Worker, class: &Class, way: &Way) -> u64 {
+        // What lies ahead would begin later, when there may not be enough time any more, or room for a better way.
+        let settled = way.min_time == 0 && class.ways.len() == 1;
+        let Some(mean) = class.mean_us.filter(|_| settled) else {
             return 0;
         };
         let seats = worker
             .capacity
-            .fits(&crate::resources::Amounts::default(), &class.needs)
+            .fits(&crate::resources::Amounts::default(), &way.needs)
             .unwrap_or(1);
         let depth = seats * (AHEAD_US / mean.max(1)).min(AHEAD_TASKS);
-        depth.saturating_sub(worker.capacity.overhang(&worker.used, &class.needs))
+        depth.saturating_sub(worker.capacity.overhang(&worker.used, &way.needs))
     }
 
-    /// Grants the ready tasks `lo..hi` to a worker.
-    fn lease(&mut self, class: usize, to: u32, number: u64, lo: u32, hi: u32) {
+    /// Grants the ready tasks `lo..hi` to a worker, to be run in one way.
+    fn lease(&mut self, class: usize, (to, variant): (u32, u8), number: u64, lo: u32, hi: u32) {
         let worker = self
             .workers
             .get_mut(&to)
@@ -236,7 +250,7 @@ impl Agent {
         let submission = self.tasks.known(number);
         let (origin, template) = (submission.origin, Arc::clone(&submission.template));
         let bytes = submission.bytes(lo, hi);
-        let needs = &self.queue.class(class).needs;
+        let needs = &self.queue.class(class).way(variant).needs;
         worker.occupy(
             number,
             &template.mode,
@@ -267,6 +281,7 @@ impl Agent {
                 attempt: run.attempt,
                 worker: to,
                 incarnation: self.life,
+                variant,
             };
             self.tasks.set(number, run.lo, run.hi, slot);
             let place = group::Place::default();
@@ -276,6 +291,7 @@ impl Agent {
                 template: 0,
                 first,
                 step,
+                variant,
                 place,
             };
             let worker = self
@@ -311,12 +327,14 @@ impl Agent {
                     ..Lease::default()
                 };
                 let mut last: Option<Arc<scalems_protocol::task::Template>> = None;
-                let mut values = 0;
+                let (mut values, mut bodies) = (0, 0);
                 while let Some(next) = granted.peek() {
                     values += next.data.ends.len();
+                    bodies += next.template.body.len();
                     let full = gather.bytes() + next.data.bytes.len() > limits::MESSAGE_BYTES
                         || lease.groups.len() == limits::GROUPS
-                        || values > 4 * limits::BATCH_TASKS;
+                        || values > 4 * limits::BATCH_TASKS
+                        || bodies > 2 * limits::BODY_BYTES;
                     if full && !lease.groups.is_empty() {
                         break;
                     }

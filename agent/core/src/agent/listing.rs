@@ -1,12 +1,12 @@
 //! Pages of listings: as many rows as were asked for, and as one header takes.
 
-use scalems_protocol::client::{Listing, SubmissionRow, TaskRow, WorkerRow};
+use scalems_protocol::client::{Layout, Listing, RequestRow, Start, SubmissionRow, TaskRow, WorkerRow};
 use scalems_protocol::limits;
 
 use crate::session::error_bytes;
 
 /// Words of the rows of one page: their numbers, and what encodes them, take less than the rest of a header.
-const WORDS: usize = limits::HEADER_BYTES / 4;
+pub(super) const WORDS: usize = limits::HEADER_BYTES / 4;
 
 /// A row of a listing.
 pub(super) trait Row {
@@ -32,8 +32,40 @@ impl Row for WorkerRow {
     fn words(&self) -> usize {
         // A kind comes with two numbers.
         let kinds = self.resources.iter().map(|(kind, ..)| kind.len() + 16);
-        self.name.len() + self.host.len() + self.state.len() + kinds.sum::<usize>()
+        let parts = self.fractions.iter().map(|(kind, ..)| kind.len() + 20);
+        let asked = [&self.place, &self.requested_by]
+            .into_iter()
+            .flatten()
+            .map(String::len);
+        let kinds = kinds.chain(parts).sum::<usize>();
+        self.name.len() + self.host.len() + self.state.len() + kinds + asked.sum::<usize>()
     }
+}
+
+impl Row for RequestRow {
+    fn words(&self) -> usize {
+        let workers = self.workers.iter();
+        let workers = workers.map(|worker| worker.name.len() + worker.host.len() + 40);
+        self.session.len() + self.reason.len() + layout_words(&self.layout) + workers.sum::<usize>()
+    }
+}
+
+impl Row for Start {
+    fn words(&self) -> usize {
+        // It has more numbers than rows have, and they are named.
+        self.node.len() + self.requested_by.len() + layout_words(&self.layout) + 200
+    }
+}
+
+/// The name of a place.
+impl Row for String {
+    fn words(&self) -> usize {
+        self.len() + 5
+    }
+}
+
+fn layout_words(layout: &Layout) -> usize {
+    layout.named.keys().map(|kind| kind.len() + 20).sum()
 }
 
 /// A page that is being filled.

@@ -17,9 +17,11 @@ mod listing;
 mod open;
 mod output;
 mod reads;
+mod requests;
 mod restore;
 mod returning;
 mod select;
+mod spill;
 mod submit;
 mod timers;
 mod workers;
@@ -40,9 +42,11 @@ use answers::Answers;
 use events::Events;
 use output::Readings;
 use reads::Waiting;
+use requests::Requests;
 use restore::Reserved;
 pub use restore::Restore;
 use returning::Returning;
+use spill::Spilling;
 use timers::{Timer, Timers};
 
 /// Numbers of workers in each life: far more than ever join.
@@ -100,6 +104,7 @@ pub struct Agent {
     events: Events,
     waiting: Vec<Waiting>,
     readings: Readings,
+    requests: Requests,
     counters: Counters,
     /// Submissions whose dependents have to be looked at, and which of their offsets ended.
     settling: VecDeque<(u64, u32, u32)>,
@@ -142,6 +147,7 @@ pub struct Agent {
     untold: BTreeSet<u64>,
     tell_at: Option<Micros>,
     stopping: Option<Stopping>,
+    spilling: Spilling,
     /// The time of the last input or tick, to notice pauses of our own.
     heard: Micros,
     exited: bool,
@@ -192,6 +198,7 @@ impl Agent {
             events: Events::default(),
             waiting: Vec::new(),
             readings: Readings::default(),
+            requests: Requests::default(),
             counters: Counters::new(),
             settling: VecDeque::new(),
             failing: VecDeque::new(),
@@ -218,6 +225,7 @@ impl Agent {
             untold: BTreeSet::new(),
             tell_at: None,
             stopping: None,
+            spilling: Spilling::default(),
             heard: 0,
             exited: false,
             config,
@@ -254,6 +262,7 @@ impl Agent {
                 self.durable = self.durable.max(number);
             }
             Input::DiskFull(full) => self.disk_full = full,
+            Input::Spilled(values) => self.spilled(values),
             Input::ProcessGone { worker } => self.process_gone(worker, out),
             Input::Stop { drain_ms } => self.stop(drain_ms),
         }
@@ -290,8 +299,10 @@ impl Agent {
         self.tell_lasting(&mut deliveries);
         self.answers.join(self.durable, &mut deliveries);
         out.append(&mut deliveries);
+        self.spill(out);
         self.answer_waits(out);
         self.end_readings(out);
+        self.advance_requests(out);
         self.forget_oldest(out);
         self.publish(out);
         self.advance_stop(out);
@@ -309,6 +320,7 @@ impl Agent {
             answers,
             self.tell_at,
             self.readings.deadline(),
+            self.requests.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -413,6 +425,7 @@ impl Agent {
                 leave_at: self.stopping.and_then(|stopping| stopping.leave_at),
             });
             self.timers.add(self.now, Timer::Stop);
+            self.requests.stir();
         }
     }
 }

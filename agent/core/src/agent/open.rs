@@ -8,6 +8,7 @@ use scalems_protocol::id::Origin;
 use scalems_protocol::limits;
 
 use super::Agent;
+use super::submit::unequal;
 use crate::interface::{Action, Peer};
 use crate::record::{self, Record};
 
@@ -74,6 +75,13 @@ impl Agent {
                 limits::SUBMISSION_TASKS
             );
             return Err(Refusal::new(Code::TooLarge, message));
+        }
+        let each = submission.blockers.iter().filter(|blocker| blocker.each);
+        let shorter = each
+            .filter_map(|blocker| self.tasks.get(blocker.submission))
+            .find(|target| target.count() < first + count);
+        if let Some(target) = shorter {
+            return Err(unequal(target, first + count));
         }
         let last = submission.indices.checked_at(first + count - 1);
         if last.is_none_or(|last| last == u32::MAX) {

@@ -7,15 +7,17 @@ use scalems_protocol::client::{
 };
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{Gather, ResultGroup, Run};
-use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
+use scalems_protocol::task::Placement;
+use scalems_protocol::{Amount, limits};
 
 use super::Agent;
 use super::bringing::NOBODY;
 use super::listing::{self, Rows};
 use super::submit::NO_ROOM;
 use crate::interface::{Action, Micros, Peer};
+use crate::queue::Way;
 use crate::record::share;
 use crate::resources::Amounts;
 use crate::session::error_bytes;
@@ -32,6 +34,13 @@ pub(super) struct Waiting {
     /// How many of `selected` are known to have ended.
     ended: usize,
     pub(super) until: Micros,
+}
+
+/// Resources by kind, with their totals and what is in use: whole, and of those that are not as they are.
+#[derive(Debug, Default)]
+pub(super) struct Rounded {
+    pub(super) resources: Vec<(String, u64, u64)>,
+    pub(super) fractions: Vec<(String, Amount, Amount)>,
 }
 
 impl Agent {
@@ -56,6 +65,11 @@ impl Agent {
                 Ok(Some(part)) => Ok((Reply::Output(Box::new(part)), Vec::new())),
                 Err(refusal) => Err(refusal),
             },
+            Question::Requests(page) => match self.ask_requests(peer, seat, ask.id, page) {
+                Ok(None) => return,
+                Ok(Some(reply)) => Ok((reply, Vec::new())),
+                Err(refusal) => Err(refusal),
+            },
             Question::Snapshot(topic) => return self.snapshot(peer, ask.id, &topic, out),
         };
         match reply {
@@ -74,6 +88,7 @@ impl Agent {
     }
 
     fn status(&self) -> Status {
+        let Rounded { resources, fractions } = self.resources();
         Status {
             pilot_name: self.config.pilot_name.clone(),
             incarnation: self.config.incarnation,
@@ -82,7 +97,8 @@ impl Agent {
             submissions: self.tasks.len() as u64,
             clients: self.clients.len() as u64,
             workers: self.worker_counts(),
-            resources: self.resources(),
+            resources,
+            fractions,
             modes: self.modes(),
             stopping: self.stopping.is_some(),
             counters: self
@@ -116,8 +132,8 @@ impl Agent {
         )
     }
 
-    /// Resources of living workers by kind: kind, total, in use.
-    pub(super) fn resources(&self) -> Vec<(String, u64, u64)> {
+    /// Resources of living workers.
+    pub(super) fn resources(&self) -> Rounded {
         let mut total = Amounts::default();
         let mut used = Amounts::default();
         for worker in self.workers.values().filter(|worker| worker.lives()) {
@@ -130,10 +146,21 @@ impl Agent {
         self.by_kind(&total, &used)
     }
 
-    fn by_kind(&self, total: &Amounts, used: &Amounts) -> Vec<(String, u64, u64)> {
-        let kinds = 0..self.kinds.count();
-        let rows = kinds.map(|kind| (self.kinds.name(kind).to_owned(), total.get(kind), used.get(kind)));
-        rows.filter(|(_, total, _)| *total > 0).collect()
+    fn by_kind(&self, total: &Amounts, used: &Amounts) -> Rounded {
+        let mut rounded = Rounded::default();
+        for kind in 0..self.kinds.count() {
+            let (name, total, used) = (self.kinds.name(kind), total.amount(kind), used.amount(kind));
+            if total.is_zero() {
+                continue;
+            }
+            if !total.is_whole() || !used.is_whole() {
+                rounded.fractions.push((name.to_owned(), total, used));
+            }
+            rounded
+                .resources
+                .push((name.to_owned(), total.floor(), used.ceil()));
+        }
+        rounded
     }
 
     pub(super) fn worker_row(&self, worker: &Worker) -> WorkerRow {
@@ -141,18 +168,22 @@ impl Agent {
         for (kind, amount) in worker.used.iter() {
             used.add_to(kind, amount.min(worker.capacity.get(kind)));
         }
+        let Rounded { resources, fractions } = self.by_kind(&worker.capacity, &used);
         WorkerRow {
             worker: u64::from(worker.number),
             name: worker.name.clone(),
             host: worker.host.clone(),
             pid: worker.pid,
             state: worker.standing.name().to_owned(),
-            resources: self.by_kind(&worker.capacity, &used),
+            resources,
+            fractions,
             leases: worker.leases,
             ended: worker.ended,
             silent_ms: self.now.saturating_sub(worker.heard) / 1_000,
             beats: worker.beats,
             left_ms: worker.left(self.now).map(|left| left / 1_000),
+            place: worker.place.clone(),
+            requested_by: self.requested_by(worker),
         }
     }
 
@@ -199,6 +230,7 @@ impl Agent {
                 tasks: submission.counts,
                 age_ms: self.now.saturating_sub(submission.at) / 1_000,
                 open: submission.open,
+                spent: submission.spent(),
             };
             if listed.add(row).is_err() {
                 next = listed.last().map(|row| (row.submission, 0));
@@ -231,6 +263,7 @@ impl Agent {
     /// Tasks in one slot, cut where their results differ.
     fn task_rows(&self, submission: &Submission, lo: u32, hi: u32, slot: Slot) -> Vec<TaskRow> {
         let worker = self.workers.get(&slot.worker).map(|worker| worker.name.clone());
+        let held = matches!(slot.state, TaskState::Leased | TaskState::Running) && slot.worker != NOBODY;
         let mut listed = Vec::new();
         let mut at = lo;
         let parts = submission.indices.even_parts(lo, hi).collect::<Vec<_>>();
@@ -241,7 +274,7 @@ impl Agent {
                 .results
                 .range(at + 1..)
                 .next()
-                .map_or(hi, |(begin, _)| *begin);
+                .map_or(hi, |next| next.run.lo);
             let end = ended.map_or(next, |ended| ended.run.hi).min(hi);
             listed.push(TaskRow {
                 run: Run {
@@ -256,6 +289,8 @@ impl Agent {
                 exit_code: ended.and_then(|ended| ended.exit_code),
                 error: ended.and_then(|ended| ended.error.clone()),
                 ran_us: ended.map_or(0, |ended| ended.ran_us / u64::from(ended.run.count().max(1))),
+                variant: Some(slot.variant)
+                    .filter(|_| held && !submission.template.needs.variants.is_empty()),
             });
             at = end;
             if at == hi {
@@ -279,7 +314,7 @@ impl Agent {
                 continue;
             };
             let first = submission.result(lo).map_or(lo, |ended| ended.run.lo);
-            for ended in submission.results.range(first..hi).map(|(_, ended)| ended) {
+            for ended in submission.results.range(first..hi) {
                 let (from, to) = (ended.run.lo.max(lo), ended.run.hi.min(hi));
                 if from >= to {
                     continue;
@@ -422,19 +457,28 @@ impl Agent {
             TaskState::Ready => self.why_ready(submission),
             TaskState::Leased => {
                 let name = row.worker.clone().unwrap_or_default();
-                vec![format!(
+                let mut why = vec![format!(
                     "granted to worker {name} and not started: it waits there for room, or is on its way"
-                )]
+                )];
+                why.extend(variant_of(submission, slot));
+                if submission.template.needs.way(slot.variant).placement == Placement::Strict {
+                    why.push(
+                        "it begins only in as few NUMA nodes as its cores and GPUs fit in (placement strict), and may \
+                         wait for some that are in use"
+                            .to_owned(),
+                    );
+                }
+                why
             }
             TaskState::Running if slot.worker == NOBODY => vec![
                 "it has ended; its client may have seen another result before the agent was started again, and has a \
                  moment to say so"
                     .to_owned(),
             ],
-            TaskState::Running => vec![format!(
-                "runs on worker {}",
-                row.worker.clone().unwrap_or_default()
-            )],
+            TaskState::Running => {
+                let runs = format!("runs on worker {}", row.worker.clone().unwrap_or_default());
+                [runs].into_iter().chain(variant_of(submission, slot)).collect()
+            }
             TaskState::Done | TaskState::Failed | TaskState::Canceled => {
                 let why = row
                     .error
@@ -507,14 +551,11 @@ impl Agent {
             reasons.push("the pilot is ending: nothing new is started".to_owned());
         }
         if self.results_full() {
-            reasons.push(format!(
-                "results that nobody has collected take {} MiB, as much as they may: nothing new starts before some are \
-                 dropped (`scalems task forget SEL`)",
-                limits::RESULT_BYTES >> 20
-            ));
+            reasons.push(self.why_full());
             return reasons;
         }
         let living: Vec<&Worker> = self.workers.values().filter(|worker| worker.lives()).collect();
+        reasons.extend(self.requested_for(&class.mode, &class.ways));
         let serving: Vec<&&Worker> = living
             .iter()
             .filter(|worker| worker.modes.contains_key(&class.mode))
@@ -535,39 +576,22 @@ impl Agent {
             reasons.push(text);
         } else {
             for worker in &serving {
-                let short = worker.capacity.short_of(&Amounts::default(), &class.needs);
-                let busy = worker.capacity.short_of(&worker.used, &class.needs);
-                let left = worker.left(self.now).filter(|left| *left < class.min_time);
-                let text = match (short, busy) {
-                    _ if let Some(left) = left => format!(
-                        "worker {} has {} s left, one task needs {} s",
-                        worker.name,
-                        left / 1_000_000,
-                        class.min_time / 1_000_000
-                    ),
-                    (Some(kind), _) => format!(
-                        "worker {} has {} {}, one task needs {}",
-                        worker.name,
-                        worker.capacity.get(kind),
-                        self.kinds.name(kind),
-                        class.needs.get(kind)
-                    ),
-                    (None, Some(kind)) => format!(
-                        "worker {} has {} of {} {} in use, one task needs {}",
-                        worker.name,
-                        worker.used.get(kind).min(worker.capacity.get(kind)),
-                        worker.capacity.get(kind),
-                        self.kinds.name(kind),
-                        class.needs.get(kind)
-                    ),
-                    (None, None) if worker.standing != WorkerStanding::Active => {
-                        format!("worker {} is {}", worker.name, worker.standing.name())
-                    }
-                    (None, None) => {
-                        format!("worker {} has room: the task is about to be granted", worker.name)
-                    }
-                };
-                reasons.push(text);
+                let lacks: Vec<&str> = worker.knows.lacks(class.asks).collect();
+                if !lacks.is_empty() {
+                    let lacks = lacks.join(" and ");
+                    reasons.push(format!(
+                        "worker {} is older and does not know {lacks}",
+                        worker.name
+                    ));
+                    continue;
+                }
+                for (variant, way) in class.ways.iter().enumerate() {
+                    let text = self.why_not_there(worker, way);
+                    reasons.push(match class.ways.len() {
+                        1 => text,
+                        _ => format!("variant {variant}: {text}"),
+                    });
+                }
                 if reasons.len() >= 8 {
                     break;
                 }
@@ -584,6 +608,57 @@ impl Agent {
         }
         reasons
     }
+
+    /// Why a worker that serves a task's mode does not run it in one way.
+    fn why_not_there(&self, worker: &Worker, way: &Way) -> String {
+        let short = worker.capacity.short_of(&Amounts::default(), &way.needs);
+        let busy = worker.capacity.short_of(&worker.used, &way.needs);
+        let left = worker.left(self.now).filter(|left| *left < way.min_time);
+        let name = &worker.name;
+        match (short, busy) {
+            _ if let Some(left) = left => format!(
+                "worker {name} has {} s left, one task needs {} s",
+                left / 1_000_000,
+                way.min_time / 1_000_000
+            ),
+            (Some(kind), _) => format!(
+                "worker {name} has {} {}, one task needs {}",
+                worker.capacity.amount(kind),
+                self.kinds.name(kind),
+                way.needs.amount(kind)
+            ),
+            (None, Some(kind)) => format!(
+                "worker {name} has {} of {} {} in use, one task needs {}",
+                worker.used.amount(kind).min(worker.capacity.amount(kind)),
+                worker.capacity.amount(kind),
+                self.kinds.name(kind),
+                way.needs.amount(kind)
+            ),
+            (None, None) if worker.standing != WorkerStanding::Active => {
+                format!("worker {name} is {}", worker.standing.name())
+            }
+            (None, None) if worker.capacity.fits(&worker.used, &way.needs) == Some(0) => {
+                format!("what is free at worker {name} is parts of several: one task needs a part of one")
+            }
+            (None, None) => format!("worker {name} has room: the task is about to be granted"),
+        }
+    }
+}
+
+/// In which of several ways a task is run.
+fn variant_of(submission: &Submission, slot: Slot) -> Option<String> {
+    let needs = &submission.template.needs;
+    if needs.variants.is_empty() {
+        return None;
+    }
+    let takes = needs.way(slot.variant).totals();
+    let takes: Vec<String> = takes.map(|(kind, amount)| format!("{amount} {kind}")).collect();
+    let takes = if takes.is_empty() {
+        "nothing".to_owned()
+    } else {
+        takes.join(", ")
+    };
+    Some(format!("it has room for variant {}: {takes}", slot.variant))
 }
 
 fn all_ended(submission: &Submission, lo: u32, hi: u32) -> bool {

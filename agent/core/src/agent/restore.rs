@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use scalems_protocol::client::{self as protocol, Accepted};
 use scalems_protocol::state::Ending;
 use scalems_protocol::{Code, TaskError};
@@ -13,6 +14,7 @@ use scalems_protocol::{Code, TaskError};
 use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Config, Micros};
+use crate::queue::Way;
 use crate::record::{Appended, Record, Submitted};
 use crate::worker::Worker;
 
@@ -21,6 +23,7 @@ use crate::worker::Worker;
 pub struct Restore {
     agent: Agent,
     records: u64,
+    has_room: bool,
 }
 
 impl Restore {
@@ -30,8 +33,13 @@ impl Restore {
         agent.now = now;
         agent.heard = now;
         agent.begun = now;
+        agent.requests.began(now);
         agent.tasks.begin_replay();
-        Self { agent, records: 0 }
+        Self {
+            agent,
+            records: 0,
+            has_room: true,
+        }
     }
 
     /// Takes the next record in.
@@ -91,6 +99,27 @@ impl Restore {
         agent.tasks.apply(record);
     }
 
+    /// Moves values of results out of memory, if those that were taken in are too many for it: `spill` gives them back,
+    /// or nothing if there is no room for them, and then they stay.
+    pub fn spill(&mut self, spill: impl FnMut(&[Bytes]) -> Option<Vec<Bytes>>) {
+        if self.has_room {
+            self.has_room = self.agent.spill_now(spill);
+        }
+    }
+
+    /// The records say which life this is: its number, the pilot and its secret, and its age. Without a call it is what
+    /// [`Self::new`] was told.
+    pub fn begins(&mut self, config: Config, now: Micros) {
+        let agent = &mut self.agent;
+        let first = Agent::new(config);
+        (agent.life, agent.next_worker) = (first.life, first.next_worker);
+        (agent.config, agent.links) = (first.config, first.links);
+        (agent.now, agent.heard, agent.begun) = (now, now, now);
+        for worker in agent.workers.values_mut() {
+            worker.heard = now;
+        }
+    }
+
     /// How many submissions were taken in, and how many of their tasks have not ended.
     pub fn known(&self) -> (u64, u64) {
         let tasks = &self.agent.tasks;
@@ -111,14 +140,17 @@ impl Restore {
         agent.begun_at = self.records;
         agent.numbers.durable = agent.tasks.last;
         agent.last_recorded = agent.tasks.last;
+        agent.spilling.look = true;
         let incarnation = agent.config.incarnation;
         let own = incarnation.saturating_sub(1).saturating_mul(NUMBERS_A_LIFE);
         agent.next_number = agent.next_number.max(own);
-        for (seat, ended) in agent.tasks.end_replay() {
+        for (seat, ended, spilled) in agent.tasks.end_replay() {
             if let Some(attachment) = agent.attachments.get_mut(&seat)
                 && let Some(submission) = agent.tasks.get(ended.run.submission)
             {
-                attachment.outbox.push(&ended, submission.origin, incarnation);
+                attachment
+                    .outbox
+                    .push(&ended, spilled, submission.origin, incarnation);
             }
         }
         for seat in agent.attachments.keys().copied().collect::<Vec<u64>>() {
@@ -210,8 +242,8 @@ impl Agent {
             .map(|stretch| submission.bytes(stretch.lo, stretch.hi))
             .sum();
         // It was accepted with these needs, so they are few enough.
-        let needs = self.kinds.amounts(template.needs.totals()).unwrap_or_default();
-        let class = self.queue.enter_class(&template, needs);
+        let ways = Way::all(&template.needs, &mut self.kinds).unwrap_or_else(|| vec![Way::default()]);
+        let class = self.queue.enter_class(&template, ways);
         self.tasks.known(number).class = class;
         if is_over {
             self.ended_tasks += u64::from(count);

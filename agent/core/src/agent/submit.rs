@@ -15,10 +15,10 @@ use scalems_protocol::{limits, state::Strength};
 use super::Agent;
 use super::timers::Timer;
 use crate::interface::{Action, Peer};
-use crate::queue::Entry;
+use crate::queue::{Entry, Way};
 use crate::record::{Again, Record, Submitted};
 use crate::resources::Amounts;
-use crate::task::{Blocker, Indices, Slot, Standing};
+use crate::task::{Blocker, Indices, Slot, Standing, Submission};
 
 /// Why nothing is taken in while the disk is full.
 pub(super) const NO_ROOM: &str =
@@ -71,6 +71,7 @@ impl Agent {
             ends: Vec::new(),
             streaming: false,
             open: false,
+            total: None,
         };
         // Its sender does not know the number, so it cannot ask for the answer again: it is not kept.
         let message = self.accepted(seat, submit, blobs, out);
@@ -154,6 +155,7 @@ impl Agent {
             ends: submit.ends,
         };
         data.check(submit.count as usize)?;
+        self.check_each(seat, submit.total.unwrap_or(submit.count), &submit.task.after)?;
         let new = New {
             request: submit.request,
             task: submit.task,
@@ -184,14 +186,17 @@ impl Agent {
             let message = format!("uid {uid:?} is submission {number} of this session already");
             return Err(Refusal::new(Code::DuplicateUid, message));
         }
-        let blockers = self.blockers(seat, submit.count, &submit.task.after)?;
-        let needs = self.kinds.amounts(submit.task.needs.totals()).ok_or_else(|| {
+        let after = submit.task.after.iter();
+        let blockers: Vec<_> = after
+            .map(|after| self.blocker(seat, submit.count, after))
+            .collect::<Result<_, _>>()?;
+        let ways = Way::all(&submit.task.needs, &mut self.kinds).ok_or_else(|| {
             Refusal::new(
                 Code::TooLarge,
                 format!("more than {} kinds of resources", limits::RESOURCE_KINDS),
             )
         })?;
-        let note = self.servable(&submit.task, &needs)?;
+        let note = self.servable(&submit.task, &ways)?;
 
         self.reserve_numbers(out);
         if !self.has_number() {
@@ -207,7 +212,7 @@ impl Agent {
         let number = known.unwrap_or(self.tasks.last + 1);
         self.taken_in(seat, submit.request, number);
         let template = Arc::new(submit.task);
-        let class = self.queue.enter_class(&template, needs);
+        let class = self.queue.enter_class(&template, ways);
         let bytes = data.bytes.len() as u64;
         let record = Record::Submitted(Submitted {
             submission: number,
@@ -309,17 +314,31 @@ impl Agent {
         Ok(())
     }
 
-    /// Resolves dependencies to submissions that are known.
-    fn blockers(&self, seat: u64, count: u32, after: &[After]) -> Result<Vec<Blocker>, Refusal> {
-        let resolved = after.iter().map(|after| self.blocker(seat, count, after));
-        resolved.collect()
+    /// Refuses tasks that are to run each after one of others, where those are more or fewer than these will be.
+    fn check_each(&self, seat: u64, total: u32, after: &[After]) -> Result<(), Refusal> {
+        for after in after.iter().filter(|after| after.each) {
+            let blocker = self.blocker(seat, total, after)?;
+            let target = self.tasks.get(blocker.submission);
+            if let Some(target) = target.filter(|target| target.count() != total) {
+                return Err(unequal(target, total));
+            }
+        }
+        Ok(())
     }
 
+    /// The submission that is meant, if it is known.
+    pub(super) fn target(&self, seat: u64, after: &After) -> Option<&Submission> {
+        let requested = |request: u64| {
+            let seat = self.attachments.get(&seat)?;
+            seat.requests.submissions.get(&request).copied()
+        };
+        let number = after.submission.or_else(|| requested(after.request?))?;
+        self.tasks.get(number)
+    }
+
+    /// Resolves a dependency to a submission that is known. Of one that is open there are `count` tasks up to now.
     pub(super) fn blocker(&self, seat: u64, count: u32, after: &After) -> Result<Blocker, Refusal> {
-        let seat = self.attachments.get(&seat);
-        let requested = |request: u64| seat?.requests.submissions.get(&request).copied();
-        let number = after.submission.or_else(|| requested(after.request?));
-        let Some(target) = number.and_then(|number| self.tasks.get(number)) else {
+        let Some(target) = self.target(seat, after) else {
             let what = after.submission.map_or_else(
                 || format!("request {}", after.request.unwrap_or_default()),
                 |number| format!("submission {number}"),
@@ -340,13 +359,8 @@ impl Agent {
             );
             return Err(Refusal::new(Code::InvalidValue, message));
         }
-        if after.each && target.count() != count {
-            let message = format!(
-                "task by task needs equally many: submission {} has {}, this one {count}",
-                target.number,
-                target.count()
-            );
-            return Err(Refusal::new(Code::InvalidValue, message));
+        if after.each && target.count() < count {
+            return Err(unequal(target, count));
         }
         Ok(Blocker {
             submission: target.number,
@@ -358,10 +372,10 @@ impl Agent {
     }
 
     /// Refuses what no worker that was ever seen could serve; says so when it is only not served now.
-    fn servable(&self, task: &Template, needs: &Amounts) -> Result<Option<String>, Refusal> {
+    fn servable(&self, task: &Template, ways: &[Way]) -> Result<Option<String>, Refusal> {
         let none = Amounts::default();
         let could = |modes: &BTreeMap<String, bool>, has: &Amounts| {
-            modes.contains_key(&task.mode) && has.short_of(&none, needs).is_none()
+            modes.contains_key(&task.mode) && ways.iter().any(|way| has.short_of(&none, &way.needs).is_none())
         };
         let living = || self.workers.values().filter(|worker| worker.lives());
         if living().any(|worker| could(&worker.modes, &worker.capacity)) {
@@ -371,16 +385,21 @@ impl Agent {
             .seen
             .iter()
             .filter(|(modes, _)| modes.contains_key(&task.mode));
-        let most = serving.filter_map(|(_, has)| {
-            let kind = has.short_of(&none, needs)?;
-            Some((has.get(kind), kind))
-        });
-        let (code, problem) = if let Some((has, kind)) = most.max() {
-            let (name, wants) = (self.kinds.name(kind), needs.get(kind));
-            (
-                Code::ImpossibleNeeds,
-                format!("one task needs {wants} {name} and no worker has more than {has}"),
-            )
+        let serving: Vec<&Amounts> = serving.map(|(_, has)| has).collect();
+        // What each way fails for, at the worker that has the most of it.
+        let short = |way: &Way| {
+            let most = serving.iter().filter_map(|has| {
+                let kind = has.short_of(&none, &way.needs)?;
+                Some((has.amount(kind), kind))
+            });
+            let (has, kind) = most.max()?;
+            let (name, wants) = (self.kinds.name(kind), way.needs.amount(kind));
+            Some(format!("{wants} {name} and no worker has more than {has}"))
+        };
+        let short: Option<Vec<String>> = ways.iter().map(short).collect();
+        let (code, problem) = if let Some(short) = short {
+            let problem = format!("one task needs {}", short.join(", or else "));
+            (Code::ImpossibleNeeds, problem)
         } else if self.seen.iter().any(|(modes, has)| could(modes, has)) {
             (
                 Code::UnknownMode,
@@ -400,6 +419,9 @@ impl Agent {
                 format!("no worker serves mode {:?}; they serve {known}", task.mode),
             )
         };
+        if let Some(requested) = self.requested_for(&task.mode, ways) {
+            return Ok(Some(format!("waiting_for_worker: {problem}; {requested}")));
+        }
         let expected = self.joined < self.config.expected_workers;
         let seen = self.seen.iter().any(|(modes, has)| could(modes, has));
         if expected || (self.config.open_to_workers && (seen || self.seen.is_empty())) {
@@ -587,6 +609,16 @@ impl Agent {
     }
 }
 
+/// Tasks that are to run each after one of others are more or fewer than those.
+pub(super) fn unequal(target: &Submission, count: u32) -> Refusal {
+    let message = format!(
+        "task by task needs equally many: submission {} has {}, this one {count}",
+        target.number,
+        target.count()
+    );
+    Refusal::new(Code::InvalidValue, message)
+}
+
 fn check_shape(submit: &Submit, blobs: &[Bytes]) -> Result<(), Refusal> {
     let wrong = |message: String| Err(Refusal::new(Code::InvalidValue, message));
     if submit.count == 0 || submit.count > limits::SUBMISSION_TASKS {
@@ -612,11 +644,21 @@ fn check_shape(submit: &Submit, blobs: &[Bytes]) -> Result<(), Refusal> {
     if submit.open && (submit.streaming || submit.ends.len() != submit.count as usize) {
         return wrong("an open submission is a batch that the agent holds".into());
     }
-    if submit.open && submit.task.after.iter().any(|after| after.each) {
+    if submit.open && submit.total.is_none() && submit.task.after.iter().any(|after| after.each) {
         return wrong(
-            "an open submission does not know how many tasks it will have, so none runs after each of others"
-                .into(),
+            "an open submission that runs after each of others has to say how many tasks it will have".into(),
         );
+    }
+    let total = submit.count..=limits::SUBMISSION_TASKS;
+    if submit
+        .total
+        .is_some_and(|given| !submit.open || !total.contains(&given))
+    {
+        return wrong(format!(
+            "how many tasks there will be in the end is said of open submissions, and is not fewer than there are nor more \
+             than {}",
+            limits::SUBMISSION_TASKS
+        ));
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Retain,
     /// A task may have been passed over for too long.
     Reserve,
+    /// There may be room for results that are moved out.
+    Spill,
     /// The end of draining.
     Stop,
 }
@@ -84,6 +86,7 @@ impl Agent {
                     self.forget_old(out);
                 }
                 Timer::Reserve => self.schedule = true,
+                Timer::Spill => self.spill_again(),
                 Timer::Stop => {}
             }
         }

@@ -14,6 +14,7 @@ use scalems_protocol::worker::{
 };
 
 use super::Agent;
+use super::ended::LeaseOver;
 use crate::interface::{Action, Micros, Peer};
 use crate::record::{Ended, Record, share};
 use crate::task::Slot;
@@ -138,11 +139,13 @@ impl Agent {
                 attempt: run.attempt,
                 worker: number,
                 incarnation: held.incarnation as u16,
+                variant: held.variant,
             };
             self.tasks.set(run.submission, held.run.lo, held.run.hi, slot);
             if let Some(worker) = self.workers.get_mut(&number) {
                 worker.leases.0 -= tasks;
                 worker.leases.1 += tasks;
+                worker.since.begin(held.run, self.now);
             }
             self.events.submission_changed(run.submission);
         }
@@ -197,7 +200,8 @@ impl Agent {
             let tasks = u64::from(part.count());
             taken += tasks;
             self.restate(number, held, None);
-            self.vacate(number, part, held.state);
+            self.vacate(number, held);
+            self.ran(number, held);
             let data = data.part((lo - run.lo) as usize, (hi - run.lo) as usize);
             let ran_us = share(group.ran_us.min(LONGEST_RUN), hi - lo, run.count());
             self.learn(run.submission, ran_us / tasks);
@@ -214,6 +218,7 @@ impl Agent {
                     exit_code,
                     ran_us,
                     error,
+                    variant: held.variant,
                     worker: number,
                     at: 0,
                 },
@@ -229,10 +234,28 @@ impl Agent {
     fn returned(&mut self, number: u32, run: Run, out: &mut Vec<Action>) {
         for held in self.held_by(number, run) {
             self.restate(number, held, None);
-            self.vacate(number, held.run, held.state);
-            self.lease_over(held.run, false, "it was handed back", out);
+            self.vacate(number, held);
+            let over = self.over(number, held, false);
+            self.lease_over(over, "it was handed back", out);
         }
         self.ghosts(number, run, None);
+    }
+
+    /// Leases of a worker are over without a result. `lost`: since it is, which is charged to those that ran.
+    pub(super) fn over(&mut self, number: u32, held: Held, lost: bool) -> LeaseOver {
+        LeaseOver {
+            run: held.run,
+            charged: lost && held.state == TaskState::Running,
+            ran_us: self.ran(number, held),
+            variant: held.variant,
+        }
+    }
+
+    /// Leases of a worker are over. Returns how long they have run together, as far as is known.
+    pub(super) fn ran(&mut self, number: u32, held: Held) -> Micros {
+        let now = self.now;
+        let worker = self.workers.get_mut(&number);
+        worker.map_or(0, |worker| worker.since.end(held.run, now))
     }
 
     /// How long tasks of a class run, as a moving mean.
@@ -242,11 +265,15 @@ impl Agent {
         class.mean_us = Some(class.mean_us.map_or(ran_us, |mean| (7 * mean + ran_us) / 8));
     }
 
-    pub(super) fn vacate(&mut self, number: u32, run: Run, state: TaskState) {
+    /// Leases are not among those of a worker any more.
+    pub(super) fn vacate(&mut self, number: u32, held: Held) {
+        let Held {
+            run, state, variant, ..
+        } = held;
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);
         let (class, mode) = (submission.class, &submission.template.mode);
-        let needs = &self.queue.class(class).needs;
+        let needs = &self.queue.class(class).way(variant).needs;
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.vacate(run.submission, mode, needs, bytes, u64::from(run.count()), state);
         }
@@ -563,15 +590,19 @@ impl Agent {
             );
         }
         for held in held {
-            let charged = lost && held.state == TaskState::Running;
-            self.lease_over(held.run, charged, &format!("worker {name}: {why}"), out);
+            let over = self.over(number, held, lost);
+            self.lease_over(over, &format!("worker {name}: {why}"), out);
         }
         self.came(number, out);
         self.all_accounted(out);
         self.worker_changed(number);
         self.schedule = true;
+        self.requests.stir();
         if standing == Standing::Gone {
             let gone = self.workers.remove(&number);
+            if let Some(place) = gone.as_ref().and_then(|worker| worker.place.as_deref()) {
+                self.place_left(place);
+            }
             if let Some(peer) = gone.and_then(|worker| worker.peer) {
                 self.worker_peers.remove(&peer);
             }

@@ -6,7 +6,7 @@ use scalems_protocol::state::{Ending, Strength};
 use scalems_protocol::task::Template;
 
 use super::*;
-use crate::record::{Appended, Ended};
+use crate::record::{Again, Appended, Ended};
 use crate::task::Indices;
 
 fn session(session: u64, name: &str) -> Record {
@@ -93,6 +93,7 @@ fn ended(run: Run, worker: u32) -> Record {
         exit_code: None,
         ran_us: 1,
         error: None,
+        variant: 0,
         worker,
         at: 6,
     })
@@ -183,6 +184,42 @@ fn of_an_open_submission_the_data_goes_of_those_that_came_together() {
 }
 
 #[test]
+fn what_was_submitted_again_stays_so_when_that_is_forgotten() {
+    let of = |submission, request, again| {
+        let Record::Submitted(from) = submitted(submission, 2, request, 1) else {
+            unreachable!("it is one")
+        };
+        Record::Submitted(Submitted { again, ..from })
+    };
+    let again = Some(Again {
+        submission: 1,
+        offsets: vec![(0, 1)],
+    });
+    let known = [
+        session(1, ""),
+        seat(2, 1, 3),
+        of(1, 1, None),
+        of(2, 2, again.clone()),
+        ended(run(2, 0, 1), 0),
+        Record::Forgotten { submission: 2 },
+        Record::SeatGone { seat: 2 },
+    ];
+    let left = [
+        session(1, ""),
+        seat(2, 1, 3),
+        of(1, 1, None),
+        bare(of(2, 2, again)),
+        Record::Forgotten { submission: 2 },
+        Record::SeatGone { seat: 2 },
+    ];
+    assert_eq!(compacted(&known), left);
+    // As long as it is known itself.
+    let forgotten = [known.to_vec(), vec![Record::Forgotten { submission: 1 }]].concat();
+    let submitted = |record: &Record| matches!(record, Record::Submitted(_));
+    assert!(!compacted(&forgotten).iter().any(submitted));
+}
+
+#[test]
 fn what_was_forgotten_leaves_the_number_of_its_request_while_somebody_may_repeat_it() {
     let over = [
         submitted(1, 2, 1, 1),
@@ -190,6 +227,8 @@ fn what_was_forgotten_leaves_the_number_of_its_request_while_somebody_may_repeat
         Record::Fault {
             run: run(1, 0, 1),
             crash: true,
+            ran_us: 5,
+            variant: 0,
         },
         Record::CancelAsked {
             submission: 1,

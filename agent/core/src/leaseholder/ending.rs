@@ -54,6 +54,25 @@ impl Leaseholder {
         self.return_queue();
     }
 
+    /// Ends when there was nothing to do for as long as it may be.
+    pub(super) fn end_idle(&mut self, now: Micros, out: &mut Vec<Output>) {
+        let busy = !self.table.is_empty() || self.queue.grants().next().is_some() || !self.outbox.is_empty();
+        if busy || !self.link.is_welcomed() {
+            self.idle_since = None;
+            return;
+        }
+        self.idle_since.get_or_insert(now);
+        if self.idle_timer().is_some_and(|at| now >= at) {
+            self.drain(now, 0, EndReason::Idle, out);
+        }
+    }
+
+    /// When it has had nothing to do for as long as it may.
+    pub(super) fn idle_timer(&self) -> Option<Micros> {
+        let since = self.idle_since.filter(|_| self.phase == Phase::Serving)?;
+        Some(since.saturating_add(self.settings.idle_us?))
+    }
+
     fn drain(&mut self, now: Micros, drain_ms: u64, reason: EndReason, out: &mut Vec<Output>) {
         let until = now.saturating_add(drain_ms.saturating_mul(MILLISECOND));
         match self.phase {

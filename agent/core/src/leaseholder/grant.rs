@@ -10,6 +10,8 @@ pub(super) struct Grant {
     pub(super) run: Run,
     pub(super) origin: Origin,
     pub(super) incarnation: Incarnation,
+    /// Which of the ways to run they have room for.
+    pub(super) variant: u8,
 }
 
 impl Grant {
@@ -54,6 +56,7 @@ impl Grant {
             origin: self.origin,
             incarnation: self.incarnation,
             state,
+            variant: self.variant,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use scalems_protocol::group::{Data, LeaseGroup};
 use scalems_protocol::task::Template;
-use scalems_protocol::{Bytes, Code, Ending, TaskError, TaskState};
+use scalems_protocol::{Amount, Bytes, Code, Ending, TaskError, TaskState, limits};
 
 use super::Leaseholder;
 use super::ending::Phase;
@@ -32,24 +32,34 @@ impl Finished {
 }
 
 impl Leaseholder {
-    pub(super) fn prepare(&mut self, template: Template) -> Preparation {
+    /// Makes something of each way to run a template's tasks.
+    pub(super) fn prepare(&mut self, template: Template) -> Vec<Preparation> {
+        let template = Arc::new(template);
+        let variants = 0..=template.needs.variants.len().min(limits::VARIANTS) as u8;
+        variants
+            .map(|variant| self.prepare_way(&template, variant))
+            .collect()
+    }
+
+    fn prepare_way(&mut self, template: &Arc<Template>, variant: u8) -> Preparation {
         let mode = Mode::of(&template.mode, &self.settings);
+        let needs = template.needs.way(variant);
         let amounts = if mode.is_immediate() {
             Amounts::default()
         } else {
-            self.room.amounts(&template.needs).map_err(|kind| {
-                let asked = template
-                    .needs
+            self.room.amounts(needs).map_err(|kind| {
+                let asked = needs
                     .totals()
                     .find(|(name, _)| *name == kind)
-                    .map_or(0, |(_, amount)| amount);
+                    .map_or(Amount::ZERO, |(_, amount)| amount);
                 let offered = self.room.offered(&kind);
                 let message = format!("the task needs {asked} of {kind:?} and this worker has {offered}");
                 TaskError::new(Code::ImpossibleNeeds, message)
             })?
         };
         Ok(Arc::new(Prepared {
-            template: Arc::new(template),
+            template: Arc::clone(template),
+            variant,
             mode,
             amounts,
         }))
@@ -59,7 +69,7 @@ impl Leaseholder {
     pub(super) fn take_group(
         &mut self,
         group: LeaseGroup,
-        templates: &[Preparation],
+        templates: &[Vec<Preparation>],
         blobs: &[Bytes],
     ) -> Result<(), &'static str> {
         let LeaseGroup {
@@ -69,21 +79,24 @@ impl Leaseholder {
             first,
             step,
             place,
+            variant,
         } = group;
         run.check().map_err(|_| "a run is empty or too long")?;
         let grant = Grant {
             run,
             origin,
             incarnation: self.link.incarnation,
+            variant,
         };
         let no_template = || {
             Err(TaskError::new(
                 Code::Malformed,
-                "the lease names a template that it does not bring",
+                "the lease names a template, or a variant of one, that it does not bring",
             ))
         };
         let prepared = templates
             .get(template as usize)
+            .and_then(|ways| ways.get(usize::from(variant)))
             .cloned()
             .unwrap_or_else(no_template);
         let data = place.take(run.count(), blobs).map_err(|problem| {
@@ -161,7 +174,9 @@ impl Leaseholder {
                 let error = Some(mode::unknown(&prepared.template.mode));
                 self.outbox.finish(Finished { error, ..finished });
             }
-            Mode::Sleep | Mode::Shell => unreachable!("only modes that take no time end at once"),
+            Mode::Sleep | Mode::Shell | Mode::Function => {
+                unreachable!("only modes that take no time end at once")
+            }
         }
     }
 }

@@ -6,9 +6,18 @@ use std::sync::Arc;
 use crate::interface::Micros;
 use bytes::Bytes;
 use scalems_protocol::state::Strength;
-use scalems_protocol::task::Template;
+use scalems_protocol::task::{Needs, Template};
 use scalems_protocol::worker::{AgentToWorker, Beat, WorkerToAgent};
-use scalems_protocol::{Ending, Incarnation, Origin, Refusal, TaskError, TaskId};
+use scalems_protocol::{Amount, Ending, Incarnation, Origin, Refusal, TaskError, TaskId};
+
+/// CPUs that reach the same memory fast, and the GPUs that are near them, by their numbers in [`Settings`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumaNode {
+    /// CPUs.
+    pub cpus: Vec<u32>,
+    /// GPUs.
+    pub gpus: Vec<u32>,
+}
 
 /// What a worker is and offers, as its shell found out.
 #[derive(Clone, Debug)]
@@ -30,11 +39,17 @@ pub struct Settings {
     /// Memory for tasks, MiB.
     pub memory_mib: u64,
     /// Other kinds of resources with their amounts.
-    pub named: Vec<(String, u64)>,
+    pub named: Vec<(String, Amount)>,
     /// The modes that the shell runs, beside those that are built in.
     pub modes: Vec<String>,
     /// When it ends by itself, by the machine's clock; none: that is not known.
     pub ends: Option<Micros>,
+    /// What who started it knows it by; none: it was started by hand.
+    pub place: Option<String>,
+    /// It ends when it has had nothing to do for so long, microseconds; none: it stays.
+    pub idle_us: Option<Micros>,
+    /// Which CPUs and GPUs are near each other; empty: that is not known.
+    pub nodes: Vec<NumaNode>,
     /// How long to wait for the first welcome, milliseconds.
     pub join_ms: u64,
     /// How long news waits for more while there are tasks to start, microseconds.
@@ -144,14 +159,27 @@ pub struct TaskLease {
     pub origin: Origin,
     /// What all of its tasks share.
     pub template: Arc<Template>,
+    /// Which of the ways to run it room was given for.
+    pub variant: u8,
     /// Its own data.
     pub data: Bytes,
     /// The CPUs it may use, by number, rising.
     pub cpus: Vec<u32>,
     /// The GPUs it may use, by number, rising.
     pub gpus: Vec<u32>,
+    /// How much of each of the CPUs is its own, in the same order.
+    pub cpu_shares: Vec<Amount>,
+    /// How much of each of the GPUs.
+    pub gpu_shares: Vec<Amount>,
     /// It takes over the room of the task with this key: it starts once that one is over, and no sooner.
     pub after: Option<u64>,
+}
+
+impl TaskLease {
+    /// What it was given room for.
+    pub fn needs(&self) -> &Needs {
+        self.template.needs.way(self.variant)
+    }
 }
 
 /// A running task is to end.
@@ -207,6 +235,8 @@ pub enum EndReason {
     Stopped(String),
     /// It was asked for on the worker's own machine.
     Asked,
+    /// It had nothing to do for as long as it may.
+    Idle,
     /// The agent was silent for longer than the orphan time.
     Orphaned,
     /// The agent never answered the first hello.
@@ -243,6 +273,7 @@ impl fmt::Display for EndReason {
             Self::Stopped(reason) if reason.is_empty() => out.write_str("the agent asked for it"),
             Self::Stopped(reason) => write!(out, "the agent asked for it: {reason}"),
             Self::Asked => out.write_str("it was asked for here"),
+            Self::Idle => out.write_str("it had nothing to do for as long as it may"),
             Self::Orphaned => out.write_str("the agent was silent for longer than the orphan time"),
             Self::NotWelcomed => out.write_str("the agent did not answer"),
             Self::Refused(refusal) => write!(out, "the agent refused: {refusal}"),

@@ -2,6 +2,7 @@
 
 use scalems_protocol::group::Run;
 use scalems_protocol::state::Strength;
+use scalems_protocol::task::Knows;
 use scalems_protocol::worker::{
     AgentToWorker, Lease, OutputRead, Pong, ReadOutput, Recorded, Revoke, WorkerHello, WorkerRefused,
     WorkerWelcome,
@@ -116,7 +117,9 @@ impl Leaseholder {
             resume: self.link.resume.clone(),
             held,
             hello: self.link.greeted(now),
+            knows: Knows::NAMES.map(|(name, _)| name.to_owned()).into(),
             left_ms: settings.ends.map(|ends| ends.saturating_sub(now) / 1_000),
+            place: settings.place.clone(),
         };
         out.push(Output::Send(hello.into(), Vec::new()));
     }

@@ -22,12 +22,13 @@ mod pace;
 mod queue;
 mod room;
 mod running;
+mod slots;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
-pub use interface::{EndReason, Input, Note, Outcome, Output, Settings, StopOrder, TaskLease};
+pub use interface::{EndReason, Input, Note, NumaNode, Outcome, Output, Settings, StopOrder, TaskLease};
 
 use scalems_protocol::TaskState;
 use scalems_protocol::worker::{Holdings, Pong, WorkerToAgent};
@@ -52,6 +53,7 @@ pub struct Leaseholder {
     table: Table,
     outbox: Outbox,
     pace: Pace,
+    pace_of_functions: Pace,
     /// The state hash, once all news is told.
     sum: u64,
     phase: Phase,
@@ -63,6 +65,8 @@ pub struct Leaseholder {
     asked: Asked,
     /// When the agent is told the news there is, at the latest.
     report_by: Option<Micros>,
+    /// Since when it has had nothing to do.
+    idle_since: Option<Micros>,
 }
 
 /// Answers that are owed. They speak of the last report, so they follow it.
@@ -82,12 +86,14 @@ impl Leaseholder {
             table: Table::default(),
             outbox: Outbox::default(),
             pace: Pace::default(),
+            pace_of_functions: Pace::default(),
             sum: 0,
             phase: Phase::Serving,
             reason: None,
             asked_here: false,
             asked: Asked::default(),
             report_by: None,
+            idle_since: None,
             settings,
         }
     }
@@ -120,6 +126,7 @@ impl Leaseholder {
         self.wake(now);
         self.work(now, out);
         self.end_silent(now, out);
+        self.end_idle(now, out);
         match self.link.stage {
             Stage::Greeted { again_at, lost, .. } if now >= again_at => {
                 if lost {
@@ -151,11 +158,18 @@ impl Leaseholder {
         let phase = self.phase_timer()?;
         let news = self.report_by.filter(|_| self.link.is_welcomed());
         let silence = self.silence_timer();
-        [self.link.next_timer(), self.table.next_timer(), news, silence]
-            .into_iter()
-            .flatten()
-            .chain([phase])
-            .min()
+        let idle = self.idle_timer();
+        [
+            self.link.next_timer(),
+            self.table.next_timer(),
+            news,
+            silence,
+            idle,
+        ]
+        .into_iter()
+        .flatten()
+        .chain([phase])
+        .min()
     }
 
     /// Sends all news in numbered reports. As long as there is more to start here, the agent is not woken for

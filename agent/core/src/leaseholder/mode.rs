@@ -1,14 +1,16 @@
 //! The modes that are built into every worker: they need no process, and take no time of their own.
 
-use scalems_protocol::program;
 use scalems_protocol::worker::ModeOffer;
 use scalems_protocol::{Code, TaskError, limits};
+use scalems_protocol::{function, program};
 
 use super::interface::Settings;
 use crate::interface::Micros;
 
 /// Bytes of an error's trace: a long one of Python has 16 KiB.
 const TRACE_BYTES: usize = 64 << 10;
+/// So many programs wait behind one, at most.
+const LINE: u64 = 8;
 /// Bytes of data that does not fit its mode that are shown.
 const SHOWN: usize = 128;
 
@@ -25,6 +27,8 @@ pub(super) enum Mode {
     Sleep,
     /// The shell runs it.
     Shell,
+    /// An interpreter of the shell calls it.
+    Function,
     /// Nobody here does.
     Unknown,
 }
@@ -36,8 +40,26 @@ impl Mode {
             program::ECHO => Self::Echo,
             program::FAIL => Self::Fail,
             program::SLEEP => Self::Sleep,
-            _ if settings.modes.iter().any(|mode| mode == name) => Self::Shell,
-            _ => Self::Unknown,
+            _ if !settings.modes.iter().any(|mode| mode == name) => Self::Unknown,
+            _ if function::MODES.contains(&name) => Self::Function,
+            _ => Self::Shell,
+        }
+    }
+
+    /// How many of its tasks may wait in the shell behind one that runs.
+    pub(super) const fn line(self) -> u64 {
+        match self {
+            Self::Shell => LINE,
+            Self::Function => limits::CALLS_AHEAD,
+            _ => 0,
+        }
+    }
+
+    /// How many of them join a line together: of what takes microseconds, looking for the line would take more.
+    pub(super) const fn together(self) -> usize {
+        match self {
+            Self::Function => 32,
+            _ => 1,
         }
     }
 

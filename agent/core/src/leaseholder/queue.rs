@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use scalems_protocol::group::{Data, Run};
-use scalems_protocol::task::Template;
+use scalems_protocol::task::{Placement, Template};
 use scalems_protocol::{TaskId, TaskState};
 
 use super::grant::{self, Grant, Parts};
 use super::mode::Mode;
-use super::room::{Room, Seat};
+use super::room::Room;
+use super::slots::Seat;
 use crate::resources::Amounts;
 
 /// How many tasks may start past the first run that waits for room, so that it starts some day.
@@ -22,8 +23,22 @@ const LOOK_AHEAD: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     pub(super) template: Arc<Template>,
+    /// Which of the ways to run its tasks this is.
+    pub(super) variant: u8,
     pub(super) mode: Mode,
     pub(super) amounts: Amounts,
+}
+
+impl Prepared {
+    /// How a task's cores are to lie to each other.
+    pub(super) fn placement(&self) -> Placement {
+        self.template.needs.way(self.variant).placement
+    }
+
+    /// Whether what one has is what the other wants.
+    pub(super) fn takes_as(&self, other: &Self) -> bool {
+        self.amounts == other.amounts && self.placement() == other.placement()
+    }
 }
 
 /// A run of leases that have not started.
@@ -196,7 +211,7 @@ impl Queue {
             let seat = if wrong.is_some() {
                 Some(Seat::default())
             } else {
-                room.take(&waiting.prepared.amounts)
+                room.take(&waiting.prepared.amounts, waiting.prepared.placement())
             };
             let Some(seat) = seat else {
                 if first_blocked.is_none() {

@@ -1,5 +1,7 @@
 //! Tasks that take time: their start, their end, and what ends them early.
 
+use std::sync::Arc;
+
 use scalems_protocol::group::{Data, Run};
 use scalems_protocol::state::Strength;
 use scalems_protocol::task::TIMED_OUT;
@@ -12,16 +14,14 @@ use super::link::MILLISECOND;
 use super::messages::canceled_because;
 use super::mode::{self, Mode};
 use super::outbox::Finished;
+use super::pace::Pace;
 use super::queue::{Found, Next};
-use super::room::Seat;
+use super::slots::Seat;
 use super::table::{Behind, Cause, Task, Timer};
 use crate::interface::Micros;
 
 /// How long a task may wait behind another.
 const BEHIND: Micros = 20 * MILLISECOND;
-
-/// So many tasks wait behind one, at most.
-const LINE: u64 = 8;
 
 impl Leaseholder {
     /// Starts what may start and ends what is due, as long as one makes the other possible.
@@ -73,29 +73,48 @@ impl Leaseholder {
     fn line_up(&mut self, now: Micros, out: &mut Vec<Output>) {
         while !self.outbox.is_full() {
             let Some(front) = self.queue.front() else { return };
-            let amounts = &front.prepared.amounts;
-            if front.prepared.mode != Mode::Shell || self.table.has(&front.grant) {
+            let prepared = Arc::clone(&front.prepared);
+            let quick = self.settings.quick_us;
+            let most = self.pace_of(prepared.mode).fit(&prepared.amounts, quick);
+            let most = most.min(prepared.mode.line()) as usize;
+            if most == 0 {
                 return;
             }
-            let most = self.pace.fit(amounts, self.settings.quick_us).min(LINE);
-            let Some(leader) = self.table.shortest_line(amounts, most as usize) else {
+            let Some((length, mut leader)) = self.table.shortest_line(&prepared, most) else {
                 return;
             };
-            let Some((next, back)) = self.queue.take_front() else {
-                return;
-            };
-            let seat = self
-                .table
-                .get_mut(leader)
-                .expect("it was just found")
-                .seat
-                .clone();
-            let behind = Behind {
-                leader: Some(leader),
-                back,
-                recalled: false,
-            };
-            self.start_task(now, next, seat, Some(behind), out);
+            for _ in length..most.min(length + prepared.mode.together()) {
+                let front = self
+                    .queue
+                    .front()
+                    .filter(|front| Arc::ptr_eq(&front.prepared, &prepared));
+                if front.is_none_or(|front| self.table.has(&front.grant)) || self.outbox.is_full() {
+                    return;
+                }
+                let Some((next, back)) = self.queue.take_front() else {
+                    return;
+                };
+                let seat = self
+                    .table
+                    .get_mut(leader)
+                    .expect("it was just found")
+                    .seat
+                    .clone();
+                let behind = Behind {
+                    leader: Some(leader),
+                    back,
+                    recalled: false,
+                };
+                leader = self.start_task(now, next, seat, Some(behind), out);
+            }
+        }
+    }
+
+    fn pace_of(&mut self, mode: Mode) -> &mut Pace {
+        if mode == Mode::Function {
+            &mut self.pace_of_functions
+        } else {
+            &mut self.pace
         }
     }
 
@@ -134,6 +153,7 @@ impl Leaseholder {
         self.start_task(now, next, seat, None, out);
     }
 
+    /// Returns the key that it is started under.
     fn start_task(
         &mut self,
         now: Micros,
@@ -141,7 +161,7 @@ impl Leaseholder {
         seat: Seat,
         behind: Option<Behind>,
         out: &mut Vec<Output>,
-    ) {
+    ) -> u64 {
         let Next {
             grant,
             prepared,
@@ -154,7 +174,9 @@ impl Leaseholder {
         };
         let template = prepared.template.clone();
         let after = behind.as_ref().and_then(|behind| behind.leader);
-        let mut started = Task::new(grant, prepared, seat.clone());
+        let (cpus, gpus) = (Seat::numbers(&seat.cpus), Seat::numbers(&seat.gpus));
+        let (cpu_shares, gpu_shares) = (Seat::shares(&seat.cpus), Seat::shares(&seat.gpus));
+        let mut started = Task::new(grant, prepared, seat);
         started.behind = behind;
         let key = self.table.insert(started);
         if let Some(leader) = after.and_then(|leader| self.table.get_mut(leader)) {
@@ -166,7 +188,7 @@ impl Leaseholder {
             self.task_started(now, key, out);
             self.table
                 .set_timer(key, now.saturating_add(time), Timer::SleepOver);
-            return;
+            return key;
         }
         let Run { lo, attempt, .. } = grant.run;
         out.push(Output::Start(TaskLease {
@@ -177,11 +199,15 @@ impl Leaseholder {
             incarnation: grant.incarnation,
             origin: grant.origin,
             template,
+            variant: grant.variant,
             data,
-            cpus: seat.cpus,
-            gpus: seat.gpus,
+            cpus,
+            gpus,
+            cpu_shares,
+            gpu_shares,
             after,
         }));
+        key
     }
 
     pub(super) fn task_started(&mut self, now: Micros, key: u64, out: &mut Vec<Output>) {
@@ -193,10 +219,11 @@ impl Leaseholder {
         }
         let limit = task.prepared.template.policy.time_limit_ms;
         // Whoever is lost with its worker is charged only if the agent knew that it ran: it is told at once.
-        if !self
-            .pace
-            .is_quicker(&task.prepared.amounts, self.settings.quick_us)
-        {
+        // Of functions only those are said to have begun that take a while.
+        let prepared = Arc::clone(&task.prepared);
+        let quick = self.settings.quick_us;
+        let is_quick = prepared.mode == Mode::Shell && self.pace.is_quicker(&prepared.amounts, quick);
+        if !is_quick {
             self.report_by = Some(now);
         }
         self.outbox.start(key);
@@ -310,8 +337,9 @@ impl Leaseholder {
         if task.is_dropped() {
             return;
         }
-        if task.prepared.mode == Mode::Shell && outcome.ending == Ending::Done {
-            self.pace.ran(&task.prepared.amounts, outcome.ran_us);
+        if task.prepared.mode.line() > 0 && outcome.ending == Ending::Done {
+            self.pace_of(task.prepared.mode)
+                .ran(&task.prepared.amounts, outcome.ran_us);
         }
         if let Some(behind) = task.behind.take_if(|behind| behind.recalled)
             && outcome.stopped

@@ -9,11 +9,9 @@ use scalems_protocol::task::OnSilence;
 use scalems_protocol::{Incarnation, TaskState};
 
 use super::grant::Grant;
-use super::mode::Mode;
 use super::queue::{Prepared, Waiting};
-use super::room::Seat;
+use super::slots::Seat;
 use crate::interface::Micros;
-use crate::resources::Amounts;
 
 /// What is to happen to a running task, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,12 +90,12 @@ impl Task {
     }
 
     /// Whether others may wait for its room: it takes just that much, and goes on as it should.
-    fn can_lead(&self, amounts: &Amounts) -> bool {
-        self.prepared.mode == Mode::Shell
+    fn can_lead(&self, next: &Prepared) -> bool {
+        self.prepared.mode == next.mode
             && self.behind.as_ref().is_none_or(|behind| !behind.recalled)
             && self.stopping.is_none()
             && !self.slow
-            && self.prepared.amounts == *amounts
+            && self.prepared.takes_as(next)
     }
 
     /// The task before it in its line.
@@ -181,19 +179,19 @@ impl Table {
         self.timers.insert((at, key, timer));
     }
 
-    /// The end of the shortest line, with fewer than `most` in it, that one with these needs can join.
-    pub(super) fn shortest_line(&self, amounts: &Amounts, most: usize) -> Option<u64> {
+    /// The end of the shortest line, with fewer than `most` in it, that one with these needs can join; and how many are in it.
+    pub(super) fn shortest_line(&self, next: &Prepared, most: usize) -> Option<(usize, u64)> {
         let heads = self.tasks.iter().filter(|(_, task)| task.leader().is_none());
-        let ends = heads.filter_map(|(key, _)| self.end_of_line(*key, amounts));
+        let ends = heads.filter_map(|(key, _)| self.end_of_line(*key, next));
         let (length, end) = ends.min_by_key(|(length, _)| *length)?;
-        (length < most).then_some(end)
+        (length < most).then_some((length, end))
     }
 
     /// How many wait in the line of `head`, and who is the last. None if one of the line cannot be waited for.
-    fn end_of_line(&self, head: u64, amounts: &Amounts) -> Option<(usize, u64)> {
+    fn end_of_line(&self, head: u64, next: &Prepared) -> Option<(usize, u64)> {
         let (mut length, mut key) = (0, head);
         loop {
-            let task = self.tasks.get(&key).filter(|task| task.can_lead(amounts))?;
+            let task = self.tasks.get(&key).filter(|task| task.can_lead(next))?;
             match task.follower {
                 None => return Some((length, key)),
                 Some(follower) => (length, key) = (length + 1, follower),

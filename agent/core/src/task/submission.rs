@@ -8,12 +8,13 @@ use scalems_protocol::group::Run;
 use scalems_protocol::id::Origin;
 use scalems_protocol::select::Pick;
 use scalems_protocol::state::{Strength, TaskState};
-use scalems_protocol::task::Template;
+use scalems_protocol::task::{MEMORY, TIME, Template};
+use scalems_protocol::{Amount, limits};
 
 use crate::interface::Micros;
-use crate::record::{Appended, Ended, Submitted, share};
-use crate::runs::RunMap;
-use crate::task::{Blocker, Indices, Inputs};
+use crate::record::{Appended, Ended, Submitted};
+use crate::runs::{RunMap, Stretch};
+use crate::task::{Blocker, Indices, Inputs, Results};
 
 /// Where one task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Slot {
     pub worker: u32,
     /// The agent's life that granted the latest attempt, 0 before the first.
     pub incarnation: u16,
+    /// Which of the ways to run the latest attempt was given room for, as long as somebody holds it.
+    pub variant: u8,
 }
 
 impl Slot {
@@ -56,6 +59,7 @@ const WAITING: Slot = Slot {
     attempt: 0,
     worker: 0,
     incarnation: 0,
+    variant: 0,
 };
 
 /// Tasks that were submitted together, and those that were added.
@@ -83,6 +87,8 @@ pub struct Submission {
     pub at: Micros,
     /// When the last of its tasks ended.
     pub ended_at: Micros,
+    /// How long attempts ran that ended well, and all others, together: for each way that tasks may run in.
+    spent_us: Vec<(Micros, Micros)>,
     /// The state of each task.
     pub slots: RunMap<Slot>,
     /// Its tasks by state.
@@ -93,8 +99,8 @@ pub struct Submission {
     pub canceling: Vec<(u32, u32, Strength)>,
     /// Higher attempts than the slots say, after an older attempt was adopted: numbers never come back.
     pub passed: Vec<(u32, u32, u32)>,
-    /// Results that are held, by the first offset of each run.
-    pub results: BTreeMap<u32, Ended>,
+    /// Results that are held.
+    pub results: Results,
     /// What has to end before.
     pub blockers: Vec<Blocker>,
     /// Submissions that wait for this one.
@@ -122,12 +128,13 @@ impl Submission {
             push: from.push,
             at: from.at,
             ended_at: 0,
+            spent_us: Vec::new(),
             slots: RunMap::new(from.count, WAITING),
             counts,
             faults: BTreeMap::new(),
             canceling: Vec::new(),
             passed: Vec::new(),
-            results: BTreeMap::new(),
+            results: Results::default(),
             blockers: Vec::new(),
             dependents: Vec::new(),
             class: usize::MAX,
@@ -205,10 +212,36 @@ impl Submission {
             .filter(|number| *number > 0)
     }
 
-    /// The last submission that some of its tasks were submitted again as.
-    pub fn last_again(&self) -> Option<u64> {
-        let all = self.again.as_ref()?.all();
-        all.iter().map(|stretch| stretch.value).max()
+    /// As which submissions its tasks were submitted again, the last time; 0: they were not.
+    pub fn again_stretches(&self, lo: u32, hi: u32) -> Vec<Stretch<u64>> {
+        let not = Stretch { lo, hi, value: 0 };
+        let Some(again) = self.again.as_ref() else {
+            return vec![not];
+        };
+        let known = again.len();
+        let mut stretches = again.stretches(lo.min(known), hi.min(known));
+        if known < hi {
+            // Those were added since.
+            stretches.push(Stretch {
+                lo: lo.max(known),
+                ..not
+            });
+        }
+        stretches
+    }
+
+    /// The task that people know by this index.
+    pub fn offset_of(&self, index: u32) -> Option<u32> {
+        let (mut lo, mut hi) = (0, self.count());
+        while lo < hi {
+            let middle = lo + (hi - lo) / 2;
+            if self.index(middle) < index {
+                lo = middle + 1;
+            } else {
+                hi = middle;
+            }
+        }
+        (lo < self.count() && self.index(lo) == index).then_some(lo)
     }
 
     /// Some of its tasks were submitted again.
@@ -325,66 +358,50 @@ impl Submission {
             .collect()
     }
 
-    /// Keeps a result. Neighbours that are alike and have no value become one.
-    pub fn hold(&mut self, ended: Ended) {
-        let (lo, hi) = (ended.run.lo, ended.run.hi);
-        if ended.data.bytes.is_empty() && ended.data.ends.is_empty() && ended.error.is_none() {
-            let before = self.results.range_mut(..lo).next_back().map(|(_, result)| result);
-            if let Some(before) = before.filter(|before| {
-                before.run.hi == lo
-                    && before.run.attempt == ended.run.attempt
-                    && before.ending == ended.ending
-                    && before.exit_code == ended.exit_code
-                    && before.error.is_none()
-                    && before.data.bytes.is_empty()
-                    && before.data.ends.is_empty()
-            }) {
-                before.run.hi = hi;
-                before.ran_us = before.ran_us.saturating_add(ended.ran_us);
-                return;
+    /// What its attempts took that are over: by kind, what those took that ended well, and all others. Memory is not
+    /// counted: nobody pays for it by the hour.
+    pub fn spent(&self) -> Vec<(String, u64, u64)> {
+        let mut spent: Vec<(String, u64, u64)> = Vec::new();
+        let mut add = |kind: &str, times: (Micros, Micros), amount: Amount| {
+            let of = |us: u64| {
+                let all = u128::from(us) * u128::from(amount.parts()) / u128::from(Amount::PARTS);
+                u64::try_from(all).unwrap_or(u64::MAX)
+            };
+            let (used, wasted) = (of(times.0), of(times.1));
+            match spent.iter_mut().find(|(known, ..)| known == kind) {
+                Some(before) => {
+                    before.1 = before.1.saturating_add(used);
+                    before.2 = before.2.saturating_add(wasted);
+                }
+                None => spent.push((kind.to_owned(), used, wasted)),
+            }
+        };
+        let ways = self.template.needs.ways();
+        for (needs, times) in ways.zip(&self.spent_us).filter(|(_, times)| **times != (0, 0)) {
+            add(TIME, *times, Amount::whole(1));
+            for (kind, amount) in needs.totals().filter(|(kind, _)| *kind != MEMORY) {
+                add(kind, *times, amount);
             }
         }
-        self.results.insert(lo, ended);
+        spent
     }
 
-    /// Drops the held results of the tasks `lo..hi`.
-    pub fn let_go(&mut self, lo: u32, hi: u32) {
-        let first = self.result(lo).map_or(lo, |ended| ended.run.lo);
-        let keys: Vec<u32> = self.results.range(first..hi).map(|(key, _)| *key).collect();
-        for key in keys {
-            let Some(ended) = self.results.remove(&key) else {
-                continue;
-            };
-            for (from, to) in [(ended.run.lo, lo), (hi, ended.run.hi)] {
-                if from < to {
-                    let data = ended
-                        .data
-                        .part((from - ended.run.lo) as usize, (to - ended.run.lo) as usize);
-                    let run = Run {
-                        lo: from,
-                        hi: to,
-                        ..ended.run
-                    };
-                    let ran_us = share(ended.ran_us, to - from, ended.run.count());
-                    let error = ended.error.clone();
-                    self.results.insert(
-                        from,
-                        Ended {
-                            run,
-                            data,
-                            ran_us,
-                            error,
-                            ..ended
-                        },
-                    );
-                }
-            }
+    /// Attempts are over that ran in one of the ways.
+    pub fn spend(&mut self, variant: u8, ran_us: Micros, well: bool) {
+        if ran_us == 0 {
+            return;
         }
+        let at = usize::from(variant).min(limits::VARIANTS);
+        if self.spent_us.len() <= at {
+            self.spent_us.resize(at + 1, (0, 0));
+        }
+        let (used, wasted) = &mut self.spent_us[at];
+        let time = if well { used } else { wasted };
+        *time = time.saturating_add(ran_us);
     }
 
     /// The held result of the task at `offset`.
     pub fn result(&self, offset: u32) -> Option<&Ended> {
-        let (_, ended) = self.results.range(..=offset).next_back()?;
-        (offset < ended.run.hi).then_some(ended)
+        self.results.at(offset)
     }
 }

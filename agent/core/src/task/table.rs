@@ -1,15 +1,16 @@
 //! All submissions, and the one place where records change them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use scalems_protocol::client::Counts;
 use scalems_protocol::limits;
-use scalems_protocol::state::TaskState;
+use scalems_protocol::state::{Ending, TaskState};
 
 use scalems_protocol::group::Run;
 
 use crate::record::{Appended, Ended, Record};
-use crate::task::{Inputs, Slot, Submission};
+use crate::task::{Inputs, Results, Sizes, Slot, Submission};
 
 /// All submissions.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +24,10 @@ pub struct Tasks {
     kept_bytes: u64,
     /// Those submissions, the first that was over first.
     kept: VecDeque<u64>,
-    /// Bytes of results that are held.
-    pub result_bytes: u64,
+    /// What the results take that are held.
+    pub results: Sizes,
+    /// Submissions that hold values in memory.
+    in_memory: BTreeSet<u64>,
     /// The highest number given.
     pub last: u64,
     /// In a replay, the highest that may have been given.
@@ -120,8 +123,14 @@ impl Tasks {
                 }
             }
             Record::Ended(ended) => self.apply_ended(ended),
-            Record::Fault { run, crash } => {
+            Record::Fault {
+                run,
+                crash,
+                ran_us,
+                variant,
+            } => {
                 if let Some(submission) = self.submissions.get_mut(&run.submission) {
+                    submission.spend(*variant, *ran_us, false);
                     // Live, slots know more than that.
                     if self.replays {
                         submission.had(*run);
@@ -136,6 +145,15 @@ impl Tasks {
                             faults.over = faults.over.max(run.attempt);
                         }
                     }
+                }
+            }
+            Record::Wasted {
+                submission,
+                ran_us,
+                variant,
+            } => {
+                if let Some(submission) = self.submissions.get_mut(submission) {
+                    submission.spend(*variant, *ran_us, false);
                 }
             }
             Record::CancelAsked {
@@ -162,7 +180,8 @@ impl Tasks {
                         &mut self.data_bytes
                     };
                     *held -= gone.inputs.held();
-                    self.result_bytes -= gone.results.values().map(result_bytes).sum::<u64>();
+                    self.results = self.results - gone.results.sizes();
+                    self.in_memory.remove(submission);
                 }
             }
         }
@@ -184,17 +203,19 @@ impl Tasks {
                 Slot {
                     state,
                     attempt: run.attempt,
+                    variant: 0,
                     ..stretch.value
                 },
             );
         }
         submission.ended_at = submission.ended_at.max(ended.at);
+        submission.spend(ended.variant, ended.ran_us, ended.ending == Ending::Done);
         // Live, what is pushed lies in its seat's outbox instead.
-        if submission.push.is_none() || self.replays {
-            self.result_bytes += result_bytes(ended);
-            submission.hold(ended.clone());
-        }
+        let held = submission.push.is_none() || self.replays;
         self.data_bytes -= submission.inputs_ended(run.lo, run.hi);
+        if held {
+            self.change_results(run.submission, |results| results.hold(ended.clone()));
+        }
         self.drop_if_over(run.submission);
     }
 
@@ -235,6 +256,10 @@ impl Tasks {
         }
         self.kept_bytes += submission.inputs.held();
         self.kept.push_back(number);
+        // Those that were forgotten since go when they are as many as the others.
+        if self.kept.len() > 2 * self.submissions.len() {
+            self.kept.retain(|kept| self.submissions.contains_key(kept));
+        }
         while self.kept_bytes > limits::KEPT_BYTES
             && let Some(oldest) = self.kept.pop_front()
         {
@@ -247,13 +272,40 @@ impl Tasks {
     /// Live there is nothing to do: what was pushed was never held here.
     fn apply_collected(&mut self, runs: &[Run]) {
         for run in runs {
-            if let Some(submission) = self.submissions.get_mut(&run.submission) {
-                let before = submission.results.values().map(result_bytes).sum::<u64>();
-                submission.let_go(run.lo, run.hi);
-                let after = submission.results.values().map(result_bytes).sum::<u64>();
-                self.result_bytes -= before - after;
-            }
+            self.change_results(run.submission, |results| results.let_go(run.lo, run.hi));
         }
+    }
+
+    /// Changes results that a submission holds, and keeps the accounts.
+    fn change_results<T: Default>(&mut self, number: u64, change: impl FnOnce(&mut Results) -> T) -> T {
+        let Some(submission) = self.submissions.get_mut(&number) else {
+            return T::default();
+        };
+        let before = submission.results.sizes();
+        let changed = change(&mut submission.results);
+        self.results = self.results - before + submission.results.sizes();
+        if submission.results.are_in_memory() {
+            self.in_memory.insert(number);
+        } else {
+            self.in_memory.remove(&number);
+        }
+        changed
+    }
+
+    /// Values of held results that are in memory, those of the oldest submissions first: the submission and the
+    /// offset that each is known by.
+    pub fn in_memory(&self) -> impl Iterator<Item = ((u64, u32), Bytes)> + '_ {
+        let submissions = self.in_memory.iter();
+        let submissions = submissions.filter_map(|number| self.submissions.get(number));
+        submissions.flat_map(|submission| {
+            let values = submission.results.in_memory();
+            values.map(|(offset, value)| ((submission.number, offset), value))
+        })
+    }
+
+    /// A held value that was in memory lies elsewhere now. Whether it is still held.
+    pub fn spilled(&mut self, (number, offset): (u64, u32), before: &Bytes, value: Bytes) -> bool {
+        self.change_results(number, |results| results.spilled(offset, before, value))
     }
 
     /// From here on records are those of an earlier life: also results that were pushed are held.
@@ -261,19 +313,21 @@ impl Tasks {
         self.replays = true;
     }
 
-    /// The replay is over. Gives what was pushed and not collected, oldest submissions first.
-    pub fn end_replay(&mut self) -> Vec<(u64, Ended)> {
+    /// The replay is over. Gives what was pushed and not collected, oldest submissions first, each with its seat and
+    /// whether its value was spilled.
+    pub fn end_replay(&mut self) -> Vec<(u64, Ended, bool)> {
         self.replays = false;
         self.last = self.last.max(self.reserved);
-        let mut pushed = Vec::new();
-        for submission in self.submissions.values_mut() {
-            if let Some(seat) = submission.push {
-                let results = std::mem::take(&mut submission.results);
-                pushed.extend(results.into_values().map(|ended| (seat, ended)));
-            }
+        let pushed = self.submissions.values();
+        let pushed: Vec<(u64, u64)> = pushed
+            .filter_map(|submission| submission.push.map(|seat| (submission.number, seat)))
+            .collect();
+        let mut all = Vec::new();
+        for (number, seat) in pushed {
+            let results = self.change_results(number, std::mem::take);
+            all.extend(results.into_all().map(|(ended, spilled)| (seat, ended, spilled)));
         }
-        self.result_bytes -= pushed.iter().map(|(_, ended)| result_bytes(ended)).sum::<u64>();
-        pushed
+        all
     }
 
     /// Why `count` more tasks with `bytes` of data cannot be held, if they cannot.
@@ -281,10 +335,4 @@ impl Tasks {
         self.counts.unfinished() + u64::from(count) > limits::PILOT_TASKS
             || self.data_bytes + bytes as u64 > limits::PILOT_BYTES
     }
-}
-
-/// What a result takes.
-pub fn result_bytes(ended: &Ended) -> u64 {
-    let error = ended.error.as_ref().map_or(0, |error| error.message.len() + 64);
-    (ended.data.bytes.len() + 4 * ended.data.ends.len() + error) as u64
 }

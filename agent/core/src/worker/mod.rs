@@ -1,6 +1,7 @@
 //! The agent's view of its workers.
 
 pub mod belief;
+pub mod since;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,15 +11,16 @@ use scalems_protocol::hash;
 use scalems_protocol::id::Incarnation;
 use scalems_protocol::limits;
 use scalems_protocol::state::TaskState;
-use scalems_protocol::task::Template;
+use scalems_protocol::task::{Knows, Template};
 use scalems_protocol::worker::Beat;
 
 use crate::interface::{Micros, Peer};
-use crate::queue::Class;
+use crate::queue::{Class, Way};
 use crate::resources::Amounts;
 use crate::runs::Stretch;
 use crate::task::Slot;
 pub use belief::Belief;
+use since::Since;
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +59,8 @@ pub struct Held {
     pub incarnation: Incarnation,
     /// Leased or running, as last reported.
     pub state: TaskState,
+    /// Which of the ways to run they were given room for.
+    pub variant: u8,
 }
 
 impl Held {
@@ -72,6 +76,7 @@ impl Held {
             },
             incarnation: value.incarnation.into(),
             state: value.state,
+            variant: value.variant,
         }
     }
 
@@ -131,14 +136,20 @@ pub struct Worker {
     pub modes: BTreeMap<String, bool>,
     /// What it offers.
     pub capacity: Amounts,
+    /// Which later words of needs it understands.
+    pub knows: Knows,
     /// When it ends by itself, as it said; none: it has no end that it knows of.
     pub ends: Option<Micros>,
+    /// What who started it knows it by; none: it was started by hand.
+    pub place: Option<String>,
     /// What its leases take, those ahead included.
     pub used: Amounts,
     /// Leases of instant modes.
     pub instant: u64,
     /// Leases that have not started, and those that run.
     pub leases: (u64, u64),
+    /// Since when its tasks run.
+    pub since: Since,
     /// Bytes of data of its leases.
     pub bytes: u64,
     /// How many leases it holds of each submission.
@@ -197,10 +208,13 @@ impl Worker {
             recorded_gone: false,
             modes: BTreeMap::new(),
             capacity: Amounts::default(),
+            knows: Knows::NOTHING,
             ends: None,
+            place: None,
             used: Amounts::default(),
             instant: 0,
             leases: (0, 0),
+            since: Since::default(),
             bytes: 0,
             holds: BTreeMap::new(),
             ended: 0,
@@ -235,14 +249,20 @@ impl Worker {
         self.ends.map(|ends| ends.saturating_sub(now))
     }
 
-    /// Whether it could run a task of a class if it had nothing else to do.
+    /// Whether it could run a task of a class, in some way, if it had nothing else to do.
     pub fn could_run(&self, class: &Class, now: Micros) -> bool {
-        self.modes.contains_key(&class.mode)
-            && self
-                .capacity
-                .short_of(&Amounts::default(), &class.needs)
-                .is_none()
-            && self.left(now).is_none_or(|left| left >= class.min_time)
+        self.understands(class) && class.ways.iter().any(|way| self.could_run_so(way, now))
+    }
+
+    /// Whether it serves the mode of a class, and knows all words of its needs.
+    pub fn understands(&self, class: &Class) -> bool {
+        self.modes.contains_key(&class.mode) && self.knows.lacks(class.asks).next().is_none()
+    }
+
+    /// Whether it could run a task this way if it had nothing else to do.
+    pub fn could_run_so(&self, way: &Way, now: Micros) -> bool {
+        let short = self.capacity.short_of(&Amounts::default(), &way.needs);
+        short.is_none() && self.left(now).is_none_or(|left| left >= way.min_time)
     }
 
     /// Whether it lives, as far as is known.

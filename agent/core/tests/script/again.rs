@@ -238,3 +238,76 @@ fn what_is_kept_for_it_goes_with_its_submission() {
         .client(1, retry(4, "1"))
         .is(&["c1< refused request 4: nothing_selected"]);
 }
+
+#[test]
+fn what_was_submitted_again_in_parts_is_waited_for_in_all_parts() {
+    let mut world = World::small(8);
+    world.client(1, submit(1, 2, RUN)).first("c1< accepted 1");
+    world
+        .client(1, submit(2, 1, QUICK).after(after(1, When::Ok)))
+        .first("c1< accepted 2");
+    world.worker(1, failed(1, run(1, 0, 2, 1))).is(&[]);
+    world
+        .client(1, retry(3, "1.0"))
+        .begins(&["c1< accepted 3: submission 3", "w1< lease 2"]);
+    world
+        .client(1, retry(4, "1.1"))
+        .begins(&["c1< accepted 4: submission 4", "w1< lease 3"]);
+    world
+        .client(1, retry(5, "2,state:canceled"))
+        .is(&["c1< accepted 5: submission 5, 1 tasks"]);
+    world.worker(1, of(4, done(2, run(4, 0, 1, 1)))).is(&[]);
+    // That fails once more, and is submitted once more: what was to run after it goes, and then runs after that.
+    world.worker(1, of(3, failed(3, run(3, 0, 1, 1)))).is(&[]);
+    world
+        .client(1, retry(6, "3"))
+        .begins(&["c1< accepted 6: submission 6", "w1< lease 4"]);
+    world
+        .client(1, retry(7, "5,state:canceled"))
+        .is(&["c1< accepted 7: submission 7, 1 tasks"]);
+    // What asks for the first of all runs after the last.
+    let whole = Retry {
+        repeat: true,
+        ..retry(8, "2,state:canceled")
+    };
+    world
+        .client(1, whole)
+        .is(&["c1< accepted 8: submission 8, 1 tasks"]);
+    world
+        .worker(1, of(6, done(4, run(6, 0, 1, 1))))
+        .is(&["w1< lease 5 recorded 4: 7.0@1 quick; 8.0@1 quick"]);
+}
+
+#[test]
+fn each_waits_only_for_the_one_in_its_place() {
+    let mut world = World::small(8);
+    let each = After {
+        each: true,
+        ..after(1, When::Ok)
+    };
+    world.client(1, submit(1, 4, RUN)).first("c1< accepted 1");
+    world
+        .client(1, submit(2, 4, QUICK).after(each))
+        .first("c1< accepted 2");
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .is(&["w1< lease 2 recorded 1: 2.0@1 quick"]);
+    world.worker(1, of(2, failed(2, run(2, 0, 1, 1)))).is(&[]);
+    world.worker(1, failed(3, run(1, 1, 3, 1))).is(&[]);
+    // While others of what it ran after run, or have failed.
+    world.client(1, retry(3, "2.0")).is(&[
+        "c1< accepted 3: submission 3, 1 tasks",
+        "w1< lease 3 recorded 3: 3.0@1 quick",
+    ]);
+    world
+        .client(1, retry(4, "1.1-2"))
+        .begins(&["c1< accepted 4: submission 4, 2 tasks", "w1< lease 4"]);
+    world
+        .client(1, retry(5, "2.1-2,state:canceled"))
+        .is(&["c1< accepted 5: submission 5, 2 tasks"]);
+    // One that fails takes only its own with it.
+    world.worker(1, of(4, failed(4, run(4, 0, 1, 1)))).is(&[]);
+    world
+        .worker(1, of(4, done(5, run(4, 1, 2, 1))))
+        .is(&["w1< lease 5 recorded 5: 5.1@1 quick"]);
+}

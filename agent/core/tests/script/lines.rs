@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use scalems_core::Action;
 use scalems_core::record::Record;
-use scalems_protocol::client::{Accepted, AgentToClient, Counts, Reply};
+use scalems_protocol::client::{Accepted, AgentToClient, Counts, Orders, Reply};
 use scalems_protocol::event::Body;
 use scalems_protocol::group::{Place, Run};
 use scalems_protocol::state::{Strength, TaskState};
@@ -19,6 +19,10 @@ pub(crate) fn action(action: &Action) -> String {
         Action::Look { worker, process } => format!("look at worker {worker}: {process}"),
         Action::Record { number, record } => format!("record {number}: {}", self::record(record)),
         Action::FellBehind { incarnation, message } => format!("fell behind life {incarnation}: {message}"),
+        Action::Spill { values } => {
+            let bytes: usize = values.iter().map(Bytes::len).sum();
+            format!("spill {} values of {bytes} bytes", values.len())
+        }
         Action::Exit => "exit".into(),
     }
 }
@@ -90,6 +94,7 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
                 done.request, done.closed, done.before
             )
         }
+        AgentToClient::WorkersRequested(done) => format!("workers_requested {}: {}", done.request, done.id),
         AgentToClient::ForgetDone(done) => {
             format!(
                 "forget_done {}: forgotten {} kept {}",
@@ -133,6 +138,26 @@ fn to_client(message: &AgentToClient, blobs: &[Bytes]) -> String {
     }
 }
 
+fn orders(orders: &Orders) -> String {
+    let named =
+        |what: &str, places: &[String]| (!places.is_empty()).then(|| format!("{what} {}", places.join(",")));
+    let starts = orders.starts.iter().map(|start| {
+        let number = start.start & 0xffff_ffff;
+        format!(
+            "start {number} on {} with {} cores",
+            start.node, start.layout.cores
+        )
+    });
+    let parts = [
+        named("leave", &orders.leave),
+        named("stop", &orders.stop),
+        named("joined", &orders.joined),
+        named("over", &orders.over),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().chain(starts).collect();
+    format!("orders {}", parts.join("; "))
+}
+
 fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Ended(ended) => format!("ended {}", counts(ended)),
@@ -141,6 +166,23 @@ fn reply(reply: &Reply) -> String {
             topic, seq, state, ..
         } => format!("snapshot {topic} {seq}: {}", body(state)),
         Reply::Explain(explanation) => format!("explain {}", explanation.reasons.join(" | ")),
+        Reply::Orders(orders) => self::orders(orders),
+        Reply::Requests(listing) => {
+            let rows = listing.rows.iter().map(|row| {
+                let workers: Vec<String> = row
+                    .workers
+                    .iter()
+                    .map(|worker| worker.worker.to_string())
+                    .collect();
+                let workers = if workers.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {}", workers.join(","))
+                };
+                format!("request {} {}{workers}", row.id, row.state.name())
+            });
+            rows.collect::<Vec<_>>().join("; ")
+        }
         other => {
             let text = format!("{other:?}");
             text.split(['(', ' ']).next().unwrap_or_default().to_lowercase()
@@ -164,8 +206,12 @@ fn to_worker(message: &AgentToWorker, blobs: &[Bytes]) -> String {
                 .iter()
                 .map(|group| {
                     let mode = &lease.templates[group.template as usize].mode;
+                    let way = match group.variant {
+                        0 => String::new(),
+                        variant => format!(" as variant {variant}"),
+                    };
                     format!(
-                        "{} {mode}{}",
+                        "{} {mode}{way}{}",
                         run(&group.run),
                         values(&group.place, group.run.count(), blobs)
                     )
@@ -258,9 +304,12 @@ fn record(record: &Record) -> String {
             run(&ended.run),
             TaskState::from(ended.ending).name()
         ),
-        Record::Fault { run: tasks, crash } => {
+        Record::Fault {
+            run: tasks, crash, ..
+        } => {
             format!("{} {}", if *crash { "crash" } else { "fault" }, run(tasks))
         }
+        Record::Wasted { submission, .. } => format!("wasted {submission}"),
         Record::CancelAsked {
             submission, lo, hi, ..
         } => format!("cancel asked {submission}.{lo}-{hi}"),

@@ -48,7 +48,7 @@ fn nothing_is_granted_while_results_fill_the_memory() {
     assert_eq!((world.agent.counts().leased, world.agent.counts().ready), (0, 1));
     assert!(world.counter("credit_stopped") > 0);
     assert!(matches!(world.ask(1, Question::Explain("6".parse().unwrap())),
-        Reply::Explain(told) if told.reasons[0].starts_with("results that nobody has collected take 256 MiB")));
+        Reply::Explain(told) if told.reasons[0].starts_with("results that nobody has collected take 320 MiB")));
     world.client(1, forget(7, 1)).is(&[
         "c1< forget_done 7: forgotten 1 kept 0",
         "w1< lease 6 recorded 5: 6.0@1 run",

@@ -6,7 +6,7 @@ use scalems_protocol::task::{After, When};
 use scalems_protocol::worker::Report;
 
 use crate::journal::journaled;
-use crate::say::{QUICK, With, append, cancel, close, done, failed, open, run, submit};
+use crate::say::{QUICK, RUN, With, append, cancel, close, done, failed, open, run, submit};
 use crate::world::World;
 
 const THREE: &[&[u8]] = &[b"abc"];
@@ -222,4 +222,53 @@ fn what_is_added_waits_for_the_disk() {
     world
         .round(vec![Input::Durable(7)])
         .is(&["c1< closed 3: closed 1 before 0"]);
+}
+
+#[test]
+fn what_will_be_as_many_runs_each_after_one_of_others() {
+    let mut world = World::small(2);
+    let each = || After {
+        each: true,
+        ..after(1)
+    };
+    let of = |request, count, total| scalems_protocol::client::Submit {
+        total: Some(total),
+        ..open(request, count, QUICK).after(each())
+    };
+    world
+        .client(1, submit(1, 4, RUN))
+        .begins(&["c1< accepted 1", "w1< lease 1 recorded 0: 1.0-2@1 run"]);
+    // As many as the others, and not fewer than there are.
+    for (request, total) in [(2, 3), (3, 5), (4, 1)] {
+        world
+            .client_with(1, of(request, 2, total), &[b"ab"])
+            .is(&[&format!("c1< refused request {request}: invalid_value")]);
+    }
+    let closed = scalems_protocol::client::Submit {
+        total: Some(2),
+        ..submit(5, 2, QUICK)
+    };
+    world
+        .client(1, closed)
+        .is(&["c1< refused request 5: invalid_value"]);
+    world
+        .client_with(1, of(6, 2, 4), &[b"ab"])
+        .is(&["c1< accepted 6: submission 2, 2 tasks"]);
+    // The first of them ended before the second of these came, the others after.
+    world
+        .worker(1, done(1, run(1, 1, 2, 1)))
+        .is(&["w1< lease 2 recorded 1: 1.2@1 run; 1.3@1 run; 2.1@1 quick \"b\""]);
+    world
+        .client_with(1, append(7, 2, 3), THREE)
+        .is(&["c1< refused request 7: invalid_value"]);
+    world
+        .client_with(1, append(8, 2, 2), &[b"cd"])
+        .is(&["c1< appended 8: 2 tasks to submission 2 from 2"]);
+    world
+        .client(1, close(9, 2))
+        .is(&["c1< closed 9: closed 1 before 0"]);
+    world.worker(1, failed(2, run(1, 0, 1, 1))).is(&[]);
+    world
+        .worker(1, done(3, run(1, 3, 4, 1)))
+        .is(&["w1< lease 3 recorded 3: 2.3@1 quick \"d\""]);
 }

@@ -21,7 +21,7 @@ fn what_no_worker_can_serve() {
         .client(1, submit(2, 1, RUN).cores(5))
         .is(&["c1< refused request 2: impossible_needs"]);
     let named = Needs {
-        named: [("licenses".to_owned(), 1)].into(),
+        named: [("licenses".to_owned(), 1.into())].into(),
         ..Needs::default()
     };
     world

@@ -3,10 +3,11 @@
 use scalems_core::worker::Held;
 use scalems_core::{Config, Input};
 use scalems_protocol::client::{Acknowledge, ClientHello, Page, Question, Reply, WorkersPage};
+use scalems_protocol::group::HeldRun;
 use scalems_protocol::state::Strength;
 use scalems_protocol::state::TaskState::{Done, Leased, Running};
-use scalems_protocol::task::{After, OnSilence, Policy};
-use scalems_protocol::worker::{Beat, WorkerWelcome};
+use scalems_protocol::task::{After, Needs, OnSilence, Policy};
+use scalems_protocol::worker::{Beat, WorkerHello, WorkerWelcome};
 
 use crate::say::{RUN, With, back, beat, cancel, done, failed, held, hello, joins, run, started, submit};
 use crate::world::{World, config};
@@ -36,7 +37,7 @@ pub(crate) fn first_life() -> (World, ClientHello, WorkerWelcome) {
 }
 
 /// As many records as there are are on disk when the agent dies.
-fn second_life(world: World) -> World {
+pub(crate) fn second_life(world: World) -> World {
     let all = world.records.len();
     let (mut world, said) = world.reborn(life(2), all);
     said.is(&[&format!("record {}: numbers to 2097152", all + 1)]);
@@ -184,6 +185,7 @@ fn a_worker_of_before_goes_on_with_what_it_has() {
         run,
         incarnation,
         state,
+        variant: 0,
     };
     let both = [of(run(1, 1, 2, 1), 1, Running), of(run(1, 2, 4, 1), 2, Leased)];
     let hash = both.iter().map(Held::sum).fold(0, u64::wrapping_add);
@@ -639,4 +641,50 @@ fn another_attempt_waits_no_longer_than_workers_of_before_may_run_one() {
         let said = leases(world.wait(2_001));
         assert_eq!(said, ["w2< lease 1 recorded 1: 1.0@2 run"], "{on_silence:?}");
     }
+}
+
+/// What a worker says that it holds is counted as it was granted, in this life and in the next.
+#[test]
+fn which_way_a_task_runs_is_known_again() {
+    let (mut world, resume, welcome) = first_life();
+    let needs = Needs {
+        gpus_per_rank: 1.into(),
+        variants: vec![Needs::cores(2)],
+        ..Needs::default()
+    };
+    world
+        .worker(
+            2,
+            WorkerHello {
+                offer: vec![("gpus".into(), 1.into())],
+                ..joins("v", 0)
+            },
+        )
+        .begins(&["record", "w2< welcome"]);
+    world
+        .client(1, submit(1, 1, RUN).needs(needs))
+        .begins(&["record", "w1< lease 1 recorded 0: 1.0@1 run as variant 1"]);
+    let holds = HeldRun {
+        variant: 1,
+        ..held(run(1, 0, 1, 1), Running)
+    };
+    let used = |world: &mut World| {
+        let Reply::Workers(workers) = world.ask(1, Question::Workers(WorkersPage::default())) else {
+            panic!("no answer")
+        };
+        workers.rows[0].resources.clone()
+    };
+    world
+        .worker(1, back(&welcome, 2, std::slice::from_ref(&holds)))
+        .begins(&["w1< welcome"]);
+    assert_eq!(used(&mut world), [("cores".to_owned(), 2, 2)]);
+    world.durable();
+    let mut world = second_life(world);
+    world.client(1, resume).begins(&["c1< welcome"]);
+    world
+        .worker(1, back(&welcome, 2, &[holds]))
+        .begins(&["w1< welcome worker 1 w drop []"]);
+    assert_eq!(used(&mut world), [("cores".to_owned(), 2, 2)]);
+    world.worker(1, done(1, run(1, 0, 1, 1)));
+    assert_eq!(used(&mut world), [("cores".to_owned(), 2, 0)]);
 }

@@ -5,9 +5,9 @@ use scalems_protocol::group::{HeldRun, Place, ResultGroup, Run};
 use scalems_protocol::hash;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::{Strength, TaskState};
-use scalems_protocol::task::{After, Needs, Policy, Template};
+use scalems_protocol::task::{After, Knows, Needs, Policy, Template};
 use scalems_protocol::worker::{Beat, ModeOffer, Report, WorkerHello, WorkerResume, WorkerWelcome};
-use scalems_protocol::{Code, Ending, Origin, TaskError};
+use scalems_protocol::{Amount, Code, Ending, Origin, TaskError};
 
 /// A mode whose tasks take room.
 pub(crate) const RUN: &str = "run";
@@ -44,6 +44,7 @@ pub(crate) fn submit(request: u64, count: u32, mode: &str) -> Submit {
         ends: Vec::new(),
         streaming: false,
         open: false,
+        total: None,
     }
 }
 
@@ -160,12 +161,14 @@ pub(crate) fn joins(name: &str, cores: u64) -> WorkerHello {
         pid: 1,
         process: String::new(),
         software: "test".into(),
-        offer: vec![("cores".into(), cores)],
+        offer: vec![("cores".into(), Amount::whole(cores))],
         modes: vec![mode(RUN, false), mode(QUICK, true)],
         resume: None,
         held: Vec::new(),
         hello: 1,
         left_ms: None,
+        knows: Knows::NAMES.map(|(name, _)| name.to_owned()).into(),
+        place: None,
     }
 }
 
@@ -198,6 +201,7 @@ pub(crate) fn held(run: Run, state: TaskState) -> HeldRun {
         origin: origin(run),
         incarnation: 1,
         state,
+        variant: 0,
     }
 }
 

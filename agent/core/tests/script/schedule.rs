@@ -1,7 +1,8 @@
 //! Which task goes where: priorities, room, credit, and big tasks among small ones.
 
 use scalems_core::Input;
-use scalems_protocol::client::{Question, Reply};
+use scalems_protocol::Amount;
+use scalems_protocol::client::{Question, Reply, WorkersPage};
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::Strength;
@@ -278,4 +279,119 @@ fn what_takes_longer_than_its_worker_has_left_does_not_begin_there() {
     world
         .worker(1, done(1, run(1, 0, 1, 1)))
         .is(&["w1< lease 2 recorded 1: 1.4@1 run"]);
+}
+
+/// One with a GPU, or else with three cores.
+fn either() -> Needs {
+    Needs {
+        gpus_per_rank: 1.into(),
+        variants: vec![Needs::cores(3)],
+        ..Needs::default()
+    }
+}
+
+fn with_gpu(name: &str) -> WorkerHello {
+    WorkerHello {
+        offer: vec![("cores".into(), 1.into()), ("gpus".into(), 1.into())],
+        ..joins(name, 1)
+    }
+}
+
+#[test]
+fn the_first_way_that_there_is_room_for_is_taken() {
+    let mut world = World::small(3);
+    world.worker(2, with_gpu("v")).begins(&["w2< welcome worker 2 v"]);
+    world.client(1, submit(1, 3, RUN).needs(either())).is(&[
+        "c1< accepted 1: submission 1, 3 tasks",
+        "w1< lease 1 recorded 0: 1.1@1 run as variant 1",
+        "w2< lease 1 recorded 0: 1.0@1 run",
+    ]);
+    let why = |world: &mut World, task: &str| match world.ask(1, Question::Explain(task.parse().unwrap())) {
+        Reply::Explain(why) => *why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        why(&mut world, "1.2").reasons,
+        [
+            "variant 0: worker w has 0 gpus, one task needs 1",
+            "variant 1: worker w has 3 of 3 cores in use, one task needs 3",
+            "variant 0: worker v has 1 of 1 cores in use, one task needs 1",
+            "variant 1: worker v has 1 cores, one task needs 3",
+        ]
+    );
+    let held = why(&mut world, "1.1");
+    assert_eq!(held.row.variant, Some(1));
+    assert!(
+        held.reasons
+            .contains(&"it has room for variant 1: 3 cores".to_owned()),
+        "{held:?}"
+    );
+    // What one has of the other way it gives back: three cores, and not one with a GPU.
+    world
+        .worker(1, done(1, run(1, 1, 2, 1)))
+        .is(&["w1< lease 2 recorded 1: 1.2@1 run as variant 1"]);
+    world
+        .client(1, submit(2, 1, RUN))
+        .is(&["c1< accepted 2: submission 2, 1 tasks"]);
+    world
+        .worker(1, done(2, run(1, 2, 3, 1)))
+        .is(&["w1< lease 3 recorded 2: 2.0@1 run"]);
+    world.worker(2, done(1, run(1, 0, 1, 1))).is(&[]);
+    let Reply::Workers(workers) = world.ask(1, Question::Workers(WorkersPage::default())) else {
+        panic!("no answer")
+    };
+    let used: Vec<u64> = workers.rows.iter().map(|row| row.resources[0].2).collect();
+    assert_eq!(used, [1, 0]);
+}
+
+#[test]
+fn what_no_way_could_run_is_refused() {
+    let mut world = World::small(2);
+    world
+        .client(1, submit(1, 1, RUN).needs(either()))
+        .is(&["c1< refused request 1: impossible_needs"]);
+    let needs = Needs {
+        variants: vec![Needs::cores(2)],
+        ..either()
+    };
+    world.client(1, submit(2, 1, RUN).needs(needs)).is(&[
+        "c1< accepted 2: submission 1, 1 tasks",
+        "w1< lease 1 recorded 0: 1.0@1 run as variant 1",
+    ]);
+    let nested = Needs {
+        variants: vec![either()],
+        ..Needs::default()
+    };
+    world
+        .client(1, submit(3, 1, RUN).needs(nested))
+        .is(&["c1< refused request 3: invalid_value"]);
+}
+
+#[test]
+fn a_worker_that_does_not_know_a_word_gets_no_task_with_it() {
+    let mut world = World::small(3);
+    let old = WorkerHello {
+        knows: Vec::new(),
+        ..joins("old", 8)
+    };
+    world.worker(2, old).begins(&["w2< welcome worker 2 old"]);
+    let half = Needs::cores("0.5".parse::<Amount>().unwrap());
+    world.client(1, submit(1, 8, RUN).needs(half)).is(&[
+        "c1< accepted 1: submission 1, 8 tasks",
+        "w1< lease 1 recorded 0: 1.0-6@1 run",
+    ]);
+    let Reply::Explain(why) = world.ask(1, Question::Explain("1.7".parse().unwrap())) else {
+        panic!("no answer")
+    };
+    assert_eq!(
+        why.reasons,
+        [
+            "worker w has 3 of 3 cores in use, one task needs 0.5",
+            "worker old is older and does not know fractions",
+        ]
+    );
+    world.client(1, submit(2, 1, RUN)).is(&[
+        "c1< accepted 2: submission 2, 1 tasks",
+        "w2< lease 1 recorded 0: 2.0@1 run",
+    ]);
 }

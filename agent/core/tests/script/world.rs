@@ -78,11 +78,13 @@ pub(crate) fn config() -> Config {
         journal: false,
         expected_workers: 1,
         open_to_workers: false,
+        quota: scalems_core::Quota::default(),
         beat_ms: 2_000,
         lost_ms: 10_000,
         orphan_ms: 60_000,
         retain_us: 0,
         patience_us: 0,
+        spill_over: u64::MAX,
     }
 }
 

@@ -171,6 +171,22 @@ impl Spawner {
             .set_deadline(place, Instant::now().checked_add(KILL_BACKUP));
     }
 
+    /// A program has more memory than it may. If it is about to end for another reason, that one stays.
+    pub(super) fn exceeded(&mut self, key: u64, used: Option<u64>) {
+        let Some(place) = self.table.place_of(key) else {
+            return;
+        };
+        let Some(program) = self.table.get(place) else {
+            return;
+        };
+        let limit = program.memory.as_ref().map_or(0, |grip| grip.limit);
+        match program.phase {
+            Phase::Running => self.doom(place, Some(StoppedBy::Memory { limit, used })),
+            Phase::Asked => self.doom(place, None),
+            _ => {}
+        }
+    }
+
     fn signal(&mut self, place: usize, signal: Signal) {
         let Some(program) = self.table.get(place) else {
             return;
@@ -263,13 +279,21 @@ impl Spawner {
                 .iter()
                 .filter_map(|reader| program.told(*reader, true));
             self.out.extend(told);
-            self.over(program.key, program.into_outcome());
+            self.over(program.key, program.log, program.into_outcome());
         }
     }
 
     /// Takes a program off all lists.
     pub(super) fn remove(&mut self, place: usize) -> Option<Box<Program>> {
-        let program = self.table.remove(place)?;
+        let mut program = self.table.remove(place)?;
+        if let Some(grip) = program.memory.take() {
+            let kept = self.shared.memory.release(program.key, &grip);
+            program.peak_memory = kept.peak;
+            if kept.exceeded && program.stopped_by.is_none() {
+                let limit = grip.limit;
+                program.stopped_by = Some(StoppedBy::Memory { limit, used: None });
+            }
+        }
         for pipe in program
             .streams
             .iter()
@@ -290,20 +314,23 @@ impl Spawner {
             cpu_seconds: 0.0,
             peak_rss_bytes: 0,
             peak_rss_exact: true,
+            peak_memory_bytes: 0,
             wall_seconds: 0.0,
             stopped_by: None,
             leftovers: Leftovers::default(),
+            log: None,
         };
-        self.over(key, nothing);
+        self.over(key, None, nothing);
     }
 
-    fn over(&mut self, key: u64, outcome: ProgramOutcome) {
+    fn over(&mut self, key: u64, log: Option<u64>, outcome: ProgramOutcome) {
         self.shared.open().spawner_of.remove(&key);
         self.ended = true;
-        self.out.push(ProgramEvent::Ended {
-            key,
-            outcome: Box::new(outcome),
-        });
+        let outcome = Box::new(outcome);
+        match log {
+            None => self.out.push(ProgramEvent::Ended { key, outcome }),
+            Some(log) => self.logged.push((log, key, outcome)),
+        }
         if let Some(mut line) = self.followers.remove(&key)
             && let Some(next) = line.pop_front()
         {

@@ -75,7 +75,17 @@ fn records() -> Vec<Record> {
             at: 1_000_000,
             open: false,
         }),
-        Record::Fault { run, crash: true },
+        Record::Fault {
+            run,
+            crash: true,
+            ran_us: 1_000,
+            variant: 1,
+        },
+        Record::Wasted {
+            submission: 5,
+            ran_us: 9,
+            variant: 2,
+        },
         Record::CancelAsked {
             submission: 5,
             lo: 0,
@@ -88,6 +98,7 @@ fn records() -> Vec<Record> {
             data: Data::shared(b"value"[..].into()),
             exit_code: Some(-1),
             ran_us: 77,
+            variant: 3,
             error: Some(TaskError {
                 class: Some("ValueError".into()),
                 ..TaskError::new(Code::TaskFailed, "it failed")
@@ -180,7 +191,7 @@ fn what_is_written_is_read_in_every_later_life() {
     for part in records().chunks(4) {
         write(&mut store, part);
     }
-    assert_eq!(store.last(), 15);
+    assert_eq!(store.last(), 16);
     drop(store);
     for incarnation in 2..=3 {
         let (found, life) = read(&place.path).unwrap();
@@ -352,7 +363,7 @@ fn a_page_that_hides_the_last_batch_is_found() {
     private(&place.path, &spoiled);
     assert!(matches!(
         read(&place.path),
-        Err(JournalError::Damaged { record: 14, .. })
+        Err(JournalError::Damaged { record: 15, .. })
     ));
 }
 
@@ -453,11 +464,11 @@ fn what_finds_no_room_is_not_written_and_can_be_once_there_is_some() {
     bound(&store, 20);
     store.add(&long(1 << 20)).unwrap();
     assert!(matches!(store.commit(), Err(JournalError::Full { .. })));
-    assert_eq!(store.last(), 15);
+    assert_eq!(store.last(), 16);
     bound(&store, 1_000);
     store.commit().unwrap();
     drop(store);
-    assert_eq!(read(&place.path).unwrap().0.len(), 16);
+    assert_eq!(read(&place.path).unwrap().0.len(), 17);
 }
 
 #[test]
@@ -488,10 +499,10 @@ fn a_full_disk_holds_what_is_durable_and_nobody_up() {
     let patience = Duration::from_secs(20);
     journal.append(&mut records());
     wakes.recv_timeout(patience).unwrap();
-    assert_eq!((journal.durable().unwrap(), journal.is_full()), (15, false));
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (16, false));
     journal.append(&mut vec![long(1 << 20)]);
     wakes.recv_timeout(patience).unwrap();
-    assert_eq!((journal.durable().unwrap(), journal.is_full()), (15, true));
+    assert_eq!((journal.durable().unwrap(), journal.is_full()), (16, true));
     // What waits behind it is bounded: the bus takes nothing in then.
     assert!(!journal.is_backlogged());
     journal.append(&mut vec![large(150 << 20)]);
@@ -534,6 +545,7 @@ fn ended(submission: u64, offset: u32, bytes: usize) -> Record {
         data: Data::shared(vec![offset as u8; bytes].into()),
         exit_code: None,
         ran_us: 1,
+        variant: 0,
         error: None,
         worker: 1,
         at: 1,

@@ -1,6 +1,7 @@
 //! The command line. Every `--help` has an example that a test runs.
 
 mod bench;
+mod connect;
 mod directives;
 mod graph;
 mod journal;
@@ -20,16 +21,18 @@ use clap_complete::env::Shells;
 use scalems_protocol::select::Selector;
 
 pub(crate) use self::bench::{BenchArgs, Transport, Workload};
+pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::directives::{parse, submit_of};
 pub(crate) use self::graph::GraphArgs;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
 pub(crate) use self::pilot::{
-    PilotCommand, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs,
+    PilotCommand, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs, Place,
 };
 pub(crate) use self::submit::{Silence, SubmitArgs, ending};
 pub(crate) use self::task::TaskCommand;
 use self::values::{duration, selector};
-pub(crate) use self::worker::{WorkerCommand, WorkerStartArgs};
+pub(crate) use self::worker::{LayoutArgs, WorkerCommand, WorkerDetectArgs, WorkerStartArgs};
+use crate::commands::report::By;
 
 /// A pilot agent for ensembles on HPC machines.
 #[derive(Debug, Parser)]
@@ -81,6 +84,8 @@ pub(crate) enum Command {
     /// Start, look at and stop workers.
     #[command(subcommand)]
     Worker(WorkerCommand),
+    /// Reach a pilot of another machine through ssh, as if it were here.
+    Connect(ConnectArgs),
     /// Submit a program, or an array of it.
     Submit(SubmitArgs),
     /// Submit what a file says: programs that run after each other.
@@ -92,6 +97,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Print what tasks wrote.
     Logs(LogsArgs),
+    /// Say what tasks took of the machine, and how much of that for nothing.
+    Report(ReportArgs),
     /// Check and export what a pilot has written down.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -148,17 +155,39 @@ pub(crate) struct WaitArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  scalems logs last --stderr\n  scalems logs last -f")]
+#[command(
+    after_help = "Examples:\n  scalems logs last --stderr\n  scalems logs last -f\n  scalems logs --from logs --summary"
+)]
 pub(crate) struct LogsArgs {
     /// Which.
-    #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
-    pub(crate) select: Selector,
+    #[arg(value_parser = selector, value_name = "SEL", required_unless_present = "from", add = live::selections())]
+    pub(crate) select: Option<Selector>,
     /// The errors instead.
     #[arg(long)]
     pub(crate) stderr: bool,
     /// Show also what is written from now on, until all that are selected have ended.
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// An earlier attempt, of tasks that were submitted with --log.
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    pub(crate) attempt: Option<u32>,
+    /// Read log files in this directory, or one file, without a pilot. Without SEL it lists what there is.
+    #[arg(long, value_name = "DIR", conflicts_with = "follow")]
+    pub(crate) from: Option<PathBuf>,
+    /// With --from: say how much there is.
+    #[arg(long, requires = "from", conflicts_with_all = ["select", "attempt"])]
+    pub(crate) summary: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  scalems report\n  scalems report --by label:project")]
+pub(crate) struct ReportArgs {
+    /// Which submissions; without it, all.
+    #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
+    pub(crate) select: Option<Selector>,
+    /// What to put submissions together by: `submission`, `name`, `mode`, `session`, or `label:KEY`.
+    #[arg(long, value_parser = By::read, default_value = "name", value_name = "WHAT")]
+    pub(crate) by: By,
 }
 
 #[cfg(test)]

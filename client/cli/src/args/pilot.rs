@@ -7,7 +7,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use scalems_agent::batch::Kind;
 
-use super::values::duration;
+use scalems_protocol::Amount;
+
+use super::values::{duration, resource};
+use super::worker::EachWorker;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PilotCommand {
@@ -78,12 +81,20 @@ pub(crate) struct PilotStartArgs {
     /// Cores of each worker; without it, this machine's are shared among them.
     #[arg(long)]
     pub(crate) cores: Option<u32>,
-    /// GPUs of each worker.
+    /// GPUs of each worker; without it, those that are found and meant for this process are shared among them.
     #[arg(long)]
     pub(crate) gpus: Option<u32>,
-    /// Memory of each worker, MiB.
+    /// Memory of each worker, MiB; without it, this machine's is shared among them.
     #[arg(long)]
     pub(crate) memory: Option<u64>,
+    /// Disk of each worker, MiB, offered as the resource `disk`; without it, what is free is shared among them. 0: none.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) disk: Option<u64>,
+    /// Something of yours that each worker offers so much of: `licence=3`.
+    #[arg(long, value_parser = resource, value_name = "NAME=AMOUNT")]
+    pub(crate) resource: Vec<(String, Amount)>,
+    #[command(flatten)]
+    pub(crate) each: EachWorker,
     /// Listen on TCP as well, encrypted; `--tcp=ADDRESS` for other hosts.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1", require_equals = true)]
     pub(crate) tcp: Option<std::net::IpAddr>,
@@ -100,6 +111,18 @@ pub(crate) struct PilotStartArgs {
     /// when it dies.
     #[arg(long, value_enum, value_name = "SYSTEM", conflicts_with_all = ["detach", "workers", "no_workers", "closed"])]
     pub(crate) batch: Option<Batch>,
+    /// With --batch: the agent runs elsewhere, and here only workers do.
+    #[arg(long, requires = "batch", hide = true)]
+    pub(crate) only_workers: bool,
+    /// With --restart: end the agent when the job is over that the pilot is submitted as from now on.
+    #[arg(long, requires = "restart", hide = true)]
+    pub(crate) ends_with_job: bool,
+    /// End once standard input ends: with the process that holds the other end of it, however that one dies.
+    #[arg(long, conflicts_with_all = ["detach", "restart", "batch"], hide = true)]
+    pub(crate) ends_with_stdin: bool,
+    /// Workers are started by another process: the first one of the job.
+    #[arg(long, hide = true)]
+    pub(crate) starts_elsewhere: bool,
     /// The network interface by which the other nodes reach the agent, with --batch.
     #[arg(long, value_name = "NAME", requires = "batch", conflicts_with = "tcp")]
     pub(crate) interface: Option<String>,
@@ -116,6 +139,9 @@ pub(crate) enum Batch {
     Slurm,
     #[value(name = "sge")]
     GridEngine,
+    #[value(name = "pbs")]
+    PbsPro,
+    Flux,
 }
 
 impl From<Batch> for Kind {
@@ -123,8 +149,19 @@ impl From<Batch> for Kind {
         match batch {
             Batch::Slurm => Self::Slurm,
             Batch::GridEngine => Self::GridEngine,
+            Batch::PbsPro => Self::PbsPro,
+            Batch::Flux => Self::Flux,
         }
     }
+}
+
+/// Where the agent of a pilot runs that is submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// On the job's first node; it ends with the job.
+    Job,
+    /// On this host, from before the job until it is stopped.
+    Here,
 }
 
 /// What an agent is told, wherever it runs.
@@ -156,6 +193,12 @@ pub(crate) struct AgentArgs {
     /// How long work goes on without the agent.
     #[arg(long, value_parser = duration, default_value = "10m", value_name = "TIME")]
     pub(crate) orphan_time: Duration,
+    /// No worker is requested beyond so many; without it, as many as the nodes have cores.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_workers: Option<u32>,
+    /// Requested workers may offer more cores, GPUs and memory than their nodes have.
+    #[arg(long)]
+    pub(crate) overcommit: bool,
 }
 
 impl AgentArgs {
@@ -169,6 +212,7 @@ impl AgentArgs {
             ("--resume", self.resume),
             ("--accept-loss", self.accept_loss),
             ("--fresh", self.fresh),
+            ("--overcommit", self.overcommit),
         ];
         words.extend(
             switches
@@ -184,6 +228,9 @@ impl AgentArgs {
         ] {
             words.extend([word.to_owned(), format!("{}ms", time.as_millis())]);
         }
+        if let Some(most) = self.max_workers {
+            words.extend(["--max-workers".to_owned(), most.to_string()]);
+        }
         words
     }
 }
@@ -191,7 +238,9 @@ impl AgentArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  scalems pilot submit --batch slurm --nodes 3 --time 2h --dry-run\n  \
-        scalems pilot submit --batch slurm --name night --time 12:00:00 --dry-run -- --account=chem"
+        scalems pilot submit --batch slurm --name night --time 12:00:00 --dry-run -- --account=chem\n  \
+        scalems pilot submit --batch pbs --agent here --nodes 2 --cores 64 --time 8h --dry-run\n  \
+        scalems pilot submit --batch flux --nodes 2 --time 8h --dry-run"
 )]
 pub(crate) struct PilotSubmitArgs {
     /// Its name; `--pilot` says the same.
@@ -206,6 +255,12 @@ pub(crate) struct PilotSubmitArgs {
     /// The batch system; without it the one whose commands are found here.
     #[arg(long, value_enum, value_name = "SYSTEM")]
     pub(crate) batch: Option<Batch>,
+    /// Where the agent runs: in the job, or on this host, where it may serve one job after another.
+    #[arg(long = "agent", value_enum, default_value = "job", value_name = "WHERE")]
+    pub(crate) place: Place,
+    /// The agent on this host ends with the job.
+    #[arg(long)]
+    pub(crate) ends_with_job: bool,
     /// Nodes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
     pub(crate) nodes: u32,
@@ -221,6 +276,11 @@ pub(crate) struct PilotSubmitArgs {
     /// Memory of each node, MiB.
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
+    /// Something of yours that each node offers so much of: `licence=3`. The batch system does not hear of it.
+    #[arg(long, value_parser = resource, value_name = "NAME=AMOUNT")]
+    pub(crate) resource: Vec<(String, Amount)>,
+    #[command(flatten)]
+    pub(crate) each: EachWorker,
     /// The partition or queue.
     #[arg(long, value_name = "NAME")]
     pub(crate) partition: Option<String>,

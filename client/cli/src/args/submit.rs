@@ -6,9 +6,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
 use scalems_protocol::select::{Selector, read_range};
-use scalems_protocol::task::{After, TIMED_OUT, When};
+use scalems_protocol::task::{
+    After, CORES, GPUS, MEMORY, MemoryLimit, Needs, OUT_OF_MEMORY, Placement, TIMED_OUT, When,
+};
+use scalems_protocol::{Amount, program};
 
-use super::values::{duration, selector};
+use super::values::{bytes, duration, resource, selector};
 use super::{Shown, live};
 
 #[derive(Debug, Args)]
@@ -35,8 +38,9 @@ pub(crate) struct SubmitArgs {
     pub(crate) open: bool,
     /// Add to an open submission; what its tasks need, and the rules for them, are those that it was opened with.
     #[arg(long, value_parser = selector, value_name = "SEL", add = live::selections(), conflicts_with_all = [
-        "wait", "array", "after", "retries", "retry_on", "max_failures", "backoff", "cores", "gpus", "memory", "priority",
-        "on_silence", "name", "label", "min_time", "time_limit", "deadline", "dry_run",
+        "wait", "array", "after", "retries", "retry_on", "max_failures", "backoff", "cores", "gpus", "memory", "resource",
+        "placement", "or_else", "priority", "on_silence", "memory_limit", "name", "label", "min_time", "time_limit", "deadline",
+        "dry_run",
     ])]
     pub(crate) to: Option<Selector>,
     /// Run after these submissions have ended: `5`, `5:any`, `5:failed`, `5:each` (task by task).
@@ -45,7 +49,7 @@ pub(crate) struct SubmitArgs {
     /// Further attempts after a failure.
     #[arg(long, default_value_t = 0)]
     pub(crate) retries: u32,
-    /// Only after these failures: exit codes, signals such as `SIGBUS`, `time-limit`. Several are separated by commas.
+    /// Only after these failures: exit codes, signals such as `SIGBUS`, `time-limit`, `memory`. Several are separated by commas.
     #[arg(long, value_parser = failure, value_delimiter = ',', requires = "retries", value_name = "LIST")]
     pub(crate) retry_on: Vec<u8>,
     /// Cancel the other tasks when more than so many have failed.
@@ -54,15 +58,30 @@ pub(crate) struct SubmitArgs {
     /// The wait before the first further attempt; doubled for each one after it.
     #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
     pub(crate) backoff: Duration,
-    /// Cores of each task.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) cores: u32,
-    /// GPUs of each task.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) gpus: u32,
-    /// Memory of each task, MiB.
+    /// Cores of each task; `0.5` shares one with others.
+    #[arg(long, default_value = "1", value_name = "AMOUNT")]
+    pub(crate) cores: Amount,
+    /// GPUs of each task; `0.5` shares one with others.
+    #[arg(long, default_value = "0", value_name = "AMOUNT")]
+    pub(crate) gpus: Amount,
+    /// Memory of each task, MiB. One that uses more is ended, and fails.
     #[arg(long, default_value_t = 0)]
     pub(crate) memory: u64,
+    /// Who sees to that: the kernel, where the worker may have it do so, else the worker (`enforce`); always the worker, which looks at
+    /// the task's processes (`watch`); nobody (`off`).
+    #[arg(long, value_enum, value_name = "HOW", default_value = "enforce")]
+    pub(crate) memory_limit: Limited,
+    /// So much of a resource that workers offer under this name: `licence=1`, `fpga=0.25`.
+    #[arg(long, value_parser = resource, value_name = "NAME=AMOUNT")]
+    pub(crate) resource: Vec<(String, Amount)>,
+    /// What a task takes instead where there is no room for the rest: `cores=16`, `gpus=1,memory=8000`; the first that fits is
+    /// taken. What is not said of it is as without options.
+    #[arg(long = "or", value_parser = way, value_name = "NAME=AMOUNT,…")]
+    pub(crate) or_else: Vec<Needs>,
+    /// Over which NUMA nodes the cores of a task lie, its GPUs near them: over as few as there is room in now (`compact`), over
+    /// as few as it would need alone, for which it waits (`strict`), or over as many as there is room in (`scatter`).
+    #[arg(long, value_enum, default_value = "compact", value_name = "HOW")]
+    pub(crate) placement: Lie,
     /// Higher goes first.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
@@ -91,6 +110,19 @@ pub(crate) struct SubmitArgs {
     /// A file for each program's errors.
     #[arg(long, value_name = "FILE")]
     pub(crate) stderr: Option<String>,
+    /// Keep the files of --stdout and --stderr of all attempts, or of those that do not end with exit code 0.
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "all")]
+    pub(crate) keep_output: Keep,
+    /// All that the programs write goes into a few files of their workers, for `scalems logs`: of all attempts, or of those that do not
+    /// end with exit code 0.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all", value_name = "WHICH")]
+    pub(crate) log: Option<Keep>,
+    /// At most so much of each stream of an attempt: `64K`, `100M`, `4G`.
+    #[arg(long, value_parser = bytes, value_name = "BYTES", requires = "log", default_value = "64M")]
+    pub(crate) log_cap: u64,
+    /// At most so much a second of each stream; what comes faster is dropped, and counted.
+    #[arg(long, value_parser = bytes, value_name = "BYTES", requires = "log")]
+    pub(crate) log_rate: Option<u64>,
     /// A name for people and selectors.
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -130,12 +162,64 @@ pub(crate) struct SubmitArgs {
     pub(crate) command: Vec<String>,
 }
 
+/// Over which NUMA nodes the cores of a task lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lie {
+    Compact,
+    Strict,
+    Scatter,
+}
+
+impl From<Lie> for Placement {
+    fn from(lie: Lie) -> Self {
+        match lie {
+            Lie::Compact => Self::Compact,
+            Lie::Strict => Self::Strict,
+            Lie::Scatter => Self::Scatter,
+        }
+    }
+}
+
 /// What becomes of an attempt whose worker is not heard of any more.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Silence {
     Rerun,
     Continue,
     Stop,
+}
+
+/// Who sees to it that a task keeps to its memory.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Limited {
+    Enforce,
+    Watch,
+    Off,
+}
+
+impl From<Limited> for MemoryLimit {
+    fn from(limited: Limited) -> Self {
+        match limited {
+            Limited::Enforce => Self::Enforce,
+            Limited::Watch => Self::Watch,
+            Limited::Off => Self::Off,
+        }
+    }
+}
+
+/// Of which attempts output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keep {
+    All,
+    Failed,
+}
+
+impl From<Keep> for program::Keep {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::All => Self::All,
+            Keep::Failed => Self::Failed,
+        }
+    }
 }
 
 /// `A-B` or `A-B:STEP`.
@@ -149,6 +233,42 @@ fn array(text: &str) -> Result<(u32, u32, u32), String> {
     }
     let narrow = |number: u64| u32::try_from(number).map_err(|_| wrong());
     Ok((narrow(first)?, narrow(count)?, narrow(step)?))
+}
+
+/// What a task takes, all in one: `gpus=2,cores=4,placement=strict`.
+fn way(text: &str) -> Result<Needs, String> {
+    let mut needs = Needs::default();
+    let mut said: Vec<&str> = Vec::new();
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if said.contains(&name) {
+            return Err(format!("{text:?} says {name} twice"));
+        }
+        said.push(name);
+        let amount = || value.parse().map_err(|wrong| format!("{name}={value}: {wrong}"));
+        match name {
+            CORES => needs.cores_per_rank = amount()?,
+            GPUS => needs.gpus_per_rank = amount()?,
+            MEMORY => {
+                let mib = value.parse();
+                needs.mem_per_rank = mib.map_err(|_| format!("{part:?} is no number of MiB"))?;
+            }
+            "placement" => {
+                let lie = Lie::from_str(value, false);
+                needs.placement = lie
+                    .map_err(|_| format!("{part:?}: write compact, strict or scatter"))?
+                    .into();
+            }
+            "min-time" => {
+                needs.min_time_ms = u64::try_from(duration(value)?.as_millis()).unwrap_or(u64::MAX);
+            }
+            _ => {
+                let (name, amount) = resource(part)?;
+                needs.named.insert(name, amount);
+            }
+        }
+    }
+    Ok(needs)
 }
 
 fn after(text: &str) -> Result<After, String> {
@@ -183,13 +303,16 @@ fn failure(text: &str) -> Result<u8, String> {
     if text == "time-limit" {
         return Ok(TIMED_OUT);
     }
+    if text == "memory" {
+        return Ok(OUT_OF_MEMORY);
+    }
     if let Ok(signal) = text.parse::<Signal>() {
         return Ok(128 + signal as u8);
     }
     let code = text.parse().ok().filter(|code| *code > 0);
     code.ok_or_else(|| {
         format!(
-            "{text:?} is no failure: write an exit code from 1 to 255, a signal such as SIGBUS, or time-limit"
+            "{text:?} is no failure: write an exit code from 1 to 255, a signal such as SIGBUS, time-limit or memory"
         )
     })
 }

@@ -65,7 +65,10 @@ pub(crate) enum TaskCommand {
         #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
         select: Selector,
     },
-    /// Drop ended tasks and their results at the agent. Files stay.
+    /// Drop submissions that are over, with their results, at the agent. Files stay.
+    ///
+    /// A submission is dropped as a whole, also if only some of its tasks are selected, once all of them have ended and no more
+    /// can be added. One that is not is kept, with all of its results.
     #[command(after_help = "Examples:\n  scalems task forget 1\n  scalems task forget all")]
     Forget {
         /// Which.

@@ -1,11 +1,13 @@
 //! The commands.
 
+pub(crate) mod connect;
 pub(crate) mod doctor;
 pub(crate) mod graph;
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;
 pub(crate) mod progress;
+pub(crate) mod report;
 mod retry;
 pub(crate) mod shell;
 pub(crate) mod submit;
@@ -21,7 +23,7 @@ use crate::Context;
 const SHELL: &str = "shell";
 
 /// The connection file of the pilot that runs this program, which the worker tells it.
-const CONNECTION: &str = "SCALEMS_CONNECTION";
+pub(crate) const CONNECTION: &str = "SCALEMS_CONNECTION";
 
 /// Connects to the pilot that is meant: the one that is named, or the one that runs this program as a task, or
 /// the only one.

@@ -66,13 +66,21 @@ pub(crate) fn run(
                 note: held.note,
             }),
             Err(ClientError::Refused { refusal, .. }) if refusal.code == Code::NothingSelected => {}
-            Err(ClientError::Refused { refusal, .. })
-                if matches!(refusal.code, Code::NotKept | Code::TooLarge) =>
-            {
+            // The others are submitted all the same.
+            Err(ClientError::Refused { refusal, .. }) => {
                 eprintln!("scalems: submission {}: {refusal}", row.submission);
                 refused = true;
             }
-            Err(error) => return Err(error.into()),
+            // What was done is done, and has numbers that nobody knows yet.
+            Err(error) => {
+                if until_ended && context.output == Output::Json {
+                    let said = serde_json::json!({"submissions": rows, "tasks": null});
+                    print::out(&format!("{said}\n"))?;
+                } else if !rows.is_empty() {
+                    say(context, &rows, until_ended)?;
+                }
+                return Err(error.into());
+            }
         }
     }
     if rows.is_empty() && !refused {

@@ -1,15 +1,16 @@
 //! `scalems task …`.
 
-use scalems_client::Session;
 use scalems_client::protocol::client::{Page, SubmissionRow, TaskRow};
+use scalems_client::protocol::error::Code;
 use scalems_client::protocol::program::ProgramResult;
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::state::Strength;
 use scalems_client::protocol::{TaskId, TaskState};
+use scalems_client::{ClientError, Session};
 
 use super::{connect, retry};
 use crate::Context;
-use crate::args::TaskCommand;
+use crate::args::{Output, TaskCommand};
 use crate::exit::Exit;
 use crate::print;
 
@@ -62,37 +63,67 @@ pub(crate) fn run(context: &Context, command: &TaskCommand) -> anyhow::Result<Ex
             let done = session.forget(select.clone())?;
             let lines = [
                 ("dropped", done.forgotten.to_string()),
-                ("kept, as they have not ended", done.kept.to_string()),
+                ("kept, as their submissions are not over", done.kept.to_string()),
             ];
             print::one(context.output, &done, &lines)?;
+            if done.kept > 0 && matches!(context.output, Output::Human) {
+                eprintln!(
+                    "a submission is dropped as a whole, also if only some of its tasks are selected, and not before all of \
+                     them have ended and no more can be added: see `scalems task cancel`, `scalems task close`"
+                );
+            }
             Ok(Exit::Well)
         }
     }
 }
 
-fn submissions(context: &Context, session: &Session) -> anyhow::Result<Exit> {
-    let mut rows: Vec<SubmissionRow> = Vec::new();
-    let mut after = None;
-    loop {
-        let page = Page {
-            select: Selector::all(),
+/// All submissions that are selected. If `all` was not said but meant, there may be none.
+pub(super) fn every_submission(
+    session: &Session,
+    select: &Selector,
+    all: bool,
+) -> anyhow::Result<Vec<SubmissionRow>> {
+    let rows = every_row(all, |after| {
+        let listing = session.ask_submissions(Page {
+            select: select.clone(),
             after,
             rows: 0,
-        };
-        match session.ask_submissions(page) {
-            Ok(listing) => {
-                rows.extend(listing.rows);
-                after = listing.next;
+        })?;
+        Ok((listing.rows, listing.next))
+    });
+    Ok(rows?)
+}
+
+/// The rows of all pages, of which each says after what the next one begins.
+fn every_row<T, P>(
+    all: bool,
+    mut page: impl FnMut(Option<P>) -> Result<(Vec<T>, Option<P>), ClientError>,
+) -> Result<Vec<T>, ClientError> {
+    let mut rows: Vec<T> = Vec::new();
+    let mut after = None;
+    loop {
+        match page(after) {
+            Ok((more, next)) => {
+                rows.extend(more);
+                after = next;
             }
-            // Nothing was submitted yet: an empty list, not an error.
-            Err(scalems_client::ClientError::Refused { refusal, .. })
-                if refusal.code == scalems_client::protocol::Code::NothingSelected => {}
-            Err(error) => return Err(error.into()),
+            // Nothing was submitted yet: an empty list, not an error. Nor is it one if the others were forgotten since the
+            // last page: these are all there are.
+            Err(ClientError::Refused { refusal, .. })
+                if (all || !rows.is_empty()) && refusal.code == Code::NothingSelected =>
+            {
+                return Ok(rows);
+            }
+            Err(error) => return Err(error),
         }
         if after.is_none() {
-            break;
+            return Ok(rows);
         }
     }
+}
+
+fn submissions(context: &Context, session: &Session) -> anyhow::Result<Exit> {
+    let rows = every_submission(session, &Selector::all(), true)?;
     let head = [
         "submission",
         "tasks",
@@ -239,6 +270,9 @@ fn info(context: &Context, session: &Session, select: &Selector) -> anyhow::Resu
             format!("{:.3} s, of CPU {:.3} s", program.wall_s, program.cpu_s),
         ));
         lines.push(("memory", format!("{} KiB at most", program.peak_rss_kib)));
+        if program.peak_memory_kib > 0 {
+            lines.push(("together", format!("{} KiB at most", program.peak_memory_kib)));
+        }
         lines.push(("stdout", format!("{} bytes", program.stdout_bytes)));
         lines.push(("stderr", format!("{} bytes", program.stderr_bytes)));
     }
@@ -274,4 +308,29 @@ fn result(session: &Session, task: TaskId) -> anyhow::Result<Option<ProgramResul
         rows: 1,
     })?;
     Ok(page.results.first().and_then(|held| held.result.program().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use scalems_client::protocol::error::Refusal;
+
+    use super::*;
+
+    fn nothing() -> ClientError {
+        ClientError::Refused {
+            what: "the question",
+            refusal: Refusal::new(Code::NothingSelected, "no task that is known here matches"),
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_between_two_pages_ends_the_list() {
+        for all in [true, false] {
+            let mut pages = vec![Err(nothing()), Ok((vec![1, 2], Some(2)))];
+            let rows = every_row::<u8, u8>(all, |_| pages.pop().expect("nobody asks after the end"));
+            assert_eq!(rows.unwrap(), [1, 2]);
+        }
+        assert!(every_row::<u8, u8>(true, |_| Err(nothing())).unwrap().is_empty());
+        assert!(every_row::<u8, u8>(false, |_| Err(nothing())).is_err());
+    }
 }

@@ -30,8 +30,17 @@ impl ConnectionFile {
             .take(MOST_BYTES)
             .read_to_end(&mut text)
             .map_err(failed)?;
+        Self::parse(path, &text)
+    }
+
+    /// Takes a text for what is in a connection file of this name, which another host may have.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ConnectionFileError> {
         let path = path.to_owned();
-        format::read(&text).map_err(|flaw| match flaw {
+        if text.len() as u64 > MOST_BYTES {
+            let bytes = text.len() as u64;
+            return Err(ConnectionFileError::TooLarge { path, bytes });
+        }
+        format::read(text).map_err(|flaw| match flaw {
             Flaw::HalfWritten => ConnectionFileError::HalfWritten { path },
             Flaw::Version(found) => ConnectionFileError::UnknownVersion { path, found },
             Flaw::Invalid(reason) => ConnectionFileError::Invalid { path, reason },

@@ -115,7 +115,7 @@ impl Small {
             agent: Part::new(Agent::new(World::config(&plan, 1))),
             workers: [0, 1].map(|index| Part::new(SimWorker::with_one_core(index))),
             client: Part::new(SimClient::new(&plan, 0)),
-            history: Part::new(History::of_first_life(true)),
+            history: Part::new(History::of_first_life(true, true)),
             journal: Part::new(Vec::new()),
             durable: 0,
             life: 1,
@@ -558,6 +558,8 @@ impl Small {
                 }
                 // Of these workers nothing is known but what they say.
                 Action::Publish { .. } | Action::Look { .. } => {}
+                // Nothing is moved out in worlds as small as these: what may stay in memory is more.
+                Action::Spill { .. } => self.history.get().violation("it has not so much".into()),
                 Action::FellBehind { message, .. } => self.history.get().violation(message),
                 Action::Exit => self.history.get().violation("the agent ends unasked".into()),
             }

@@ -4,10 +4,10 @@ use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::group::{HeldRun, Run};
 use scalems_protocol::hash;
 use scalems_protocol::state::{Strength, TaskState};
-use scalems_protocol::task::OnSilence;
+use scalems_protocol::task::{Knows, OnSilence};
 use scalems_protocol::token::Token;
 use scalems_protocol::worker::{Holdings, WorkerHello, WorkerRefused, WorkerWelcome};
-use scalems_protocol::{Role, limits};
+use scalems_protocol::{Amount, Role, limits};
 
 use super::super::bringing::NOBODY;
 use super::super::{Agent, WORKERS_A_LIFE};
@@ -60,6 +60,10 @@ impl Agent {
             .any(|text| text.len() > limits::NAME_BYTES)
             || hello.process.len() > limits::NAME_BYTES
             || hello
+                .place
+                .as_ref()
+                .is_some_and(|place| place.len() > limits::NAME_BYTES)
+            || hello
                 .modes
                 .iter()
                 .any(|mode| mode.name.len() > limits::NAME_BYTES);
@@ -75,7 +79,7 @@ impl Agent {
         let offer = hello
             .offer
             .iter()
-            .map(|(kind, amount)| (kind.as_str(), (*amount).min(1 << 50)));
+            .map(|(kind, amount)| (kind.as_str(), (*amount).min(Amount::MOST)));
         self.kinds.amounts(offer).ok_or_else(|| {
             Refusal::new(
                 Code::TooLarge,
@@ -148,6 +152,8 @@ impl Agent {
         worker.pid = hello.pid;
         worker.process.clone_from(&hello.process);
         worker.capacity = offer;
+        worker.knows = Knows::of(&hello.knows);
+        worker.place.clone_from(&hello.place);
         worker.ends = hello
             .left_ms
             .map(|left| now.saturating_add(left.saturating_mul(1_000)));
@@ -193,6 +199,7 @@ impl Agent {
             self.drain(number, until, "it was asked for before", out);
         }
         self.schedule = true;
+        self.requests.stir();
         self.watch_workers();
         self.worker_changed(number);
     }
@@ -387,10 +394,11 @@ impl Agent {
             .workers
             .get(&number)
             .map_or_else(String::new, |worker| worker.name.clone());
-        for Held { run, state, .. } in believed {
-            for rest in without(run, &kept) {
+        for held in believed {
+            for rest in without(held.run, &kept) {
                 let why = format!("worker {name} came back without it");
-                self.lease_over(rest, state == TaskState::Running, &why, out);
+                let over = self.over(number, Held { run: rest, ..held }, true);
+                self.lease_over(over, &why, out);
             }
         }
         (sum, drop)
@@ -404,6 +412,7 @@ impl Agent {
             run,
             incarnation,
             state,
+            ..
         } = part;
         if slot.is_held_by(number, run.attempt) && u64::from(slot.incarnation) == incarnation {
             return vec![run];
@@ -469,6 +478,7 @@ impl Agent {
             run,
             incarnation,
             state,
+            variant,
         } = lease;
         let newer = matches!(slot.state, TaskState::Leased | TaskState::Running)
             && slot.worker != number
@@ -481,8 +491,11 @@ impl Agent {
                 },
                 incarnation: slot.incarnation.into(),
                 state: slot.state,
+                variant: slot.variant,
             };
-            self.vacate(slot.worker, other.run, slot.state);
+            self.vacate(slot.worker, other);
+            let ran_us = self.ran(slot.worker, other);
+            self.wasted(run.submission, ran_us, slot.variant, out);
             if let Some(worker) = self.workers.get_mut(&slot.worker) {
                 worker.ghosts.push(other);
             }
@@ -506,6 +519,7 @@ impl Agent {
             attempt: run.attempt,
             worker: number,
             incarnation: incarnation as u16,
+            variant,
         };
         self.tasks.set(run.submission, run.lo, run.hi, slot);
         self.occupy(number, lease);
@@ -513,13 +527,19 @@ impl Agent {
     }
 
     /// Counts leases among those of a worker.
-    pub(super) fn occupy(&mut self, number: u32, Held { run, state, .. }: Held) {
+    pub(super) fn occupy(&mut self, number: u32, held: Held) {
+        let Held {
+            run, state, variant, ..
+        } = held;
         let submission = self.tasks.known(run.submission);
         let bytes = submission.bytes(run.lo, run.hi);
         let (class, mode) = (submission.class, &submission.template.mode);
-        let needs = &self.queue.class(class).needs;
+        let needs = &self.queue.class(class).way(variant).needs;
         if let Some(worker) = self.workers.get_mut(&number) {
             worker.occupy(run.submission, mode, needs, bytes, u64::from(run.count()), state);
+            if state == TaskState::Running {
+                worker.since.begin(run, self.now);
+            }
         }
     }
 }
@@ -535,6 +555,7 @@ fn reported(held: &HeldRun) -> Held {
         run: held.run,
         incarnation: held.incarnation,
         state,
+        variant: held.variant,
     }
 }
 

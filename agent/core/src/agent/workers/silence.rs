@@ -48,11 +48,12 @@ impl Agent {
                     &mut withheld
                 };
                 match list.last_mut() {
-                    Some(Held { run, state, .. })
-                        if run.submission == held.run.submission
-                            && run.attempt == held.run.attempt
-                            && *state == held.state
-                            && run.hi == offset =>
+                    Some(Held {
+                        run, state, variant, ..
+                    }) if run.submission == held.run.submission
+                        && run.attempt == held.run.attempt
+                        && (*state, *variant) == (held.state, held.variant)
+                        && run.hi == offset =>
                     {
                         run.hi += 1;
                     }
@@ -100,12 +101,12 @@ impl Agent {
         for held in self.believed(number) {
             let on = self.tasks.known(held.run.submission).template.policy.on_silence;
             if over(self, on) {
-                self.vacate(number, held.run, held.state);
+                self.vacate(number, held);
                 if let Some(worker) = self.workers.get_mut(&number) {
                     worker.taken.push(held);
                 }
-                let charged = held.state == scalems_protocol::TaskState::Running;
-                self.lease_over(held.run, charged, &format!("worker {name}: {why}"), out);
+                let over = self.over(number, held, true);
+                self.lease_over(over, &format!("worker {name}: {why}"), out);
                 self.schedule = true;
             }
         }
@@ -118,8 +119,9 @@ impl Agent {
             .get(&number)
             .is_some_and(|worker| worker.standing == Standing::Lost)
         {
-            self.vacate(number, held.run, held.state);
-            self.lease_over(held.run, false, "its worker is lost", out);
+            self.vacate(number, held);
+            let over = self.over(number, held, false);
+            self.lease_over(over, "its worker is lost", out);
         }
     }
 

@@ -258,3 +258,33 @@ fn what_is_to_stop_in_silence_is_ended_and_not_held_any_more() {
     let out = rig.say(welcome(1, Vec::new()));
     assert!(matches!(&out[..], [Output::PublishBeat(_)]), "{out:?}");
 }
+
+#[test]
+fn one_that_has_nothing_to_do_ends_after_a_while() {
+    let mut rig = Rig::with(Settings {
+        idle_us: Some(3 * SECOND),
+        ..settings(1)
+    })
+    .join();
+    rig.at(2 * SECOND, []);
+    rig.say(lease(program(1), run(1, 0, 1)));
+    rig.round([Input::Started { key: 1 }]);
+    // While it has something to do no time is counted, nor until that is recorded.
+    assert_eq!(end(&rig.at(9 * SECOND, [])), None);
+    let over = Input::Ended {
+        key: 1,
+        outcome: done(),
+    };
+    rig.round([over]);
+    assert_eq!(end(&rig.at(9 * SECOND, [])), None);
+    rig.say(Recorded {
+        recorded: 2,
+        ..Recorded::default()
+    });
+    let out = rig.at(11 * SECOND, []);
+    assert_eq!(end(&out), None);
+    assert_eq!(rig.machine.idle_timer(), Some(12 * SECOND));
+    let out = rig.at(12 * SECOND, []);
+    assert!(goodbye(&out));
+    assert_eq!(end(&out), Some(&EndReason::Idle));
+}

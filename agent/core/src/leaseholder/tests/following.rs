@@ -123,3 +123,29 @@ fn nobody_waits_behind_one_that_takes_long() {
     let offsets: Vec<u32> = order(&out).iter().map(|(_, offset, _)| *offset).collect();
     assert_eq!(offsets, [2, 3, 4]);
 }
+
+#[test]
+fn functions_wait_in_longer_lines_and_beside_programs() {
+    let settings = settings(1);
+    let modes = ["task.function".to_owned(), MODE.to_owned()].into();
+    let mut rig = Rig::with(Settings {
+        quick_us: 10_000,
+        modes,
+        ..settings
+    })
+    .join();
+    let out = rig.say(lease(template("task.function"), run(1, 0, 500)));
+    assert_eq!(order(&out), [(1, 0, None)]);
+    // It took no time that could be measured: as many as there may be stand behind the next one.
+    let out = rig.at(1_000, [ran(1, 0)]);
+    let all = order(&out);
+    assert_eq!(all.len(), 1 + 256);
+    assert!(all.windows(2).all(|two| two[1].2 == Some(two[0].0)), "{all:?}");
+    assert!(starts(&out).iter().all(|lease| lease.cpus == [0]));
+    // Each that is over makes room for another one.
+    let out = rig.at(2_000, (2..52).map(|key| ran(key, 0)));
+    assert_eq!(order(&out).len(), 50);
+    // How quick functions are says nothing of programs, and nobody of them waits behind one.
+    let more = lease(program(1), run(2, 0, 4));
+    assert_eq!(order(&rig.say(more)), []);
+}

@@ -12,7 +12,10 @@ fn the_first_hello_says_what_is_offered() {
     let out = rig.round([Input::Connected]);
     let hello = hello(&out);
     let offer = [("cores", 2), ("gpus", 2), ("memory", 1_000), ("licence", 1)];
-    assert_eq!(hello.offer, offer.map(|(kind, amount)| (kind.to_owned(), amount)));
+    assert_eq!(
+        hello.offer,
+        offer.map(|(kind, amount)| (kind.to_owned(), Amount::whole(amount)))
+    );
     let modes: Vec<_> = hello
         .modes
         .iter()

@@ -6,18 +6,19 @@ mod joining;
 mod model;
 mod revoking;
 mod running;
+mod slots;
 
 use bytes::Bytes;
 use scalems_protocol::group::{HeldRun, LeaseGroup, Place, ResultGroup, Run};
 use scalems_protocol::state::Strength;
-use scalems_protocol::task::{Needs, Policy, Template};
+use scalems_protocol::task::{Needs, Placement, Policy, Template};
 use scalems_protocol::token::Token;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, Lease, Recorded, Report, Revoke, WorkerHello, WorkerToAgent, WorkerWelcome,
 };
-use scalems_protocol::{Ending, JournalMark, Origin, PilotId, Role, TaskState, hash};
+use scalems_protocol::{Amount, Ending, JournalMark, Origin, PilotId, Role, TaskState, hash};
 
-use super::{EndReason, Input, Leaseholder, Note, Outcome, Output, Settings, StopOrder, TaskLease};
+use super::{EndReason, Input, Leaseholder, Note, NumaNode, Outcome, Output, Settings, StopOrder, TaskLease};
 use crate::interface::Micros;
 
 const SECOND: Micros = 1_000_000;
@@ -33,11 +34,14 @@ fn settings(cores: u32) -> Settings {
         cpus: (0..cores).collect(),
         gpus: vec![0, 1],
         memory_mib: 1_000,
-        named: vec![("licence".into(), 1)],
+        named: vec![("licence".into(), 1.into())],
         modes: vec![MODE.into()],
         ends: None,
+        place: None,
         join_ms: 60_000,
         patience_us: 0,
+        idle_us: None,
+        nodes: Vec::new(),
         quick_us: 0,
     }
 }
@@ -190,6 +194,7 @@ fn group(run: Run, place: Place) -> LeaseGroup {
         first: 10,
         step: 2,
         place,
+        variant: 0,
     }
 }
 
@@ -245,6 +250,7 @@ fn held(run: Run, state: TaskState) -> HeldRun {
         origin: ORIGIN,
         incarnation: 1,
         state,
+        variant: 0,
     }
 }
 

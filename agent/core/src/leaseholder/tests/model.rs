@@ -16,7 +16,12 @@ const CORES: u32 = 4;
 #[derive(Clone, Debug)]
 enum Step {
     /// A lease of so many tasks: which mode, and cores for each.
-    Lease { kind: u8, count: u32, cores: u32 },
+    Lease {
+        kind: u8,
+        count: u32,
+        cores: u32,
+        placement: Placement,
+    },
     /// Part of a submission is revoked.
     Revoke {
         pick: usize,
@@ -43,9 +48,14 @@ enum Step {
     Flush,
 }
 
+fn placement() -> impl Strategy<Value = Placement> {
+    prop::sample::select(vec![Placement::Compact, Placement::Strict, Placement::Scatter])
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0_u8..5, 1_u32..9, 0_u32..=CORES).prop_map(|(kind, count, cores)| Step::Lease { kind, count, cores }),
+        4 => (0_u8..5, 1_u32..9, 0_u32..=CORES, placement())
+            .prop_map(|(kind, count, cores, placement)| Step::Lease { kind, count, cores, placement }),
         2 => (any::<prop::sample::Index>(), 0_u32..6, 1_u32..9, 0_u8..3, any::<bool>()).prop_map(
             |(pick, lo, count, strength, silent)| Step::Revoke { pick: pick.index(1 << 16), lo, count, strength, silent }
         ),
@@ -90,7 +100,14 @@ impl Model {
     fn new() -> Self {
         let machine = Leaseholder::new(
             Settings {
+                idle_us: None,
                 quick_us: 10_000,
+                nodes: [[0, 1], [2, 3]]
+                    .map(|cpus| NumaNode {
+                        cpus: cpus.to_vec(),
+                        gpus: Vec::new(),
+                    })
+                    .to_vec(),
                 ..settings(CORES)
             },
             0,
@@ -169,8 +186,11 @@ impl Model {
                         .filter(|(other, ..)| Some(other.key) != head && !self.waits(other.key))
                         .flat_map(|(lease, ..)| lease.cpus.clone())
                         .collect();
-                    let cores = lease.template.needs.cores_per_rank as usize;
+                    let cores = lease.template.needs.cores_per_rank.floor() as usize;
                     assert_eq!(lease.cpus.len(), cores);
+                    let lies = lease.template.needs.placement;
+                    let near = lease.cpus.iter().all(|cpu| cpu / 2 == lease.cpus[0] / 2);
+                    assert!(lies != Placement::Strict || cores > 2 || near, "{:?}", lease.cpus);
                     assert!(
                         lease.cpus.iter().all(|cpu| !used.contains(cpu)),
                         "a core is given to one task"
@@ -300,7 +320,7 @@ impl Model {
         self.say(welcome(1, dropped));
     }
 
-    fn lease(&mut self, kind: u8, count: u32, cores: u32) {
+    fn lease(&mut self, kind: u8, count: u32, cores: u32, placement: Placement) {
         if !self.welcomed {
             return;
         }
@@ -309,7 +329,10 @@ impl Model {
         let mode = [program::NOOP, program::ECHO, program::SLEEP, MODE, MODE][usize::from(kind)];
         let run = run(self.submissions, 0, count);
         let template = Template {
-            needs: Needs::cores(cores),
+            needs: Needs {
+                placement,
+                ..Needs::cores(cores)
+            },
             ..template(mode)
         };
         let data: &'static [u8] = if mode == program::SLEEP { b"0.5" } else { b"x" };
@@ -328,7 +351,12 @@ impl Model {
 
     fn apply(&mut self, step: &Step) {
         match *step {
-            Step::Lease { kind, count, cores } => self.lease(kind, count, cores),
+            Step::Lease {
+                kind,
+                count,
+                cores,
+                placement,
+            } => self.lease(kind, count, cores, placement),
             Step::Revoke {
                 pick,
                 lo,

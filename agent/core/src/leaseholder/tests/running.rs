@@ -74,9 +74,9 @@ fn failures_of_one_kind_are_one_result() {
 fn what_cannot_run_here_fails_by_name() {
     let mut rig = Rig::joined(2);
     let mut gpus = program(1);
-    gpus.needs.gpus_per_rank = 3;
+    gpus.needs.gpus_per_rank = 3.into();
     let mut tokens = program(1);
-    tokens.needs.named.insert("token".into(), 1);
+    tokens.needs.named.insert("token".into(), 1.into());
     for (template, code, word) in [
         (template("task.unheard"), Code::UnknownMode, "\"task.unheard\""),
         (
@@ -125,7 +125,7 @@ fn what_cannot_run_here_fails_by_name() {
 fn a_task_is_started_with_its_data_and_the_lowest_free_cores() {
     let mut rig = Rig::joined(4);
     let mut two = program(2);
-    two.needs.gpus_per_rank = 1;
+    two.needs.gpus_per_rank = 1.into();
     let (message, blobs) = lease_with(two, run(1, 3, 6), b"abc", vec![1, 2, 3]);
     let out = rig.tell(message, blobs);
     let [first, second] = starts(&out)[..] else {
@@ -249,7 +249,7 @@ fn memory_and_named_resources_are_counted() {
     needs.needs.mem_per_rank = 400;
     assert_eq!(starts(&rig.say(lease(needs, run(1, 0, 4)))).len(), 2);
     let mut licence = program(0);
-    licence.needs.named.insert("licence".into(), 1);
+    licence.needs.named.insert("licence".into(), 1.into());
     assert_eq!(starts(&rig.say(lease(licence, run(2, 0, 4)))).len(), 1);
     let out = rig.round([
         Input::Ended {
@@ -468,4 +468,141 @@ fn what_a_task_writes_is_read_where_it_runs() {
             "{out:?}"
         );
     }
+}
+
+/// There is one core left in each of two nodes. Smaller tasks go first, but not for ever.
+#[test]
+fn a_strict_task_waits_for_its_place_and_not_for_ever() {
+    let nodes = [[0, 1], [2, 3]].map(|cpus| NumaNode {
+        cpus: cpus.to_vec(),
+        gpus: Vec::new(),
+    });
+    let mut rig = Rig::with(Settings {
+        nodes: nodes.to_vec(),
+        ..settings(4)
+    })
+    .join();
+    let mut apart = program(1);
+    apart.needs.placement = Placement::Scatter;
+    let out = rig.say(lease(apart, run(1, 0, 2)));
+    assert_eq!(
+        (&starts(&out)[0].cpus[..], &starts(&out)[1].cpus[..]),
+        (&[0][..], &[2][..])
+    );
+    let mut strict = program(2);
+    strict.needs.placement = Placement::Strict;
+    assert!(starts(&rig.say(lease(strict, run(3, 0, 1)))).is_empty());
+    let out = rig.say(lease(program(1), run(4, 0, 100)));
+    let mut key = starts(&out)[0].key;
+    assert_eq!(
+        (&starts(&out)[0].cpus[..], &starts(&out)[1].cpus[..]),
+        (&[1][..], &[3][..])
+    );
+    // What is over is followed by small ones, at most 64 of them.
+    let mut passed = 2;
+    let ended = |key| Input::Ended { key, outcome: done() };
+    loop {
+        let out = rig.round([ended(key)]);
+        let Some(next) = starts(&out).first().map(|lease| lease.key) else {
+            break;
+        };
+        (key, passed) = (next, passed + 1);
+    }
+    assert_eq!(passed, 64);
+    let out = rig.round([ended(1)]);
+    let begun: Vec<_> = starts(&out)
+        .iter()
+        .map(|lease| (lease.task.submission, lease.cpus.clone()))
+        .collect();
+    assert_eq!(begun, [(3, vec![0, 1])]);
+}
+
+/// Four tasks of a quarter are on one GPU, the fifth waits although it is counted that there would be room.
+#[test]
+fn parts_of_a_gpu_are_shared_and_none_spans_two() {
+    let mut rig = Rig::joined(8);
+    let of = |gpus: &str| {
+        let mut task = program(1);
+        task.needs.gpus_per_rank = gpus.parse().unwrap();
+        task
+    };
+    let out = rig.say(lease(of("0.6"), run(1, 0, 3)));
+    let seats = |out: &[Output]| -> Vec<_> {
+        let starts = starts(out).into_iter();
+        starts
+            .map(|lease| (lease.gpus.clone(), lease.gpu_shares.clone(), lease.cpus.len()))
+            .collect()
+    };
+    let share = |parts| vec![Amount::from_parts(parts)];
+    assert_eq!(
+        seats(&out),
+        [(vec![0], share(6_000), 1), (vec![1], share(6_000), 1)]
+    );
+    // What it leaves is used.
+    let out = rig.say(lease(of("0.4"), run(2, 0, 2)));
+    assert_eq!(
+        seats(&out),
+        [(vec![0], share(4_000), 1), (vec![1], share(4_000), 1)]
+    );
+    let ended = |key| Input::Ended { key, outcome: done() };
+    assert_eq!(seats(&rig.round([ended(1)])), [(vec![0], share(6_000), 1)]);
+    assert!(starts(&rig.say(lease(of("1.5"), run(3, 0, 1)))).is_empty());
+    let out = rig.round([ended(2), ended(3), ended(4), ended(5)]);
+    let both = [10_000, 5_000].map(Amount::from_parts).to_vec();
+    assert_eq!(seats(&out), [(vec![0, 1], both, 1)]);
+    // A part of a core is a core that others have parts of.
+    let half = Template {
+        needs: Needs::cores("0.5".parse::<Amount>().unwrap()),
+        ..program(1)
+    };
+    let out = rig.say(lease(half, run(4, 0, 2)));
+    let cpus: Vec<_> = starts(&out).iter().map(|lease| lease.cpus.clone()).collect();
+    assert_eq!(cpus, [[1], [1]]);
+}
+
+/// A lease says in which way its tasks run: room, numbers and what is listed go by it.
+#[test]
+fn a_lease_has_room_for_the_variant_that_it_names() {
+    let mut rig = Rig::joined(4);
+    let mut either = program(1);
+    either.needs.gpus_per_rank = 2.into();
+    either.needs.variants = vec![Needs::cores(3), Needs::cores(5)];
+    let as_variant = |run, variant| {
+        let mut lease = lease(either.clone(), run);
+        lease.groups[0].variant = variant;
+        lease
+    };
+    let out = rig.say(as_variant(run(1, 0, 1), 1));
+    let [begun] = starts(&out)[..] else {
+        panic!("{out:?}")
+    };
+    assert_eq!(
+        (begun.variant, &begun.cpus[..], &begun.gpus[..]),
+        (1, &[0, 1, 2][..], &[][..])
+    );
+    assert_eq!(begun.needs(), &Needs::cores(3));
+    let out = rig.say(as_variant(run(1, 1, 2), 0));
+    assert_eq!(
+        (&starts(&out)[0].cpus[..], &starts(&out)[0].gpus[..]),
+        (&[3][..], &[0, 1][..])
+    );
+    for (variant, code) in [(2, Code::ImpossibleNeeds), (3, Code::Malformed)] {
+        let out = rig.say(as_variant(run(1, 2, 3), variant));
+        let (told, _) = report(&out);
+        assert_eq!(told.results[0].error.as_ref().unwrap().code, code);
+    }
+    rig.round([Input::Started { key: 1 }, Input::Started { key: 2 }]);
+    let out = rig.round([Input::Disconnected, Input::Connected]);
+    let hello = out.iter().find_map(|output| match output {
+        Output::Send(WorkerToAgent::WorkerHello(hello), _) => Some(hello),
+        _ => None,
+    });
+    let held: Vec<_> = hello
+        .unwrap()
+        .held
+        .iter()
+        .map(|held| (held.run.lo, held.variant))
+        .collect();
+    // What has ended and is not recorded stays in the list.
+    assert_eq!(held, [(0, 1), (1, 0), (2, 2), (2, 3)]);
 }

@@ -1,10 +1,13 @@
 //! The machine: limits, network, encryption, batch system.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 use scalems_agent::batch::{Kind, interface};
+use scalems_agent::executor::memory_rule;
+use scalems_agent::worker::{Connection, Machine, Maker, WorkerOptions};
 
 use super::Finding;
 
@@ -31,8 +34,58 @@ pub(super) fn check() -> Vec<Finding> {
         ),
         encryption(),
         network(),
+        memory(),
+        gpus(),
         batch(),
     ]
+}
+
+/// How a worker that is started here would keep tasks to their memory.
+fn memory() -> Finding {
+    Finding::fine("memory limits", format!("are {}", memory_rule()))
+}
+
+/// Those that a worker here would offer.
+fn gpus() -> Finding {
+    let about = "GPUs";
+    let place = WorkerOptions::new(Connection::File(PathBuf::new()), "/tmp");
+    let machine = match Machine::of(&place) {
+        Ok(machine) => machine,
+        Err(error) => {
+            return Finding::warning(about, error.to_string(), "say with options what workers offer");
+        }
+    };
+    let mut counts: Vec<(String, u32)> = Vec::new();
+    for offered in &machine.gpus {
+        let gpu = &offered.gpu;
+        let maker = gpu.maker.map_or("unknown", Maker::name);
+        let model = gpu.model.as_ref().map_or_else(|| maker.to_owned(), Clone::clone);
+        match counts.iter_mut().find(|(known, _)| *known == model) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((model, 1)),
+        }
+    }
+    let found: Vec<String> = counts
+        .iter()
+        .map(|(model, count)| format!("{count} × {model}"))
+        .collect();
+    let found = if found.is_empty() {
+        "none".to_owned()
+    } else {
+        found.join(", ")
+    };
+    let notes = &machine.notes;
+    let said = if notes.is_empty() {
+        found
+    } else {
+        format!("{found}: {}", notes.join("; "))
+    };
+    // Some machines have a tool and no device: pilots run all the same.
+    if notes.is_empty() || machine.gpus.is_empty() {
+        return Finding::fine(about, said);
+    }
+    let remedy = "say with --gpus how many GPUs workers offer, if these are not right";
+    Finding::warning(about, said, remedy)
 }
 
 /// The soft limit is raised by whoever needs it: the hard one counts.
@@ -84,13 +137,21 @@ fn network() -> Finding {
 
 fn batch() -> Finding {
     let about = "batch system";
-    let Some(kind) = Kind::here() else {
-        return Finding::fine(about, "none here: pilots run where they are started");
-    };
-    match kind.system().answers() {
-        Ok(said) => Finding::fine(about, format!("{}: {said}", kind.name())),
+    // Commands of several may be installed, where one of them looks after the machine.
+    let (mut answers, mut failed) = (Vec::new(), None);
+    for kind in Kind::all_here() {
+        match kind.system().answers() {
+            Ok(said) => answers.push(format!("{}: {said}", kind.name())),
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    match failed.filter(|_| answers.is_empty()) {
+        None if answers.is_empty() => Finding::fine(about, "none here: pilots run where they are started"),
+        None => Finding::fine(about, answers.join("; ")),
         // Pilots that are started here have no need of it.
-        Err(error) => Finding::warning(
+        Some(error) => Finding::warning(
             about,
             error.to_string(),
             "ask your site; `pilot submit` does not work until then",

@@ -39,6 +39,14 @@ fn one(name: &str) -> Option<Finding> {
         }
     };
     if file.writer(&scalems_agent::host_name()) == Writer::Gone {
+        // An agent's directory has its lock.
+        if !directory.join("lock").exists() {
+            return Some(Finding::warning(
+                ABOUT,
+                format!("{name}: the tunnel to it was killed"),
+                "make another one: scalems connect".to_owned(),
+            ));
+        }
         let how = if directory.join(Submitted::FILE).exists() {
             "submit"
         } else {

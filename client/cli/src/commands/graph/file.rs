@@ -122,6 +122,12 @@ fn node(defaults: &Table, task: &Table, name: &str, places: &HashMap<&str, usize
     let mut words: Vec<OsString> = Vec::new();
     for (key, value) in &table {
         ensure!(
+            key != "or" || !matches!(value, Value::Table(_)),
+            Misuse(
+                "or = {…} would be a variant for each amount: write or = [\"cores=16,memory=8000\"]".into()
+            )
+        );
+        ensure!(
             !OTHERS.contains(&key.as_str()),
             Misuse(format!(
                 "{key:?} cannot stand in a file: only what says what tasks are can"
@@ -320,12 +326,12 @@ mod tests {
         assert_eq!(run.args.command, ["./run", "a b", "%{INDEX}"]);
         assert_eq!(
             (run.args.cores, run.args.own_dir, run.args.array),
-            (2, true, Some((0, 10, 1)))
+            (2.into(), true, Some((0, 10, 1)))
         );
         assert_eq!(run.args.env, ["A=1", "B=z"]);
         assert_eq!(run.args.retry_on, [137, 135]);
         assert_eq!(run.args.name.as_deref(), Some("run"));
-        assert_eq!((sum.args.cores, sum.args.own_dir), (1, false));
+        assert_eq!((sum.args.cores, sum.args.own_dir), (1.into(), false));
         assert_eq!(
             (sum.args.env.len(), &sum.args.command[..]),
             (2, &["cat *.out | sum".to_owned()][..])

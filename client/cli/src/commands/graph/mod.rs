@@ -13,7 +13,7 @@ use scalems_client::protocol::state::Strength;
 use scalems_client::protocol::task::{After, When};
 use serde::Serialize;
 
-use super::submit::{LONGEST, Ready};
+use super::submit::{Cut, LONGEST, Ready};
 use super::{connect, wait};
 use crate::Context;
 use crate::args::{GraphArgs, Output};
@@ -45,8 +45,11 @@ pub(crate) fn run(context: &Context, args: &GraphArgs) -> anyhow::Result<Exit> {
         interrupt::install(&[Signal::SIGINT])?;
     }
     let session = connect(context)?;
+    // It goes on whole or not at all, also if its user ends this.
+    interrupt::install(&interrupt::ENDING)?;
     let rows = submit(&session, &graph, ready)?;
-    let select = selector(&rows);
+    interrupt::let_go(&[Signal::SIGTERM, Signal::SIGHUP])?;
+    let select = selector(rows.iter().map(|row| row.submission));
     // One value: what it came to is in it.
     let later = args.wait && context.output == Output::Json;
     if !later {
@@ -115,9 +118,16 @@ fn submit(session: &Session, graph: &Graph, ready: Vec<Ready>) -> anyhow::Result
         let after = own
             .chain(node.after.iter().map(|edge| after(edge, &rows)))
             .collect();
-        let fed = match one.submit(session, after) {
+        let fed = interrupt::check()
+            .map_err(Cut::none)
+            .and_then(|()| one.submit(session, after));
+        let fed = match fed {
             Ok(fed) => fed,
-            Err(error) => return Err(withdrawn(session, &rows, node, error)),
+            Err(cut) => {
+                // Also what was submitted of this one.
+                let numbers = rows.iter().map(|row| row.submission).chain(cut.new);
+                return Err(withdrawn(session, &selector(numbers), node, cut.why()));
+            }
         };
         if let Some(note) = &fed.note {
             eprintln!("scalems: {}: {note}", node.name);
@@ -145,12 +155,11 @@ fn after(edge: &Edge, rows: &[Row]) -> After {
 }
 
 /// One was not taken: those before it are of no use.
-fn withdrawn(session: &Session, rows: &[Row], node: &Node, error: anyhow::Error) -> anyhow::Error {
+fn withdrawn(session: &Session, select: &Selector, node: &Node, error: anyhow::Error) -> anyhow::Error {
     let error = error.context(format!("submit task {:?}", node.name));
-    if rows.is_empty() {
+    if select.is_empty() {
         return error;
     }
-    let select = selector(rows);
     let reason = format!("task {:?} of the same graph was not taken", node.name);
     error.context(match session.cancel(select.clone(), Strength::Request, &reason) {
         Ok(_) => format!("what was submitted of the graph before, {select}, was canceled"),
@@ -161,14 +170,14 @@ fn withdrawn(session: &Session, rows: &[Row], node: &Node, error: anyhow::Error)
 }
 
 /// All of them.
-fn selector(rows: &[Row]) -> Selector {
+fn selector(numbers: impl Iterator<Item = u64>) -> Selector {
     let mut picks: Vec<Pick> = Vec::new();
-    for row in rows {
+    for number in numbers {
         match picks.last_mut() {
-            Some(last) if last.last + 1 == row.submission => last.last = row.submission,
+            Some(last) if last.last + 1 == number => last.last = number,
             _ => picks.push(Pick {
-                first: row.submission,
-                last: row.submission,
+                first: number,
+                last: number,
                 step: 1,
                 indices: None,
             }),

@@ -5,15 +5,15 @@
 //! task in front of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use scalems_client::protocol::client::{OutputPage, Page};
 use scalems_client::protocol::error::Code;
 use scalems_client::protocol::program::{ProgramResult, Written};
-use scalems_client::protocol::select::Selector;
-use scalems_client::protocol::{TaskId, TaskState};
+use scalems_client::protocol::select::{Pick, Selector};
+use scalems_client::protocol::{TaskId, TaskState, limits};
 use scalems_client::{ClientError, Session};
 
 use super::{Indices, Place, each};
@@ -31,11 +31,15 @@ const LOOK: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(1);
 /// Before a reading is tried again that had nothing to wait for.
 const AGAIN: Duration = Duration::from_millis(50);
+/// A line that is longer is shown as several: programs that draw bars end none for hours.
+const LINE_BYTES: usize = 1 << 16;
+/// Stretches of tasks that a selector with a state comes to.
+const PICKS: usize = limits::BATCH_TASKS;
 
 /// News of a task that is read.
 enum News {
-    /// It wrote this.
-    Wrote(Place, Written),
+    /// This attempt of it wrote this.
+    Wrote(Place, u32, Written),
     /// It does not run any more, or cannot be read.
     Over(Place),
 }
@@ -53,8 +57,8 @@ enum Form {
 
 /// What is shown.
 struct Shown {
-    /// How much of each task's stream.
-    upto: BTreeMap<Place, u64>,
+    /// Of which attempt, and how much of its stream.
+    upto: BTreeMap<Place, (u32, u64)>,
     /// All of them.
     done: BTreeSet<Place>,
     /// Lines that have no end yet, where several tasks are told apart.
@@ -78,7 +82,12 @@ pub(super) fn run(
         _ if counts_one(session, select)? => Form::Raw,
         _ => Form::Lines,
     };
-    let (tell, news) = channel();
+    // What is selected by a state is what is in it now: that it is not any more is how it ends.
+    let select = &match select.state {
+        Some(_) => now(session, select)?,
+        None => select.clone(),
+    };
+    let (tell, news) = telling();
     let mut shown = Shown {
         upto: BTreeMap::new(),
         done: BTreeSet::new(),
@@ -88,10 +97,14 @@ pub(super) fn run(
         stderr,
     };
     let mut reading: BTreeSet<Place> = BTreeSet::new();
-    let (mut sweep_at, mut warned) = (Instant::now(), false);
+    let (mut sweep_at, mut warned, mut begun) = (Instant::now(), false, false);
     loop {
-        // First what is over: then nothing that ends meanwhile is missed.
-        let over = all_ended(session, select)?;
+        // First what is over: then nothing that ends meanwhile is missed. What was forgotten meanwhile is over too.
+        let over = match all_ended(session, select) {
+            Err(error) if begun && is_nothing(&error) => true,
+            other => other?,
+        };
+        begun = true;
         let running = if over {
             Vec::new()
         } else {
@@ -111,7 +124,7 @@ pub(super) fn run(
             }
             reading.insert(place);
             let (session, tell) = (session.clone(), tell.clone());
-            let from = shown.upto.get(&place).copied().unwrap_or(0);
+            let from = shown.upto.get(&place).copied().unwrap_or_default();
             thread::spawn(move || read(&session, place, from, stderr, &tell));
         }
         if Instant::now() >= sweep_at || over {
@@ -123,15 +136,32 @@ pub(super) fn run(
         shown.take(session, &news, &mut reading, LOOK)?;
         if over && reading.is_empty() {
             shown.results(session, select, &reading)?;
+            // What was lost with its worker has no result.
+            let open: Vec<Place> = shown.lines.keys().copied().collect();
+            for place in open {
+                shown.rest(session, place)?;
+            }
             return Ok(Exit::Well);
         }
     }
 }
 
-/// Reads what one task writes until it does not run any more.
-fn read(session: &Session, (submission, offset): Place, from: u64, stderr: bool, tell: &Sender<News>) {
+/// How readers tell. If it is not shown as fast as it is read they stand: then it is lost at the worker, where that is
+/// counted, and does not pile up here.
+fn telling() -> (SyncSender<News>, Receiver<News>) {
+    sync_channel(AT_ONCE)
+}
+
+/// Reads what one task writes, from there on of that attempt and all of later ones, until it does not run any more.
+fn read(
+    session: &Session,
+    (submission, offset): Place,
+    from: (u32, u64),
+    stderr: bool,
+    tell: &SyncSender<News>,
+) {
     let place = (submission, offset);
-    let (mut at, mut attempt) = (from, 0);
+    let (mut attempt, mut at) = from;
     loop {
         // The other stream is not asked for: nothing lies behind that.
         let page = OutputPage {
@@ -144,7 +174,9 @@ fn read(session: &Session, (submission, offset): Place, from: u64, stderr: bool,
         let begun = Instant::now();
         let Ok(part) = session.ask_output(page) else { break };
         if attempt != 0 && part.attempt != attempt {
-            break;
+            // It was asked of one before: this one is read from its begin.
+            (attempt, at) = (part.attempt, 0);
+            continue;
         }
         attempt = part.attempt;
         let runs = part.runs;
@@ -155,7 +187,7 @@ fn read(session: &Session, (submission, offset): Place, from: u64, stderr: bool,
             }
         } else {
             at = wrote.from + wrote.bytes.len() as u64;
-            if tell.send(News::Wrote(place, wrote)).is_err() {
+            if tell.send(News::Wrote(place, attempt, wrote)).is_err() {
                 return;
             }
         }
@@ -165,6 +197,60 @@ fn read(session: &Session, (submission, offset): Place, from: u64, stderr: bool,
     }
     // Nobody listens any more when the command ends.
     let _ended = tell.send(News::Over(place));
+}
+
+/// The tasks that are selected now, by their indices.
+fn now(session: &Session, select: &Selector) -> anyhow::Result<Selector> {
+    let mut picks: Vec<Pick> = Vec::new();
+    let mut after = None;
+    loop {
+        let listing = session.ask_tasks(Page {
+            select: select.clone(),
+            after,
+            rows: 0,
+        })?;
+        for row in &listing.rows {
+            let (first, step) = row.indices;
+            let index = |offset: u32| first + step * offset;
+            join(
+                &mut picks,
+                row.run.submission,
+                (index(row.run.lo), index(row.run.hi - 1), step.max(1)),
+            );
+        }
+        anyhow::ensure!(
+            picks.len() <= PICKS,
+            Misuse(format!(
+                "{select} selects tasks here and there, in more than {PICKS} places: name their submissions without a state"
+            ))
+        );
+        after = listing.next;
+        if after.is_none() {
+            return Ok(Selector {
+                picks,
+                ..Selector::default()
+            });
+        }
+    }
+}
+
+/// Adds tasks of a submission to those before them.
+fn join(picks: &mut Vec<Pick>, submission: u64, indices: (u32, u32, u32)) {
+    if let Some(last) = picks.last_mut()
+        && last.first == submission
+        && let Some((_, end, step)) = &mut last.indices
+        && *step == indices.2
+        && end.checked_add(*step) == Some(indices.0)
+    {
+        *end = indices.1;
+        return;
+    }
+    picks.push(Pick {
+        first: submission,
+        last: submission,
+        step: 1,
+        indices: Some(indices),
+    });
 }
 
 /// Whether one task is selected, and no other will be.
@@ -238,18 +324,18 @@ impl Shown {
         let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // There may be no end to what comes in, and others may have begun.
+                return Ok(());
+            }
             match news.recv_timeout(left) {
-                Ok(News::Wrote(place, wrote)) => self.wrote(session, place, &wrote)?,
+                Ok(News::Wrote(place, attempt, wrote)) => self.wrote(session, place, attempt, &wrote)?,
                 Ok(News::Over(place)) => {
                     reading.remove(&place);
-                    // Its end is in its result, if it has one: else it runs again.
+                    // Its end is in its result, if that is there already; if it runs again there will be another attempt.
                     let task = self.indices.of(session, place.0, place.1)?;
                     let one = Selector::task(task.submission, task.index);
                     self.results(session, &one, reading)?;
-                    if !self.done.contains(&place) {
-                        self.upto.remove(&place);
-                        self.rest(session, place)?;
-                    }
                 }
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the readers have ended"),
@@ -265,23 +351,29 @@ impl Shown {
         reading: &BTreeSet<Place>,
     ) -> anyhow::Result<()> {
         let mut found = Vec::new();
-        match each(session, select, |place, _, program| {
+        match each(session, select, |place, (_, attempt), program| {
             if !reading.contains(&place) && !self.done.contains(&place) {
-                found.push((place, program));
+                found.push((place, attempt, program));
             }
             Ok(())
         }) {
             Err(error) if is_nothing(&error) => {}
             other => other?,
         }
-        for (place, program) in found {
-            self.ended(session, place, program)?;
+        for (place, attempt, program) in found {
+            self.ended(session, place, attempt, program)?;
         }
         Ok(())
     }
 
     /// Shows the end of what a task wrote.
-    fn ended(&mut self, session: &Session, place: Place, program: ProgramResult) -> anyhow::Result<()> {
+    fn ended(
+        &mut self,
+        session: &Session,
+        place: Place,
+        attempt: u32,
+        program: ProgramResult,
+    ) -> anyhow::Result<()> {
         let (bytes, total) = if self.stderr {
             (program.stderr, program.stderr_bytes)
         } else {
@@ -292,24 +384,31 @@ impl Shown {
             bytes,
             total,
         };
-        self.wrote(session, place, &wrote)?;
+        self.wrote(session, place, attempt, &wrote)?;
         self.done.insert(place);
         self.upto.remove(&place);
         self.rest(session, place)
     }
 
     /// Shows a part of what a task wrote, as far as it was not shown.
-    fn wrote(&mut self, session: &Session, place: Place, wrote: &Written) -> anyhow::Result<()> {
-        let upto = self.upto.entry(place).or_default();
-        let end = wrote.from + wrote.bytes.len() as u64;
-        // Another attempt begins anew.
-        if wrote.total < *upto {
-            *upto = 0;
+    fn wrote(
+        &mut self,
+        session: &Session,
+        place: Place,
+        attempt: u32,
+        wrote: &Written,
+    ) -> anyhow::Result<()> {
+        let known = self.upto.get(&place).copied().unwrap_or((attempt, 0));
+        if known.0 != attempt {
+            // The one before has written all that it will.
+            self.rest(session, place)?;
         }
-        let lost = wrote.from.saturating_sub(*upto);
-        let known = usize::try_from(upto.saturating_sub(wrote.from)).unwrap_or(usize::MAX);
+        let before = if known.0 == attempt { known.1 } else { 0 };
+        let end = wrote.from + wrote.bytes.len() as u64;
+        self.upto.insert(place, (attempt, end.max(before)));
+        let lost = wrote.from.saturating_sub(before);
+        let known = usize::try_from(before.saturating_sub(wrote.from)).unwrap_or(usize::MAX);
         let new = wrote.bytes.get(known..).unwrap_or_default();
-        *upto = end.max(*upto);
         if lost > 0 {
             let task = self.indices.of(session, place.0, place.1)?;
             eprintln!(
@@ -323,15 +422,9 @@ impl Shown {
             return print::written(new, std::io::stdout());
         }
         let task = self.indices.of(session, place.0, place.1)?;
-        let mut line = self.lines.remove(&place).unwrap_or_default();
-        for part in new.split_inclusive(|byte| *byte == b'\n') {
-            line.extend_from_slice(part);
-            if part.ends_with(b"\n") {
-                self.line(task, &line)?;
-                line.clear();
-            }
-        }
-        self.lines.insert(place, line);
+        let mut begun = self.lines.remove(&place).unwrap_or_default();
+        lines(&mut begun, new, |line| self.line(task, line))?;
+        self.lines.insert(place, begun);
         Ok(())
     }
 
@@ -358,6 +451,83 @@ impl Shown {
     }
 }
 
+/// Shows the lines that end in `new`, of which the first begins with `begun`; what has no end yet stays there, unless it is
+/// so long that it is shown as a line of its own.
+fn lines(
+    begun: &mut Vec<u8>,
+    new: &[u8],
+    mut show: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for part in new.split_inclusive(|byte| *byte == b'\n') {
+        begun.extend_from_slice(part);
+        if part.ends_with(b"\n") || begun.len() >= LINE_BYTES {
+            show(begun)?;
+            begun.clear();
+        }
+    }
+    Ok(())
+}
+
 fn is_nothing(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ClientError::Refused { refusal, .. }) if refusal.code == Code::NothingSelected)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::TrySendError;
+
+    use super::*;
+
+    #[test]
+    fn readers_stand_if_nobody_shows_what_they_read() {
+        let (tell, _news) = telling();
+        for offset in 0..AT_ONCE as u32 {
+            assert!(tell.try_send(News::Over((1, offset))).is_ok());
+        }
+        assert!(matches!(
+            tell.try_send(News::Over((2, 0))),
+            Err(TrySendError::Full(_))
+        ));
+    }
+
+    #[test]
+    fn a_line_without_end_is_shown_in_parts() {
+        let (mut begun, mut shown) = (Vec::new(), Vec::new());
+        let mut add = |begun: &mut Vec<u8>, new: &[u8]| {
+            lines(begun, new, |line| {
+                shown.push(line.to_vec());
+                Ok(())
+            })
+            .unwrap();
+        };
+        add(&mut begun, b"one\ntw");
+        add(&mut begun, b"o\n");
+        for _ in 0..100 {
+            add(&mut begun, &[b'\r'; 1_000]);
+            assert!(begun.len() < LINE_BYTES);
+        }
+        assert_eq!(&shown[..2], [&b"one\n"[..], b"two\n"]);
+        let bytes: usize = shown[2..].iter().map(Vec::len).sum();
+        assert_eq!((shown.len(), bytes + begun.len()), (3, 100_000));
+    }
+
+    #[test]
+    fn neighbours_are_picked_together() {
+        let mut picks = Vec::new();
+        for (submission, indices) in [
+            (1, (0, 3, 1)),
+            (1, (4, 9, 1)),
+            (1, (11, 12, 1)),
+            (2, (13, 14, 1)),
+            (3, (0, 4, 2)),
+            (3, (6, 8, 2)),
+        ] {
+            join(&mut picks, submission, indices);
+        }
+        let select = Selector {
+            picks,
+            ..Selector::default()
+        };
+        assert_eq!(select.to_string(), "1.0-9,1.11-12,2.13-14,3.0-8:2");
+    }
 }

@@ -1,63 +1,71 @@
-//! `scalems logs`: what programs wrote, from their results.
+//! `scalems logs`: what programs wrote, from their results, and all of it from the packed logs of their workers.
 
 mod follow;
+mod from;
+mod paper;
+mod whole;
 
 use anyhow::Context as _;
-use scalems_client::Session;
+use scalems_client::locate::Located;
 use scalems_client::protocol::TaskId;
 use scalems_client::protocol::client::Page;
+use scalems_client::protocol::packed::Stream;
 use scalems_client::protocol::program::ProgramResult;
 use scalems_client::protocol::select::Selector;
+use scalems_client::{Session, locate};
 
-use super::connect;
+use self::paper::Paper;
+use self::whole::Whole;
+use super::{CONNECTION, connect};
 use crate::Context;
 use crate::args::{LogsArgs, Output};
 use crate::exit::Exit;
-use crate::print;
 
 pub(crate) fn run(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
+    let stream = if args.stderr {
+        Stream::Stderr
+    } else {
+        Stream::Stdout
+    };
+    if let Some(place) = &args.from {
+        return from::run(place, args, stream, context.output);
+    }
     let session = connect(context)?;
+    let select = args.select.as_ref().context("which tasks is not said")?;
     if args.follow {
-        return follow::run(&session, &args.select, args.stderr, context.output);
+        return follow::run(&session, select, args.stderr, context.output);
     }
-    if matches!(context.output, Output::Json | Output::Jsonl) {
-        return json(&session, &args.select, args.stderr, context.output);
-    }
-    print(&session, &args.select, args.stderr)?;
+    let located = || match std::env::var_os(CONNECTION) {
+        Some(file) if context.pilot.is_none() && !file.is_empty() => {
+            Located::read(std::path::Path::new(&file))
+        }
+        _ => locate::find(context.pilot.as_deref()),
+    };
+    let attempt = args
+        .attempt
+        .map(|attempt| located().map(|pilot| (attempt, pilot)));
+    let whole = Whole::new(attempt.transpose()?);
+    show(&session, select, whole, Paper::new(stream, context.output))?;
     Ok(Exit::Well)
 }
 
 /// Prints what the selected tasks wrote, as they wrote it, in order.
 pub(crate) fn print(session: &Session, select: &Selector, stderr: bool) -> anyhow::Result<()> {
-    each(session, select, |_, _, program| {
-        if stderr {
-            print::written(&program.stderr, std::io::stderr())
-        } else {
-            print::written(&program.stdout, std::io::stdout())
-        }
-    })
+    let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
+    show(
+        session,
+        select,
+        Whole::new(None),
+        Paper::new(stream, Output::Human),
+    )
 }
 
-fn json(session: &Session, select: &Selector, stderr: bool, output: Output) -> anyhow::Result<Exit> {
-    let mut all = Vec::new();
-    each(session, select, |_, task, program| {
-        let (text, bytes) = if stderr {
-            (&program.stderr, program.stderr_bytes)
-        } else {
-            (&program.stdout, program.stdout_bytes)
-        };
-        let text = String::from_utf8_lossy(text);
-        let one = serde_json::json!({"task": task.to_string(), "text": text, "bytes": bytes});
-        if output == Output::Jsonl {
-            return print::out(&format!("{one}\n"));
-        }
-        all.push(one);
-        Ok(())
+fn show(session: &Session, select: &Selector, mut whole: Whole, mut paper: Paper) -> anyhow::Result<()> {
+    each(session, select, |_, (task, attempt), program| {
+        whole.show((task, attempt), &program, &mut paper)
     })?;
-    if output == Output::Json {
-        print::out(&format!("{}\n", serde_json::to_string_pretty(&all)?))?;
-    }
-    Ok(Exit::Well)
+    whole.say_what_is_missing();
+    paper.end()
 }
 
 /// A task by its submission and offset.
@@ -120,7 +128,7 @@ fn asked(session: &Session, submission: u64) -> anyhow::Result<Vec<Stretch>> {
 fn each(
     session: &Session,
     select: &Selector,
-    mut take: impl FnMut(Place, TaskId, ProgramResult) -> anyhow::Result<()>,
+    mut take: impl FnMut(Place, (TaskId, u32), ProgramResult) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut after = None;
     let mut indices = Indices::default();
@@ -135,7 +143,7 @@ fn each(
             let task = indices.of(session, held.submission, held.offset)?;
             // A value of another mode is not a program's output.
             if let Ok(program) = held.result.program() {
-                take(place, task, program)?;
+                take(place, (task, held.result.attempt), program)?;
             }
         }
         after = page.next;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use scalems_agent::batch::{BatchSystem, Job, JobState, Leading, Submitted};
-use scalems_client::locate;
+use scalems_client::{Session, locate};
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
 
@@ -129,23 +129,54 @@ impl Queued {
         before: Option<&AgentsLife>,
         until: Option<Instant>,
     ) -> anyhow::Result<Waited> {
+        self.until("does not serve yet", until, || {
+            let life = AgentsLife::read(&self.directory);
+            if life.is_none() || life.as_ref() == before {
+                return Ok(None);
+            }
+            Ok(Some(ConnectionFile::read(&client_file(&self.directory))?))
+        })
+    }
+
+    /// Waits until a worker has joined that was not there before, and says meanwhile why none does. The agent serves.
+    pub(super) fn until_joined(
+        &self,
+        session: &Session,
+        before: u64,
+        until: Option<Instant>,
+    ) -> anyhow::Result<Waited> {
+        self.until("has no workers of its job yet", until, || {
+            let rows = session.ask_workers()?;
+            if !rows
+                .iter()
+                .any(|row| row.worker > before && row.state == "active")
+            {
+                return Ok(None);
+            }
+            Ok(Some(ConnectionFile::read(&client_file(&self.directory))?))
+        })
+    }
+
+    fn until(
+        &self,
+        not_yet: &str,
+        until: Option<Instant>,
+        mut look: impl FnMut() -> anyhow::Result<Option<ConnectionFile>>,
+    ) -> anyhow::Result<Waited> {
         let job = &self.submitted.job;
         interrupt::install(&[Signal::SIGINT])?;
         let (mut ask_at, mut wait) = (Instant::now(), ASK);
         let (mut said, mut unheard) = (String::new(), 0);
         loop {
-            let life = AgentsLife::read(&self.directory);
-            if life.is_some() && life.as_ref() != before {
-                return Ok(Waited::Serves(ConnectionFile::read(&client_file(
-                    &self.directory,
-                ))?));
+            if let Some(file) = look()? {
+                return Ok(Waited::Serves(file));
             }
             let now = Instant::now();
             let over = until.is_some_and(|until| now >= until);
             if interrupt::seen() || over {
                 let name = &self.name;
                 eprintln!(
-                    "scalems: pilot {name} does not serve yet; job {job} stays as it is: `scalems pilot wait --pilot \
+                    "scalems: pilot {name} {not_yet}; job {job} stays as it is: `scalems pilot wait --pilot \
                      {name}` waits, `scalems pilot stop --pilot {name}` ends it"
                 );
                 return Ok(if over {

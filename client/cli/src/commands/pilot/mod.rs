@@ -9,7 +9,7 @@ mod submit;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use scalems_agent::batch::Job;
+use scalems_agent::batch::{Job, JobState};
 use scalems_client::protocol::client::Status;
 use scalems_client::protocol::event::Topic;
 use scalems_client::{ClientError, Session, locate};
@@ -84,7 +84,10 @@ fn list(context: &Context) -> anyhow::Result<Exit> {
             Some(row) => {
                 row.job = Some(queued.submitted.job.clone());
                 row.left_s = job.left.filter(|_| !over).map(|left| left.as_secs());
-                if over {
+                let only_workers = queued.submitted.only_workers;
+                if only_workers && job.state != JobState::Running {
+                    row.state = format!("serves; its job {}", jobs::said(&job));
+                } else if over {
                     row.state = format!("its job {}", jobs::said(&job));
                 }
             }
@@ -165,7 +168,11 @@ fn info(context: &Context) -> anyhow::Result<Exit> {
     match connect_or_job(context)? {
         Ok(session) => {
             let status = session.ask_status()?;
-            print::one(context.output, &status, &lines(&status))?;
+            let mut lines = lines(&status);
+            if let Some((queued, job)) = job_of(&session) {
+                lines.push(("job", format!("{} {}", queued.submitted.job, jobs::said(&job))));
+            }
+            print::one(context.output, &status, &lines)?;
             Ok(Exit::Well)
         }
         Err(Unserved { queued, job, .. }) => {
@@ -185,6 +192,17 @@ fn info(context: &Context) -> anyhow::Result<Exit> {
     }
 }
 
+/// The job that a pilot's workers came with, or will, if its agent is outside of jobs.
+fn job_of(session: &Session) -> Option<(Queued, Job)> {
+    let directory = session.connection_file()?.parent()?;
+    let name = session.pilot()?.pilot_name.clone();
+    let queued = Queued::read(&name, directory).ok()??;
+    let job = queued.submitted.only_workers.then(|| queued.look())?;
+    job.inspect_err(|error| tracing::warn!("cannot find out what its job does: {error:#}"))
+        .ok()
+        .map(|job| (queued, job))
+}
+
 fn lines(status: &Status) -> Vec<(&'static str, String)> {
     let tasks = status.tasks;
     let (joined, suspect, draining, lost) = status.workers;
@@ -195,7 +213,10 @@ fn lines(status: &Status) -> Vec<(&'static str, String)> {
             "workers",
             format!("{joined} active, {suspect} suspect, {draining} draining, {lost} lost so far"),
         ),
-        ("resources", print::resources(&status.resources)),
+        (
+            "resources",
+            print::resources(&status.resources, &status.fractions),
+        ),
         (
             "tasks",
             format!(
@@ -264,16 +285,19 @@ fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
         Err(Unserved { queued, job, .. }) => {
             let (name, id) = (&queued.name, &queued.submitted.job);
             anyhow::ensure!(
-                job.is_to_come(),
+                job.is_to_come() || queued.submitted.only_workers,
                 "the agent of pilot {name} is not reached, and its job {id} {}: it may be starting; the batch system's \
                  own command ends the job",
                 jobs::said(&job)
             );
             queued.cancel()?;
             if context.output == crate::args::Output::Human {
-                print::out(&format!(
-                    "pilot {name} had not begun; its job {id} is out of the queue\n"
-                ))?;
+                let what = if job.is_to_come() {
+                    "had not begun; its job {id} is out of the queue"
+                } else {
+                    "does not serve any more; its job {id} is ended"
+                };
+                print::out(&format!("pilot {name} {}\n", what.replace("{id}", id)))?;
             }
             return Ok(Exit::Well);
         }
@@ -286,11 +310,16 @@ fn stop(context: &Context, drain: Duration) -> anyhow::Result<Exit> {
         .connection_file()
         .context("the session has a file")?
         .to_owned();
+    let job = job_of(&session).filter(|(_, job)| job.is_to_come());
     let mut events = session.events(Topic::Summary);
     match session.stop(None, drain) {
         // It may be gone faster than its answer is here.
         Ok(()) | Err(scalems_client::ClientError::Over(_)) => {}
         Err(error) => return Err(error.into()),
+    }
+    // One that runs ends by itself with its workers.
+    if let Some((queued, _)) = job {
+        queued.cancel()?;
     }
     // The agent says goodbye to its clients last; then the session is over and its events end.
     let until = Instant::now() + drain + GONE;

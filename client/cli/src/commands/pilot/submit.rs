@@ -1,5 +1,7 @@
 //! `scalems pilot submit`: a pilot as a job of a batch system.
 
+mod here;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use super::jobs::{AgentsLife, Queued, Waited, said};
 use super::place;
 use super::start::{DEFAULT_NAME, own_program};
 use crate::Context;
-use crate::args::{Output, PilotSubmitArgs};
+use crate::args::{Output, PilotSubmitArgs, Place};
 use crate::exit::{Exit, Misuse};
 use crate::print;
 
@@ -49,6 +51,13 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
             Misuse("a pilot that is submitted has a journal: leave out --journal none".to_owned()).into(),
         );
     }
+    let here = args.place == Place::Here;
+    if args.ends_with_job && !here {
+        return Err(Misuse(
+            "--ends-with-job is for --agent here: an agent in the job ends with it anyway".to_owned(),
+        )
+        .into());
+    }
     let kind = args.batch.map(Kind::from).or(site.batch);
     let kind = kind.map_or_else(found, Ok)?;
     let system = kind.system();
@@ -57,7 +66,8 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
         print::out(&script)?;
         return Ok(Exit::Well);
     }
-    if !(args.agent.resume || args.agent.fresh) && args.agent.journal.is_none() {
+    let goes_on = here && here::may_run(&directory);
+    if !(args.agent.resume || args.agent.fresh || goes_on) && args.agent.journal.is_none() {
         // Else the job would find it out, hours later.
         scalems_agent::pilot::check_finished(name, &directory)?;
     }
@@ -93,15 +103,20 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
         );
     }
     let before = AgentsLife::read(&directory);
+    let interface = args.interface.as_deref().or(site.interface.as_deref());
+    let find = || here::Agent::find(args, interface, name, &directory);
+    let agent = here.then(find).transpose()?;
     let path = directory.join("job.sh");
     std::fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;
     let further: Vec<OsString> = site.options.iter().map(OsString::from).collect();
-    let job = system.submit(&path, &[further, args.further.clone()].concat())?;
+    let job = system.submit(&path, &[further, args.further.clone()].concat());
+    let job = job.inspect_err(|_| agent.iter().for_each(here::Agent::give_up))?;
     let submitted = Submitted {
         system: kind,
         job,
         script: path,
         log: log(&directory),
+        only_workers: here,
     };
     submitted.write(&directory).with_context(|| {
         format!(
@@ -123,7 +138,11 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
     }
     let until = args.timeout.map(|time| Instant::now() + time);
     let queued = Queued::new(name, &directory, submitted);
-    Ok(match queued.until_served(before.as_ref(), until)? {
+    let waited = match &agent {
+        Some(agent) => queued.until_joined(&agent.session, agent.last, until)?,
+        None => queued.until_served(before.as_ref(), until)?,
+    };
+    Ok(match waited {
         Waited::Serves(file) => {
             tell(context, name, &directory, &queued.submitted, Some(&file))?;
             Exit::Well
@@ -190,10 +209,20 @@ fn script_of(
     if let Some(gpus) = args.gpus {
         command.extend(["--gpus".to_owned(), gpus.to_string()]);
     }
-    if let Some(interface) = args.interface.as_ref().or(site.interface.as_ref()) {
-        command.extend(["--interface".to_owned(), interface.clone()]);
+    for (name, amount) in &args.resource {
+        command.extend(["--resource".to_owned(), format!("{name}={amount}")]);
     }
-    command.extend(args.agent.words());
+    for word in args.each.words()? {
+        command.push(text(Path::new(&word))?);
+    }
+    if args.place == Place::Here {
+        command.push("--only-workers".to_owned());
+    } else {
+        if let Some(interface) = args.interface.as_ref().or(site.interface.as_ref()) {
+            command.extend(["--interface".to_owned(), interface.clone()]);
+        }
+        command.extend(args.agent.words());
+    }
     let time = system.time_limit(args.time);
     let request = Request {
         name,
@@ -228,10 +257,17 @@ fn tell(
     let job = &submitted.job;
     match context.output {
         Output::Human => {
-            let what = file.map_or_else(
-                || format!("pilot {name} is queued as job {job}; `scalems pilot wait --pilot {name}` waits for it"),
-                |file| format!("pilot {name} serves on {} as job {job}", file.host),
-            );
+            let waits = format!("`scalems pilot wait --pilot {name}` waits for");
+            let what = match (file, submitted.only_workers) {
+                (Some(file), false) => format!("pilot {name} serves on {} as job {job}", file.host),
+                (Some(file), true) => {
+                    format!("pilot {name} serves on {}, with workers of job {job}", file.host)
+                }
+                (None, false) => format!("pilot {name} is queued as job {job}; {waits} it"),
+                (None, true) => {
+                    format!("pilot {name} serves, and job {job} is queued for its workers; {waits} them")
+                }
+            };
             print::out(&format!("{what}; its log is {}\n", submitted.log.display()))
         }
         Output::Quiet => print::out(&format!("{job}\n")),

@@ -7,6 +7,8 @@ use scalems_client::protocol::limits;
 use scalems_client::protocol::select::Selector;
 use scalems_client::{HeldSubmission, Pending, Session, Task};
 
+use crate::interrupt;
+
 /// So much data goes together, if there is more than one task.
 const CHUNK_BYTES: usize = limits::MESSAGE_BYTES;
 /// So many additions are on their way at once.
@@ -18,8 +20,10 @@ pub(super) struct Feed<'a> {
     task: &'a Task,
     /// The index of the first task.
     first: u32,
+    /// How many there will be, if that has to be said: they come each after one of others.
+    total: Option<u32>,
     /// Whether it stays open.
-    stays_open: bool,
+    pub(super) stays_open: bool,
     submission: Option<u64>,
     /// Whether this opened it, and has to close it.
     opened: bool,
@@ -61,6 +65,7 @@ impl<'a> Feed<'a> {
             session,
             task,
             first,
+            total: None,
             stays_open,
             submission: to,
             opened: false,
@@ -72,13 +77,28 @@ impl<'a> Feed<'a> {
         }
     }
 
+    /// As many as will come, so that they may come each after one of others.
+    pub(super) fn of(mut self, total: usize) -> Self {
+        // Agents that are older than this know it not, and need it not for others.
+        if self.task.template().after.iter().any(|after| after.each) {
+            self.total = u32::try_from(total).ok();
+        }
+        self
+    }
+
     /// Its number, once it has one.
     pub(super) fn submission(&self) -> Option<u64> {
         self.submission
     }
 
+    /// Whether it is a new one, which this has to close unless it is to stay open.
+    pub(super) fn is_new(&self) -> bool {
+        self.opened
+    }
+
     /// Adds a task with these data.
     pub(super) fn push(&mut self, item: Vec<u8>) -> anyhow::Result<()> {
+        interrupt::check()?;
         let full = self.items.len() == limits::BATCH_TASKS || self.bytes + item.len() > CHUNK_BYTES;
         if full && !self.items.is_empty() {
             self.send()?;
@@ -103,7 +123,13 @@ impl<'a> Feed<'a> {
             self.on_the_way
                 .push_back(self.session.append(submission, &items)?);
         } else {
-            let held = self.session.submit_open(self.task, self.first, &items)?;
+            // From here on there is something that would stay open if this process ended.
+            interrupt::install(&interrupt::ENDING)?;
+            let (session, first) = (self.session, self.first);
+            let held = match self.total {
+                Some(total) => session.submit_open_of(self.task, first, total, &items)?,
+                None => session.submit_open(self.task, first, &items)?,
+            };
             self.submission = Some(held.submission);
             self.opened = true;
             self.note = held.note;
@@ -115,13 +141,13 @@ impl<'a> Feed<'a> {
     /// Waits until the first that is on its way was taken in.
     fn taken_in(&mut self) -> anyhow::Result<()> {
         if let Some(first) = self.on_the_way.pop_front() {
-            first.wait(self.session.answer_timeout())?;
+            interrupt::wait(self.session.answer_timeout(), |slice| first.wait_within(slice))?;
         }
         Ok(())
     }
 
-    /// All have come.
-    pub(super) fn finish(mut self) -> anyhow::Result<Fed> {
+    /// All have come. If that fails it may be open still.
+    pub(super) fn finish(&mut self) -> anyhow::Result<Fed> {
         if self.submission.is_none() && !self.stays_open {
             let items = std::mem::take(&mut self.items);
             let held = self.session.submit_held_each(self.task, self.first, &items)?;
@@ -136,14 +162,13 @@ impl<'a> Feed<'a> {
         Ok(Fed {
             submission,
             count: self.count,
-            note: self.note,
+            note: self.note.take(),
         })
     }
 
     /// No more come, for whatever reason.
     pub(super) fn close(&mut self) -> anyhow::Result<()> {
         if let Some(submission) = self.submission.filter(|_| self.opened && !self.stays_open) {
-            self.opened = false;
             self.session.close_submissions(Selector::submission(submission))?;
         }
         Ok(())

@@ -40,7 +40,9 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
     if args.dry_run {
         return dry_run(context, &ready);
     }
-    if args.wait || matches!(ready.data, Data::Coming(_)) {
+    if matches!(ready.data, Data::Coming(_)) {
+        interrupt::install(&interrupt::ENDING)?;
+    } else if args.wait {
         interrupt::install(&[Signal::SIGINT])?;
     }
     let session = connect(context)?;
@@ -50,7 +52,7 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
         .map(|select| open_one(&session, select, &ready.task))
         .transpose()?;
     let fed = if to.is_none() && !args.open && !matches!(ready.data, Data::Coming(_)) {
-        ready.submit(&session, args.after.clone())?
+        ready.submit(&session, args.after.clone()).map_err(Cut::told)?
     } else {
         let Indices { first, count, .. } = ready.indices;
         let feed = Feed::new(&session, &ready.task, first, to, args.open);
@@ -58,39 +60,85 @@ pub(crate) fn run(context: &Context, args: &SubmitArgs) -> anyhow::Result<Exit> 
             Data::Same => (0..count).try_for_each(|_| feed.push(ready.task.data_bytes().to_vec())),
             Data::Each(items) => items.into_iter().try_for_each(|item| feed.push(item)),
             Data::Coming(filler) => as_they_come(&filler, feed),
-        })?
+        })
+        .map_err(Cut::told)?
     };
     if let Some(note) = &fed.note {
         eprintln!("scalems: {note}");
     }
     told(context, args, &fed)?;
     if args.wait {
+        interrupt::let_go(&[Signal::SIGTERM, Signal::SIGHUP])?;
         waited(context, args, &session, &fed)
     } else {
         Ok(Exit::Well)
     }
 }
 
+/// Tasks of which not all were submitted.
+pub(crate) struct Cut {
+    /// Why.
+    error: anyhow::Error,
+    /// The submission that those before are in, if this made it.
+    pub(crate) new: Option<u64>,
+    /// What is to be known of it.
+    left: Vec<String>,
+}
+
+impl Cut {
+    /// Nothing was submitted, or one request was refused.
+    pub(crate) fn none(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            error: error.into(),
+            new: None,
+            left: Vec::new(),
+        }
+    }
+
+    /// Why, for those who take care of what was submitted.
+    pub(crate) fn why(self) -> anyhow::Error {
+        self.error
+    }
+
+    /// Why, and what was submitted, for those who leave it.
+    fn told(self) -> anyhow::Error {
+        self.left.into_iter().fold(self.error, anyhow::Error::context)
+    }
+}
+
 /// Feeds; whatever happens meanwhile, nobody waits for more in vain.
-fn fed<'a>(
-    mut feed: Feed<'a>,
-    with: impl FnOnce(&mut Feed<'a>) -> anyhow::Result<()>,
-) -> anyhow::Result<Fed> {
-    let Err(error) = with(&mut feed) else {
-        return feed.finish();
+fn fed<'a>(mut feed: Feed<'a>, fill: impl FnOnce(&mut Feed<'a>) -> anyhow::Result<()>) -> Result<Fed, Cut> {
+    let error = match fill(&mut feed).and_then(|()| feed.finish()) {
+        Ok(all) => return Ok(all),
+        Err(error) => error,
     };
-    let Some(submission) = feed.submission() else {
-        return Err(error);
+    let Some(number) = feed.submission() else {
+        return Err(Cut::none(error));
     };
-    let closed = feed.close();
-    let error = error.context(format!(
-        "submission {submission} has the tasks that came before: `scalems task cancel {submission}` ends them"
-    ));
-    Err(match closed {
-        Ok(()) => error,
-        Err(closed) => error.context(format!(
-            "it may be open still, `scalems task close {submission}` closes it: {closed:#}"
+    if !feed.is_new() {
+        let left = vec![format!("what came before this is in submission {number}")];
+        return Err(Cut {
+            error,
+            new: None,
+            left,
+        });
+    }
+    let mut left = vec![format!(
+        "submission {number} has the tasks that came before: `scalems task cancel {number}` ends them"
+    )];
+    match feed.close() {
+        Ok(()) if feed.stays_open => {
+            left.push(format!("it is open, `scalems task close {number}` closes it"));
+        }
+        Ok(()) => {}
+        Err(closed) => left.push(format!(
+            "it may be open still, `scalems task close {number}` closes it: {closed:#}"
         )),
+    }
+    Err(Cut {
+        error,
+        new: Some(number),
+        left,
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use scalems_client::protocol::program::{Program, RESERVED, Stdin};
+use scalems_client::protocol::program::{Log, Program, RESERVED, Stdin};
 
 use crate::args::SubmitArgs;
 use crate::exit::Misuse;
@@ -59,6 +59,12 @@ pub(super) fn program(args: &SubmitArgs) -> anyhow::Result<Program> {
         stdin,
         stdout: args.stdout.clone(),
         stderr: args.stderr.clone(),
+        keep_output: args.keep_output.into(),
+        log: args.log.map(|keep| Log {
+            keep: keep.into(),
+            cap: args.log_cap,
+            rate: args.log_rate,
+        }),
     })
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use scalems_client::protocol::program::{EXECUTABLE, Program, SHELL};
-use scalems_client::protocol::task::{After, Needs, OnSilence, Policy, Template};
+use scalems_client::protocol::task::{After, Needs, OnSilence, Placement, Policy, Template};
+use scalems_client::protocol::{Amount, limits};
 use scalems_client::{Indices, Session, Task};
 use serde_json::{Value, json};
 
 use super::entries::{self, Filler, Kind};
 use super::feed::{Fed, Feed};
-use super::program;
+use super::{Cut, program};
 use crate::args::{Silence, SubmitArgs};
 use crate::exit::Misuse;
 
@@ -49,10 +50,19 @@ impl Ready {
             !args.open || step == 1,
             Misuse("indices of an open submission rise by 1: leave out the step of --array".into())
         );
+        let each = args.after.iter().any(|after| after.each);
+        ensure!(
+            !each || !args.open,
+            Misuse(
+                "what is open does not know how many tasks it will have: it cannot come after each of others"
+                    .into()
+            )
+        );
         let filler = kind.map(|kind| Filler::new(program.clone(), kind, args.shell));
         let data = match filler {
             None => Data::Same,
-            Some(filler) if kind == Some(Kind::Line) && from_stdin(args) && !args.dry_run => {
+            // What comes each after one of others has to say how many there are: all of it is read first.
+            Some(filler) if kind == Some(Kind::Line) && from_stdin(args) && !args.dry_run && !each => {
                 Data::Coming(filler)
             }
             Some(filler) => {
@@ -77,17 +87,17 @@ impl Ready {
     }
 
     /// Sends it as one submission, that begins after others.
-    pub(crate) fn submit(self, session: &Session, after: Vec<After>) -> anyhow::Result<Fed> {
+    pub(crate) fn submit(self, session: &Session, after: Vec<After>) -> Result<Fed, Cut> {
         let template = Template {
             after,
             ..self.task.template().clone()
         };
         let task = Task::from_template(template).data(self.task.data_bytes().clone());
         let Data::Each(items) = self.data else {
-            let held = session.submit_held(&task, self.indices)?;
+            let held = session.submit_held(&task, self.indices).map_err(Cut::none)?;
             return Ok(held.into());
         };
-        let feed = Feed::new(session, &task, 0, None, false);
+        let feed = Feed::new(session, &task, 0, None, false).of(items.len());
         super::fed(feed, |feed| {
             items.into_iter().try_for_each(|item| feed.push(item))
         })
@@ -114,11 +124,6 @@ impl Ready {
             "count": count, "first": first, "step": step, "task": template, "program": program,
         });
         let last = u64::from(first) + u64::from(count - 1) * u64::from(step);
-        let needs: Vec<String> = template
-            .needs
-            .totals()
-            .map(|(kind, amount)| format!("{amount} {kind}"))
-            .collect();
         let mut lines = vec![
             (
                 "tasks",
@@ -133,15 +138,11 @@ impl Ready {
                 "directory",
                 program.cwd.clone().unwrap_or_else(|| "one of its own".to_owned()),
             ),
-            (
-                "each needs",
-                if needs.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    needs.join(", ")
-                },
-            ),
         ];
+        lines.extend(template.needs.ways().enumerate().map(|(variant, way)| {
+            let what = if variant == 0 { "each needs" } else { "or else" };
+            (what, takes(way))
+        }));
         lines.extend(
             program
                 .env
@@ -151,6 +152,23 @@ impl Ready {
 
         Ok((said, lines))
     }
+}
+
+/// What a task takes, in words.
+fn takes(needs: &Needs) -> String {
+    let mut parts: Vec<String> = needs
+        .totals()
+        .map(|(kind, amount)| format!("{amount} {kind}"))
+        .collect();
+    if parts.is_empty() {
+        parts.push("nothing".to_owned());
+    }
+    match needs.placement {
+        Placement::Compact => {}
+        Placement::Strict => parts.push("placement strict".to_owned()),
+        Placement::Scatter => parts.push("placement scatter".to_owned()),
+    }
+    parts.join(", ")
 }
 
 /// What tasks are made of besides the command.
@@ -192,6 +210,19 @@ fn all_of(args: &SubmitArgs, filler: &Filler) -> anyhow::Result<Vec<Vec<u8>>> {
     Ok(items)
 }
 
+/// Amounts by name, each given once.
+fn named(resources: &[(String, Amount)]) -> Result<std::collections::BTreeMap<String, Amount>, Misuse> {
+    let mut named = std::collections::BTreeMap::new();
+    for (name, amount) in resources {
+        if named.insert(name.clone(), *amount).is_some() {
+            return Err(Misuse(format!(
+                "--resource says twice how much of {name} a task needs"
+            )));
+        }
+    }
+    Ok(named)
+}
+
 fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
     let mut labels = std::collections::BTreeMap::new();
     for label in &args.label {
@@ -205,6 +236,10 @@ fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
             "--shell takes one argument, the command line; quote it".into()
         ));
     }
+    ensure!(
+        args.or_else.len() <= limits::VARIANTS,
+        Misuse(format!("--or can be said {} times", limits::VARIANTS))
+    );
     let entries = kind(args);
     for text in &args.command {
         program::check_placeholders(text, |name| entries.is_some_and(|kind| kind.fills(name)))?;
@@ -216,8 +251,10 @@ fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
             cores_per_rank: args.cores,
             gpus_per_rank: args.gpus,
             mem_per_rank: args.memory,
-            named: std::collections::BTreeMap::new(),
+            named: named(&args.resource)?,
             min_time_ms: ms(args.min_time),
+            placement: args.placement.into(),
+            variants: args.or_else.clone(),
         },
         policy: Policy {
             priority: args.priority,
@@ -226,6 +263,7 @@ fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
             backoff_ms: ms(args.backoff),
             time_limit_ms: args.time_limit.map_or(0, ms),
             deadline_ms: args.deadline.map_or(0, ms),
+            memory_limit: args.memory_limit.into(),
             on_silence: match args.on_silence {
                 Some(Silence::Rerun) => OnSilence::Rerun,
                 Some(Silence::Continue) => OnSilence::Continue,

@@ -1,10 +1,14 @@
 //! `scalems pilot start --batch`: the first process of a batch job. It keeps the agent running on this node and one
 //! worker on each node of the job, through one launch for all of them and one more for each node that comes back.
 
+mod only_workers;
+
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +23,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::starter::{Ground, Left, NodeRoom, Slots, Starter};
 use super::{CLOSING, WORKER_END, own_program, own_words, parent, workers};
 use crate::args::PilotStartArgs;
 use crate::exit::Exit;
@@ -37,6 +42,9 @@ const LONGEST: Duration = Duration::from_mins(10);
 pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow::Result<Exit> {
     let system: Arc<dyn BatchSystem> = kind.system().into();
     let allocation = system.allocation()?;
+    if args.only_workers {
+        return only_workers::run(system, allocation, args, directory);
+    }
     let mut life = own_words(&[
         ("--batch", true),
         ("--interface", true),
@@ -44,8 +52,10 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         ("--cores", true),
         ("--gpus", true),
         ("--memory", true),
+        ("--disk", true),
+        ("--resource", true),
     ]);
-    life.push("--no-workers".into());
+    life.extend(["--no-workers".into(), "--starts-elsewhere".into()]);
     // Put back into the queue, the job goes on with what it had begun; if it never came so far, it begins.
     let before = Leading::read(directory).is_some_and(|before| before.job == allocation.job);
     if allocation.again && before {
@@ -66,15 +76,81 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         .build()?;
     runtime.block_on(async {
         let (ending, told) = watch::channel(false);
-        let nodes = Nodes::new(system, allocation, args, directory, told)?;
+        let hangup_ends = system.hangup_ends();
+        let until = Rc::new(Cell::new(None));
+        let starter = starter(&system, &allocation, args, directory, &until, told.clone())?;
+        let nodes = Nodes::new(system, allocation, args, directory, told, (until, starter.left()))?;
         let workers = tokio::task::LocalSet::new();
         let kept = workers.spawn_local(nodes.keep());
-        let exit = workers.run_until(parent::supervise(life, directory)).await;
+        let starts = workers.spawn_local(starter.run(true));
+        let exit = workers
+            .run_until(parent::supervise(life, directory, hangup_ends))
+            .await;
         // The agent told its workers to end, if it ended in order.
         ending.send_replace(true);
         workers.run_until(kept).await?;
+        workers.run_until(starts).await?;
         exit
     })
+}
+
+/// Who starts requested workers on the nodes of a job, where there is one each to begin with.
+fn starter(
+    system: &Arc<dyn BatchSystem>,
+    allocation: &Allocation,
+    args: &PilotStartArgs,
+    directory: &Path,
+    until: &Until,
+    told: watch::Receiver<bool>,
+) -> anyhow::Result<Starter> {
+    let ends = Rc::clone(until);
+    let left_ms = move || {
+        ends.get()
+            .map_or(0, |until| left(until).as_millis().max(1) as u64)
+    };
+    let ground = Ground::Job {
+        system: Arc::clone(system),
+        file: directory.join(ConnectionFile::file_name(Role::Worker)),
+        logs: args.each.words()?,
+        left_ms: Rc::new(left_ms),
+    };
+    let gpus = args.gpus.unwrap_or(0);
+    let node = |name: &String| {
+        let holds = allocation.holds.get(name).copied().unwrap_or_default();
+        let cores = args.cores.or(holds.cores);
+        NodeRoom {
+            cores: cores.map(u64::from),
+            gpu_count: u64::from(gpus),
+            memory_mib: args.memory.or(holds.memory_mib),
+            cpus: (0..cores.unwrap_or(0)).collect(),
+            gpus: (0..gpus).collect(),
+        }
+    };
+    let nodes: BTreeMap<String, NodeRoom> = allocation
+        .nodes
+        .iter()
+        .map(|name| (name.clone(), node(name)))
+        .collect();
+    let mut starter = Starter::new(directory, ground, nodes.clone(), told);
+    for (name, node) in nodes {
+        let offer = node.offer(node.cores.unwrap_or(1), node.gpu_count, args.memory);
+        let slots = Slots {
+            cpus: node.cpus.clone(),
+            gpus: node.gpus.clone(),
+        };
+        starter.begin(name.clone(), name, offer, slots, None);
+    }
+    Ok(starter)
+}
+
+/// When the job ends, as far as is known.
+type Until = Rc<Cell<Option<Instant>>>;
+
+/// What runs is ended so long before the job is.
+fn left(until: Instant) -> Duration {
+    until
+        .saturating_duration_since(Instant::now())
+        .saturating_sub(CLOSING)
 }
 
 /// The nodes of a job, each with its worker.
@@ -83,13 +159,16 @@ struct Nodes {
     job: String,
     /// The node that the agent is on, if it is one of them.
     here: Option<String>,
+    /// Whether the agent is outside of the job: it may end before the job does.
+    only_workers: bool,
     directory: PathBuf,
     /// What runs a worker, behind the batch system's launcher.
     command: Vec<OsString>,
     /// The cores of nodes, where the workers there are not told.
     cores: BTreeMap<String, u32>,
-    /// When the job ends, as far as is known.
-    until: Option<Instant>,
+    until: Until,
+    /// Those whose workers were ended or replaced, and are not started again.
+    left: Left,
     /// So long before that it takes nothing new.
     warning: Duration,
     /// Whether it was told so, or somebody else tells it.
@@ -133,17 +212,19 @@ impl Nodes {
         args: &PilotStartArgs,
         directory: &Path,
         ending: watch::Receiver<bool>,
+        (until, left): (Until, Left),
     ) -> anyhow::Result<Self> {
         let file = directory.join(ConnectionFile::file_name(Role::Worker));
         let mut command: Vec<OsString> = vec![own_program()?.into()];
-        command.extend(workers::words(args, &file));
+        command.extend(workers::words(args, &file)?);
         command.push(format!("--batch={}", system.kind().name()).into());
         let node = |name| (name, Node::new(Instant::now()));
         let warned = system.warns();
         Ok(Self {
             system,
             job: allocation.job,
-            here: allocation.here,
+            here: allocation.here.filter(|_| !args.only_workers),
+            only_workers: args.only_workers,
             directory: directory.to_owned(),
             command,
             cores: if args.cores.is_some() {
@@ -151,7 +232,8 @@ impl Nodes {
             } else {
                 allocation.cores
             },
-            until: None,
+            until,
+            left,
             warning: args.warning,
             warned,
             launches: JoinSet::new(),
@@ -191,15 +273,21 @@ impl Nodes {
         loop {
             tokio::select! {
                 _ = look.tick() => {}
-                () = nearly_over(self.until, self.warning), if !self.warned => {
+                () = nearly_over(self.until.get(), self.warning), if !self.warned => {
                     self.warned = true;
                     // To this process, as the batch systems do that know when.
                     workers::warn(std::process::id());
                     continue;
                 }
+                Some(_) = self.launches.join_next(), if self.only_workers => {
+                    if self.launches.is_empty() && self.is_left().await {
+                        return;
+                    }
+                    continue;
+                }
                 _ = ending.wait_for(|ending| *ending) => break,
             }
-            if self.until.is_none()
+            if self.until.get().is_none()
                 && !self.warned
                 && let Err(error) = self.look().await
             {
@@ -222,13 +310,45 @@ impl Nodes {
         while self.launches.join_next().await.is_some() {}
     }
 
-    /// Waits until an agent on this host serves.
+    /// Whether there is no agent any more that would want workers. One that ends in order takes its connection files
+    /// along, and may do so after it was asked and before it has answered.
+    async fn is_left(&self) -> bool {
+        let directory = self.directory.clone();
+        let asked = tokio::task::spawn_blocking(move || ask(&directory));
+        let answer = tokio::select! {
+            answer = asked => answer,
+            () = self.files_are_gone() => return true,
+        };
+        match answer {
+            Ok(Ok(rows)) => rows.is_none(),
+            Ok(Err(error)) => {
+                tracing::warn!("all workers have ended, and no agent is reached: {error:#}");
+                true
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// Waits until no agent says any more how it is reached.
+    async fn files_are_gone(&self) {
+        let file = self.directory.join(ConnectionFile::file_name(Role::Client));
+        let mut look = tokio::time::interval(SERVES);
+        while file.exists() {
+            look.tick().await;
+        }
+    }
+
+    /// Waits until an agent serves, on this host if it belongs to the job.
     async fn served(&self) {
         let file = self.directory.join(ConnectionFile::file_name(Role::Worker));
         let host = scalems_agent::host_name();
         let serves = || {
             let file = ConnectionFile::read(&file);
-            file.is_ok_and(|file| file.writer(&host) == Writer::Running)
+            file.is_ok_and(|file| match file.writer(&host) {
+                Writer::Running => true,
+                Writer::Unknown => self.only_workers,
+                Writer::Gone => false,
+            })
         };
         let mut look = tokio::time::interval(SERVES);
         while !serves() {
@@ -239,12 +359,9 @@ impl Nodes {
     /// Starts workers on nodes, and waits for their end on the side.
     fn launch(&mut self, nodes: &[String]) {
         let mut command = self.command.clone();
-        if let Some(until) = self.until {
-            // What runs is ended so long before the job is.
-            let left = until
-                .saturating_duration_since(Instant::now())
-                .saturating_sub(CLOSING);
-            command.push(format!("--time-limit={}ms", left.as_millis()).into());
+        command.push(format!("--among={}", nodes.len()).into());
+        if let Some(until) = self.until.get() {
+            command.push(format!("--time-limit={}ms", left(until).as_millis()).into());
         }
         let now = Instant::now();
         for name in nodes {
@@ -274,7 +391,7 @@ impl Nodes {
     async fn look(&mut self) -> anyhow::Result<Job> {
         let (system, job) = (self.system.clone(), self.job.clone());
         let job = tokio::task::spawn_blocking(move || system.look(&job)).await??;
-        self.until = job.left.map(|left| Instant::now() + left);
+        self.until.set(job.left.map(|left| Instant::now() + left));
         Ok(job)
     }
 
@@ -286,7 +403,8 @@ impl Nodes {
         let Some(rows) = rows else {
             return Ok(Vec::new());
         };
-        let missing = without_worker(&mut self.each, &rows, Instant::now());
+        let mut missing = without_worker(&mut self.each, &rows, Instant::now());
+        missing.retain(|node| !self.left.borrow().contains(node));
         if missing.is_empty() {
             return Ok(missing);
         }
@@ -309,19 +427,15 @@ fn ask(directory: &Path) -> anyhow::Result<Option<Vec<WorkerRow>>> {
     Ok((!ending).then_some(rows))
 }
 
-/// The batch system's name for the node of a worker, as it says it; the agent makes names unique by a worker's number.
-fn node_of(row: &WorkerRow) -> &str {
-    row.name
-        .strip_suffix(&format!("-{}", row.worker))
-        .unwrap_or(&row.name)
-}
-
-/// A node counts as having a worker while one of its name is there, or has time to join, or has joined and is not lost: an agent
+/// A node counts as having a worker while the one that it began with is there, or has time to join, or has joined and is not lost: an agent
 /// knows nothing any more of a worker that was ended.
 fn without_worker(each: &mut BTreeMap<String, Node>, rows: &[WorkerRow], now: Instant) -> Vec<String> {
     let mut missing = Vec::new();
     for (name, node) in each {
-        let mut own = rows.iter().filter(|row| node_of(row) == name).peekable();
+        let mut own = rows
+            .iter()
+            .filter(|row| row.place.as_ref() == Some(name))
+            .peekable();
         let lost = own.peek().is_some();
         if own.any(|row| row.state != "lost") {
             (node.joined, node.launches) = (true, 1);
@@ -398,11 +512,14 @@ mod tests {
             pid: 1,
             state: state.to_owned(),
             resources: Vec::new(),
+            fractions: Vec::new(),
             leases: (0, 0),
             ended: 0,
             silent_ms: 0,
             beats: (0, 0),
             left_ms: None,
+            place: Some(name.to_owned()),
+            requested_by: None,
         }
     }
 
@@ -426,7 +543,10 @@ mod tests {
         );
         let rows = [
             row(1, "back", "lost"),
-            row(7, "back-7", "active"),
+            WorkerRow {
+                place: Some("back".to_owned()),
+                ..row(7, "back-7", "active")
+            },
             row(3, "fine", "suspect"),
             row(4, "lost", "lost"),
         ];

@@ -3,6 +3,8 @@
 
 mod job;
 mod parent;
+mod starter;
+mod time;
 mod workers;
 
 use std::ffi::OsString;
@@ -12,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::bus::BusHandle;
-use scalems_agent::pilot::{JOURNAL, Journaling, Pilot, PilotOptions};
+use scalems_agent::pilot::{JOURNAL, Journaling, Pilot, PilotOptions, Quota};
 use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::workers::{LocalWorker, shares};
+use self::starter::{Ground, NodeRoom, Slots, Starter};
+use self::time::WorkerTime;
+use self::workers::{Keeper, cpus_here, list, shares};
 use crate::Context;
 use crate::args::{Output, PilotStartArgs};
 use crate::exit::Exit;
@@ -60,7 +64,8 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         return behind(context, name, &directory);
     }
     if args.restart {
-        return parent::run(own_words(&[("--restart", false)]), &directory);
+        let life = own_words(&[("--restart", false), ("--ends-with-job", false)]);
+        return parent::run(life, &directory, args.ends_with_job);
     }
     let pilot = Pilot::open(&options(args, name, &directory))?;
     if nix::unistd::geteuid().is_root() {
@@ -111,6 +116,11 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
         journal: journaling(args, directory),
         expected_workers: if args.no_workers { 0 } else { args.workers },
         open_to_workers: !args.closed,
+        quota: Quota {
+            most: args.agent.max_workers,
+            overcommit: args.agent.overcommit,
+            starter: !args.closed,
+        },
         // A few beats fit into the time after which silence means that a worker is lost.
         beat_ms: args.agent.beat.min(args.agent.lost_after / 5).as_millis().max(1) as u64,
         lost_ms: args.agent.lost_after.as_millis() as u64,
@@ -176,16 +186,15 @@ async fn serve(
     let mut warning = signal(SignalKind::user_defined1())?;
     // From Grid Engine, which is about to end the job.
     let mut ended_soon = signal(SignalKind::user_defined2())?;
+    let mut left_alone = args.ends_with_stdin.then(end_of_stdin).transpose()?;
     // Whoever reads that it serves may end it by a signal at once.
     announce();
-    let cpus = shares(args, count)?;
-    let mut workers = tokio::task::JoinSet::new();
     let local = tokio::task::LocalSet::new();
     let (ending, told) = tokio::sync::watch::channel(false);
-    for (number, cpus) in (1..=count).zip(cpus) {
-        let worker = LocalWorker::new(args, file, number, cpus.as_deref());
-        workers.spawn_local_on(worker.keep(told.clone()), &local);
-    }
+    let starter = local
+        .run_until(async { keepers(args, file, count, told) })
+        .await?;
+    let workers = local.spawn_local(starter.run(!args.closed && !args.starts_elsewhere));
     let ended = async {
         let mut signals = 0;
         loop {
@@ -194,6 +203,8 @@ async fn serve(
                 _ = interrupt.recv() => signals += 1,
                 _ = ended_soon.recv() => signals += 1,
                 _ = hangup.recv() => continue,
+                // Nobody waits for what runs.
+                () = alone(&mut left_alone) => signals += 2,
                 _ = warning.recv() => {
                     handle.stop(args.warning.saturating_sub(CLOSING));
                     continue;
@@ -212,20 +223,138 @@ async fn serve(
         std::mem::forget((workers, local));
         return Ok(());
     }
-    // The agent told the workers to end that had joined; the others hear it now. They are given the time for
-    // it, then killed with their handles.
+    // The agent told the workers to end that had joined; the others hear it now. They are given the time for it, then killed.
     ending.send_replace(true);
-    let all = async { while workers.join_next().await.is_some() {} };
-    let gone = local.run_until(tokio::time::timeout(WORKER_END, all)).await;
-    anyhow::ensure!(
-        gone.is_ok(),
-        "a worker of this pilot did not end within {WORKER_END:?} and was killed"
-    );
+    let gone = local
+        .run_until(tokio::time::timeout(3 * WORKER_END, workers))
+        .await;
+    // Also where not all of them are seen to have ended.
+    starter::forget(file.parent().unwrap_or(Path::new(".")));
+    match gone {
+        Ok(killed) => anyhow::ensure!(
+            !killed?,
+            "a worker of this pilot did not end within {WORKER_END:?} and was killed"
+        ),
+        Err(_) => anyhow::bail!("a worker of this pilot does not end, though it was killed"),
+    }
     Ok(())
 }
 
+/// Says when standard input has ended. A thread of its own: reading it cannot be called off otherwise.
+fn end_of_stdin() -> anyhow::Result<tokio::sync::oneshot::Receiver<()>> {
+    let (done, ended) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("scalems-stdin".into())
+        .spawn(move || {
+            let read = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            if let Err(error) = read {
+                eprintln!(
+                    "scalems: standard input cannot be read ({error}): the pilot ends as if it were over"
+                );
+            }
+            // If nobody listens any more, the pilot has ended first.
+            let _told = done.send(());
+        })?;
+    Ok(ended)
+}
+
+/// Waits until standard input has ended, once; for ever if the pilot does not end with it.
+async fn alone(ended: &mut Option<tokio::sync::oneshot::Receiver<()>>) {
+    match ended {
+        Some(receiver) => {
+            // The thread sends in any case, and a panic of it is an end too.
+            let _over = receiver.await;
+            *ended = None;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Who keeps the workers of this host, and starts more of them.
+fn keepers(
+    args: &PilotStartArgs,
+    file: &Path,
+    count: u32,
+    told: tokio::sync::watch::Receiver<bool>,
+) -> anyhow::Result<Starter> {
+    let host = scalems_agent::host_name();
+    let cpus = cpus_here()?;
+    let (own, gpus) = (u64::from(args.cores.unwrap_or(0)), args.gpus.unwrap_or(0));
+    // What it was told to offer it has, whatever is found.
+    let found = std::thread::available_parallelism().map_or(1, |found| found.get() as u64);
+    let node = NodeRoom {
+        cores: Some(found.max(own * u64::from(count))),
+        gpu_count: u64::from(gpus) * u64::from(count),
+        memory_mib: scalems_agent::worker::memory_mib()
+            .map(|found| found.max(args.memory.unwrap_or(0) * u64::from(count))),
+        cpus: cpus.clone(),
+        gpus: (0..gpus * count).collect(),
+    };
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let ground = Ground::Here {
+        file: file.to_owned(),
+        logs: args.each.words()?,
+    };
+    let nodes = [(host.clone(), node.clone())].into();
+    let mut starter = Starter::new(directory, ground, nodes, told);
+    if args.agent.resume && starter.go_on() {
+        return Ok(starter);
+    }
+    // What was noted is of a pilot that was here before, or can be taken up by nobody: a later life of this one is not to find it.
+    starter::forget(directory);
+    for (number, share) in (1..=count).zip(shares(&cpus, args.cores, count)) {
+        let place = number.to_string();
+        let name = if number == 1 {
+            host.clone()
+        } else {
+            format!("{host}-{number}")
+        };
+        let noted = directory.join("workers").join(&place);
+        let mut words: Vec<OsString> = vec![own_program()?.into()];
+        words.extend(workers::words(args, file)?);
+        if count > 1 {
+            words.extend(["--part".into(), format!("{number}/{count}").into()]);
+        }
+        words.extend([
+            "--name".into(),
+            name.clone().into(),
+            "--place".into(),
+            place.clone().into(),
+        ]);
+        words.extend(["--note".into(), noted.clone().into()]);
+        if let Some(share) = &share {
+            words.extend(["--cpus".into(), list(share).into()]);
+        }
+        let slots = Slots {
+            // A worker that is told how many only has the first ones.
+            cpus: share.unwrap_or_else(|| match args.cores {
+                Some(cores) => cpus.iter().take(cores as usize).copied().collect(),
+                None => cpus.clone(),
+            }),
+            gpus: (gpus * (number - 1)..gpus * number).collect(),
+        };
+        if gpus > 0 && count > 1 {
+            words.extend(["--gpu-slots".into(), list(&slots.gpus).into()]);
+        }
+        let cores = args.cores.map_or(slots.cpus.len() as u64, u64::from);
+        let offer = node.offer(cores, u64::from(gpus), args.memory);
+        let keeper = Keeper {
+            name,
+            words,
+            time: WorkerTime::default(),
+            launch: None,
+            note: Some(noted),
+            log: None,
+            resumes: args.agent.resume,
+            patient: false,
+        };
+        starter.begin(place, host.clone(), offer, slots, Some(keeper));
+    }
+    Ok(starter)
+}
+
 /// The words of this command, but for these options; those with a value may have it behind `=` or as the next word.
-fn own_words(without: &[(&str, bool)]) -> Vec<OsString> {
+pub(crate) fn own_words(without: &[(&str, bool)]) -> Vec<OsString> {
     let mut words = std::env::args_os().skip(1);
     let mut kept = Vec::new();
     while let Some(word) = words.next() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use scalems_agent::batch::Submitted;
 use scalems_protocol::Role;
 use scalems_transport::ConnectionFile;
 use tokio::process::Command;
@@ -20,16 +21,58 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LONG_LIFE: Duration = Duration::from_mins(5);
 const MOST_SHORT_LIVES: u32 = 10;
 
-/// Runs the agent with these arguments, and again with `--resume` after it has died, until it ends in order.
-pub(super) fn run(args: Vec<OsString>, directory: &Path) -> anyhow::Result<Exit> {
+/// How often it is asked whether a job that the agent ends with is over.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Runs the agent with these arguments, and again with `--resume` after it has died, until it ends in order; with `ends_with_job` also
+/// until the pilot's next job is over.
+pub(super) fn run(args: Vec<OsString>, directory: &Path, ends_with_job: bool) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(supervise(args, directory))
+    runtime.block_on(async {
+        if !ends_with_job {
+            return supervise(args, directory, false).await;
+        }
+        let agent = supervise(args, directory, false);
+        tokio::pin!(agent);
+        tokio::select! {
+            exit = &mut agent => return exit,
+            () = job_over(directory) => {}
+        }
+        eprintln!("scalems: the job is over, and so is the agent");
+        // As a signal of somebody else would.
+        workers::terminate(std::process::id());
+        agent.await
+    })
 }
 
-/// As [`run`], beside other things.
-pub(super) async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyhow::Result<Exit> {
+/// Waits until the job is over that the pilot is submitted as after this. The batch system may be away for a while.
+async fn job_over(directory: &Path) {
+    let read = || Submitted::read(directory).ok().flatten();
+    let before = read().map(|submitted| submitted.job);
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        let Some(submitted) = read().filter(|submitted| Some(&submitted.job) != before.as_ref()) else {
+            continue;
+        };
+        let looked = move || submitted.system.system().look(&submitted.job);
+        match tokio::task::spawn_blocking(looked).await {
+            Ok(Ok(job)) if job.is_over() => return,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::info!(%error, "cannot find out whether the job is over"),
+            Err(error) => tracing::error!(%error, "whoever asks for the job is gone"),
+        }
+    }
+}
+
+/// As [`run`], beside other things. A hang-up is the end of a terminal that the agent outlives, or, with `hangup_ends`, of the job.
+pub(super) async fn supervise(
+    mut life: Vec<OsString>,
+    directory: &Path,
+    hangup_ends: bool,
+) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     // From a terminal these reach the agent as well.
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -60,7 +103,12 @@ pub(super) async fn supervise(mut life: Vec<OsString>, directory: &Path) -> anyh
                 }
                 _ = interrupt.recv() => asked = true,
                 _ = ending.recv() => asked = true,
-                _ = hangup.recv() => {}
+                _ = hangup.recv() => if hangup_ends {
+                    asked = true;
+                    // Two signals: there is no time to let anything end by itself.
+                    pid.into_iter().for_each(workers::terminate);
+                    pid.into_iter().for_each(workers::interrupt);
+                },
             }
         };
         if status.success() || asked {

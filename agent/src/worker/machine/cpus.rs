@@ -1,29 +1,21 @@
-//! What this machine has that tasks may use.
-
-use std::collections::BTreeSet;
-use std::env;
+//! CPUs that tasks may use.
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-
-/// The variables by which the makers' libraries are told which GPUs to use.
-pub(super) const GPU_VARIABLES: [&str; 3] =
-    ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"];
 
 /// CPUs for tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cpus {
+pub(in crate::worker) struct Cpus {
     /// Their numbers.
-    pub(super) numbers: Vec<u32>,
+    pub(in crate::worker) numbers: Vec<u32>,
     /// Whether these are CPUs that tasks can be pinned to, one after another. Else they only count.
-    pub(super) real: bool,
+    pub(in crate::worker) real: bool,
 }
 
 impl Cpus {
     /// The CPUs that this process may use, or as many as `wanted` says. A batch system may have given so many to
     /// its `job`.
-    pub(super) fn detect(wanted: Option<u32>, job: Option<u32>) -> Self {
+    pub(in crate::worker) fn detect(wanted: Option<u32>, job: Option<u32>) -> Self {
         Self::choose(&allowed(), quota(), job, wanted)
     }
 
@@ -58,34 +50,6 @@ fn allowed() -> Vec<u32> {
 
 fn quota() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| count.get() as u32)
-}
-
-/// The memory that this machine, or the part of it that the process may use, has: MiB; none if the system
-/// does not say.
-pub(super) fn memory_mib() -> Option<u64> {
-    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(memory).ok()?;
-    let limit = system
-        .cgroup_limits()
-        .map_or(u64::MAX, |limits| limits.total_memory);
-    Some(system.total_memory().min(limit) >> 20).filter(|found| *found > 0)
-}
-
-/// What a GPU variable of the worker's own says its GPUs are: a task's must be chosen from these.
-pub(super) fn gpu_names(variable: &str) -> Vec<String> {
-    let names = env::var(variable).unwrap_or_default();
-    let names: Vec<String> = names
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect();
-    let distinct: BTreeSet<&String> = names.iter().collect();
-    if distinct.len() == names.len() {
-        names
-    } else {
-        Vec::new()
-    }
 }
 
 #[cfg(test)]
@@ -128,6 +92,5 @@ mod tests {
     #[test]
     fn this_machine_has_something() {
         assert!(!Cpus::detect(None, None).numbers.is_empty());
-        assert!(memory_mib().is_some());
     }
 }

@@ -1,0 +1,1 @@
+"""What programs that were written for other systems say, as scalems' own envelopes."""

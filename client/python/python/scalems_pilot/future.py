@@ -1,0 +1,163 @@
+"""Tasks that will have ended."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
+from typing import Any, List, Optional, Tuple
+
+from . import codec, errors
+
+#: How long a worker may take to say whether it has begun with a task, and how often that is looked for, seconds.
+WORKER_S, LOOK_S = 2.0, 0.02
+
+
+class Future(concurrent.futures.Future):
+    """A task that was submitted. A future as others, with more to ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Any = None
+        self._handle: Any = None
+        self._id: Optional[Tuple[int, int]] = None
+        self._beside: dict = {}
+        #: Which attempt ended so, from 1; 0 before.
+        self.attempt = 0
+
+    # What may be asked
+
+    @property
+    def task_id(self) -> Optional[str]:
+        """The task as people name it, ``SUBMISSION.INDEX``, once the pilot has given it a name."""
+        found = self._id or (self._handle.id if self._handle is not None else None)
+        return None if found is None else f"{found[0]}.{found[1]}"
+
+    @property
+    def stdout(self) -> str:
+        """The end of what the task wrote, once it has ended."""
+        return self._beside.get("stdout", b"").decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """The end of its errors, once it has ended."""
+        return self._beside.get("stderr", b"").decode(errors="replace")
+
+    @property
+    def log(self) -> List[Tuple[float, str, str, str]]:
+        """The last of its log records: time, level, logger, message."""
+        return [tuple(record) for record in self._beside.get("log", [])]
+
+    # What may be done
+
+    def cancel(self) -> bool:
+        """Takes the task back if it has not begun. True only if it will not run."""
+        if self.done():
+            return self.cancelled()
+        if self._handle is None:
+            return False
+        try:
+            withdrawn, told, _running, _ended = self._session.cancel_tasks([self._handle], "withdraw", "")
+            if withdrawn:
+                self._on_cancel()
+            elif told:
+                self._await_worker()
+        except errors.SessionOver:
+            return False
+        return self.cancelled()
+
+    def _await_worker(self) -> None:
+        """The task is with a worker, which was told: waits until it is back, or is known to run."""
+        until = time.monotonic() + WORKER_S
+        while not self.done() and time.monotonic() < until:
+            with self._condition:
+                if self._state not in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED):
+                    self._condition.wait(LOOK_S)
+            if not self.done() and b"running" in self._session.tasks(self.task_id, None):
+                return
+
+    def request_cancel(self, reason: str = "") -> None:
+        """Asks the task to end, also if it runs. Its end comes to this future."""
+        self._ask_to_end("request", reason)
+
+    def kill(self, reason: str = "") -> None:
+        """Ends the task, also if it runs."""
+        self._ask_to_end("kill", reason)
+
+    def _ask_to_end(self, strength: str, reason: str) -> None:
+        if not self.done() and self._handle is not None:
+            self._session.cancel_tasks_later([self._handle], strength, reason)
+
+    # What the session's thread says
+
+    def _on_end(
+        self,
+        ending: str,
+        value: Optional[bytes],
+        task: Optional[Tuple[int, int]],
+        attempt: int,
+        error: Optional[Tuple[str, str, str, Optional[str], Optional[str], bool]],
+    ) -> None:
+        self._id = task
+        self.attempt = attempt
+        if ending == "done":
+            # What was written beside is rare.
+            if value and value[:2] == b"\xc1\x02":
+                self._beside, rest = codec.split_beside(value)
+                self._on_value(rest)
+            else:
+                self._on_value(value)
+        elif ending == "canceled" and (error is None or error[1] == "canceled"):
+            self._on_cancel()
+        else:
+            if value:
+                self._beside, value = codec.split_beside(value)
+            self._settle_error(exception_of(value, error))
+
+    def _on_value(self, value: Any) -> None:
+        try:
+            result = codec.decode(value)
+        except BaseException as error:  # noqa: BLE001  a pickle raises what it likes
+            self._settle_error(error)
+        else:
+            if not self.done():
+                self.set_result(result)
+
+    def _on_fault(self, error: BaseException) -> None:
+        self._settle_error(error)
+
+    def _settle_error(self, error: BaseException) -> None:
+        if not self.done():
+            self.set_exception(error)
+
+    def _on_cancel(self) -> None:
+        if not super().cancel():
+            return
+        with self._condition:
+            # Two threads may come here: the one that canceled, and the one that hears of it.
+            if self._state == CANCELLED:
+                self._state = CANCELLED_AND_NOTIFIED
+                for waiter in self._waiters:
+                    waiter.add_cancelled(self)
+
+    def _repr_html_(self) -> str:
+        state = "canceled" if self.cancelled() else "ended" if self.done() else "not ended"
+        return f"<b>task {self.task_id or '(not sent yet)'}</b>: {state}"
+
+
+def exception_of(value: Any, error: Optional[Tuple[str, str, str, Optional[str], Optional[str], bool]]) -> BaseException:
+    """The exception that a task's error stands for."""
+    if error is None:
+        return errors.TaskFailed("the task did not end well, and nothing says why")
+    kind, code, message, class_name, trace, retryable = error
+    if kind != "TaskFailed":
+        made = getattr(errors, kind, errors.ScalemsError)
+        return made(message, code)
+    if code != "exception":
+        return errors.TaskFailed(f"{message} [{code}]", code, trace, retryable)
+    found = codec.decode_exception(value) if value else None
+    if found is None:
+        return errors.RemoteError(class_name or "Exception", message, trace or "")
+    if trace:
+        found.__cause__ = errors.RemoteTraceback(trace)
+    return found

@@ -1,0 +1,20 @@
+"""The entry point that a worker starts."""
+
+import os
+import sys
+
+
+def main() -> None:
+    # `-m` puts the directory in front that we happen to be in.
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]
+    number = os.environ.pop("SCALEMS_INTERPRETER_FD", None)
+    if number is None:
+        sys.exit("scalems_pilot.interpreter is started by a worker, not by hand")
+    from .loop import Interpreter
+
+    Interpreter(int(number)).run()
+
+
+if __name__ == "__main__":
+    main()

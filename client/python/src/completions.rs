@@ -1,0 +1,125 @@
+//! Where ended tasks wait for the thread of Python's that takes them, many at once.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use scalems_client::{ClientError, TaskResult};
+
+use crate::errors;
+
+/// At most so many are handed over at once: a batch then takes a millisecond or two, in which other threads may need the interpreter.
+const BATCH: usize = 1_024;
+
+/// How a task ended.
+pub(crate) struct Completion {
+    /// What Python gave with the task.
+    pub(crate) token: Py<PyAny>,
+    pub(crate) result: Result<TaskResult, ClientError>,
+}
+
+/// An error of a task as Python gets it: class there, code, message, class and traceback of the task's own language, retryable.
+type ErrorParts = (String, String, String, Option<String>, Option<String>, bool);
+/// A completion as Python gets it: token, ending, value, submission, index, attempt, error.
+pub(crate) type Taken = (
+    Py<PyAny>,
+    &'static str,
+    Option<Py<PyBytes>>,
+    Option<(u64, u32)>,
+    u32,
+    Option<ErrorParts>,
+);
+
+#[derive(Default)]
+struct State {
+    ended: VecDeque<Completion>,
+    closed: bool,
+}
+
+/// The queue. It is bounded by what the session holds: a task is in it at most once.
+#[derive(Default)]
+pub(crate) struct Completions {
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+impl Completions {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A push or a drain is one change: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, completion: Completion) {
+        let mut state = self.lock();
+        let was_empty = state.ended.is_empty();
+        state.ended.push_back(completion);
+        drop(state);
+        if was_empty {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Whoever waits comes back, and waits no more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.bell.notify_all();
+    }
+
+    /// What has ended, waited for so long. `None`: nothing comes any more.
+    pub(crate) fn take(&self, wait: Duration) -> Option<Vec<Completion>> {
+        let mut state = self.lock();
+        if state.ended.is_empty() && !state.closed {
+            state = self
+                .bell
+                .wait_timeout(state, wait)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if state.ended.is_empty() && state.closed {
+            return None;
+        }
+        let count = state.ended.len().min(BATCH);
+        Some(state.ended.drain(..count).collect())
+    }
+}
+
+/// How a task ended, as Python gets it.
+pub(crate) fn taken(py: Python<'_>, completion: Completion) -> Taken {
+    let Completion { token, result } = completion;
+    match result {
+        Ok(result) => {
+            let ending = match result.ending {
+                scalems_client::protocol::Ending::Done => "done",
+                scalems_client::protocol::Ending::Failed => "failed",
+                scalems_client::protocol::Ending::Canceled => "canceled",
+            };
+            let value = PyBytes::new(py, &result.value).unbind();
+            let id = result.id.map(|id| (id.submission, id.index));
+            let error = result.error.map(|error| {
+                (
+                    "TaskFailed".to_owned(),
+                    error.code.text().to_owned(),
+                    error.message,
+                    error.class,
+                    error.trace,
+                    error.retryable,
+                )
+            });
+            (token, ending, Some(value), id, result.attempt, error)
+        }
+        Err(error) => {
+            let (class, code) = errors::class_of(&error);
+            let parts = (
+                class.to_owned(),
+                code.to_owned(),
+                error.to_string(),
+                None,
+                None,
+                false,
+            );
+            (token, "lost", None, None, 0, Some(parts))
+        }
+    }
+}

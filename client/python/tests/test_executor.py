@@ -1,0 +1,365 @@
+"""What executors and futures of concurrent.futures promise, with a real pilot and real interpreters."""
+
+import concurrent.futures
+import functools
+import gc
+import itertools
+import operator
+import os
+import sys
+import threading
+import time
+
+import pytest
+import scalems_pilot
+from scalems_pilot import Executor, RemoteError, RemoteTraceback, SessionOver, TaskFailed
+from scalems_pilot.codec import CodecError
+
+LONG_S = 60
+
+
+def add(a, b=1):
+    return a + b
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def wait_for(path, found):
+    open(path, "w").close()
+    until = time.monotonic() + LONG_S
+    while not os.path.exists(found) and time.monotonic() < until:
+        time.sleep(0.005)
+    return os.path.exists(found)
+
+
+def wait_until(true):
+    until = time.monotonic() + LONG_S
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+class Odd(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def test_a_call(ex):
+    future = ex.submit(pow, 2, 10)
+    assert future.result(LONG_S) == 1024
+    assert future.done() and not future.cancelled() and not future.running() and future.exception() is None
+    assert future.task_id and future.attempt == 1
+
+
+def test_functions_of_all_kinds(ex):
+    factor = 3
+    assert ex.submit(lambda x: x * factor, 5).result(LONG_S) == 15
+    assert ex.submit(add, 2).result(LONG_S) == 3
+    assert ex.submit(add, 2, b=5).result(LONG_S) == 7
+    assert ex.submit(functools.partial(add, 1), 1).result(LONG_S) == 2
+    assert ex.submit(operator.itemgetter(1), [1, 2]).result(LONG_S) == 2
+    assert ex.submit("a b".split).result(LONG_S) == ["a", "b"]
+    assert ex.submit(fn_with_self_keyword, self=1, fn=2).result(LONG_S) == (1, 2)
+
+
+def fn_with_self_keyword(self, fn):
+    return self, fn
+
+
+def test_what_a_function_refers_to_is_as_it_is_when_it_is_submitted(ex):
+    state = {"x": 1}
+
+    def read():
+        return state["x"]
+
+    assert ex.submit(read).result(LONG_S) == 1
+    state["x"] = 2
+    assert ex.submit(read).result(LONG_S) == 2
+    y = 1
+
+    def closed():
+        return y
+
+    assert ex.submit(closed).result(LONG_S) == 1
+    y = 2
+    assert ex.submit(closed).result(LONG_S) == 2
+
+
+def test_an_exception_arrives_as_itself_with_the_remote_traceback(ex):
+    future = ex.submit(fail, "so it is")
+    with pytest.raises(ValueError, match="so it is") as raised:
+        future.result(LONG_S)
+    assert isinstance(raised.value.__cause__, RemoteTraceback)
+    assert "in fail" in str(raised.value.__cause__)
+    assert future.exception() is raised.value
+
+
+def test_an_exception_that_cannot_be_rebuilt(ex):
+    def odd():
+        raise Odd(1, 2)
+
+    with pytest.raises((RemoteError, Odd), match="1 and 2") as raised:
+        ex.submit(odd).result(LONG_S)
+    if isinstance(raised.value, RemoteError):
+        assert raised.value.class_name.endswith("Odd") and "odd" in raised.value.traceback
+
+
+def test_what_cannot_be_pickled(ex):
+    lock = threading.Lock()
+    for future in (ex.submit(lambda: lock), ex.submit(add, lock), ex.submit(lock.acquire)):
+        with pytest.raises(CodecError, match="cannot be pickled"):
+            future.result(LONG_S)
+    with pytest.raises(TaskFailed) as raised:
+        ex.submit(threading.Lock).result(LONG_S)
+    assert raised.value.code == "wrong_result"
+    with pytest.raises(TypeError):
+        ex.submit("no function")
+
+
+def test_what_is_too_large(ex):
+    with pytest.raises(TaskFailed) as raised:
+        ex.submit(len, bytes(65 << 20)).result(LONG_S)
+    assert raised.value.code == "too_large"
+    with pytest.raises(TaskFailed) as raised:
+        ex.submit(bytes, 65 << 20).result(LONG_S)
+    assert raised.value.code == "wrong_result"
+    assert ex.submit(bytes, 8 << 20).result(LONG_S) == bytes(8 << 20)
+
+
+def test_a_function_that_ends_its_interpreter_ends_nothing_else(ex):
+    with pytest.raises(TaskFailed) as raised:
+        ex.submit(os._exit, 3).result(LONG_S)
+    assert raised.value.code == "interpreter_ended"
+    with pytest.raises(SystemExit):
+        ex.submit(sys.exit, 3).result(LONG_S)
+    assert ex.submit(add, 1).result(LONG_S) == 2
+
+
+def test_what_a_function_writes(ex):
+    def noisy():
+        import logging
+
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        logging.getLogger("here").warning("logged")
+        return 7
+
+    future = ex.submit(noisy)
+    assert future.result(LONG_S) == 7
+    assert future.stdout == "to stdout\n" and "to stderr" in future.stderr
+    assert [record[1:] for record in future.log] == [("WARNING", "here", "logged")]
+
+
+def test_arrays(ex):
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(300_000.0).reshape(300, 1_000)
+    result = ex.submit(operator.mul, array, 2).result(LONG_S)
+    assert (result == array * 2).all()
+    result[0, 0] = 1
+
+
+def test_map(ex):
+    assert list(ex.map(pow, range(10), range(10))) == list(map(pow, range(10), range(10)))
+    assert list(ex.map(pow, [])) == []
+    assert list(ex.map(add, range(1_000), chunksize=100)) == [x + 1 for x in range(1_000)]
+    assert list(ex.map(add, range(7), range(9), chunksize=3)) == [0, 2, 4, 6, 8, 10, 12]
+    for size in (0, -1):
+        with pytest.raises(ValueError):
+            ex.map(add, [1], chunksize=size)
+
+
+def test_map_is_lazy(ex):
+    taken = []
+
+    def items():
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    results = ex.map(add, items(), buffersize=4)
+    assert len(taken) == 4
+    assert [next(results) for _ in range(3)] == [1, 2, 3]
+    assert len(taken) <= 8
+    results.close()
+
+
+def test_map_gives_what_came_before_an_exception(ex):
+    results = ex.map(divmod, [1, 1, 1], [2, 3, 0])
+    assert [next(results), next(results)] == [(0, 1), (0, 1)]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_map_has_a_time(ex, tmp_path):
+    go = str(tmp_path / "go")
+    results = ex.map(wait_for, [str(tmp_path / "x")], [go], timeout=0.2)
+    with pytest.raises(concurrent.futures.TimeoutError):
+        next(results)
+    open(go, "w").close()
+
+
+def test_result_has_a_time(ex, tmp_path):
+    go = str(tmp_path / "go")
+    future = ex.submit(wait_for, str(tmp_path / "began"), go)
+    with pytest.raises(concurrent.futures.TimeoutError):
+        future.result(0.05)
+    open(go, "w").close()
+    assert future.result(LONG_S)
+
+
+def test_cancel_is_true_only_if_it_will_not_run(ex, tmp_path):
+    go = str(tmp_path / "go")
+    running = [ex.submit(wait_for, str(tmp_path / f"began{n}"), go) for n in range(2)]
+    wait_until(lambda: all((tmp_path / f"began{n}").exists() for n in range(2)))
+    told = []
+    waiting = ex.submit(wait_for, str(tmp_path / "never"), go)
+    waiting.add_done_callback(told.append)
+    assert waiting.cancel() and waiting.cancelled() and waiting.done() and told == [waiting]
+    assert waiting.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        waiting.result()
+    done, _ = concurrent.futures.wait([waiting], timeout=LONG_S)
+    assert done == {waiting}
+    assert not any(future.cancel() for future in running)
+    open(go, "w").close()
+    assert all(future.result(LONG_S) for future in running)
+    assert not running[0].cancel()
+    assert not (tmp_path / "never").exists()
+
+
+def test_kill(ex, tmp_path):
+    future = ex.submit(wait_for, str(tmp_path / "began"), str(tmp_path / "never"))
+    wait_until((tmp_path / "began").exists)
+    future.kill("enough")
+    with pytest.raises((concurrent.futures.CancelledError, TaskFailed)):
+        future.result(LONG_S)
+    assert ex.submit(add, 1).result(LONG_S) == 2
+
+
+def test_wait_and_as_completed(ex):
+    futures = [ex.submit(add, n) for n in range(10)]
+    done, left = concurrent.futures.wait(futures, timeout=LONG_S)
+    assert len(done) == 10 and not left
+    futures = [ex.submit(add, n) for n in range(10)] + [ex.submit(fail, "x")]
+    seen = list(concurrent.futures.as_completed(futures, timeout=LONG_S))
+    assert set(seen) == set(futures)
+    done, _ = concurrent.futures.wait([ex.submit(fail, "x")], LONG_S, concurrent.futures.FIRST_EXCEPTION)
+    assert len(done) == 1
+
+
+def test_callbacks(ex):
+    called, came = [], threading.Event()
+    future = ex.submit(add, 1)
+    future.add_done_callback(lambda _: 1 / 0)
+    future.add_done_callback(lambda f: (called.append(f.result()), came.set()))
+    assert came.wait(LONG_S) and called == [2]
+    future.add_done_callback(lambda f: called.append("at once"))
+    assert called == [2, "at once"]
+
+
+def test_options(ex):
+    assert ex.options(cores=2, name="two", labels={"a": "b"}, priority=1).submit(add, 1).result(LONG_S) == 2
+    assert ex.options(env={"COLOUR": "red"}).submit(os.getenv, "COLOUR").result(LONG_S) == "red"
+    first = ex.submit(add, 1)
+    assert ex.options(after=first).submit(add, 5).result(LONG_S) == 6
+    bad = ex.submit(fail, "x")
+    with pytest.raises(TaskFailed) as raised:
+        ex.options(after=bad).submit(add, 5).result(LONG_S)
+    assert raised.value.code == "dependency_failed"
+    with pytest.raises(TypeError, match="no option"):
+        ex.options(core=1)
+    with pytest.raises(TaskFailed) as raised:
+        ex.options(python="/no/such/python").submit(add, 1).result(LONG_S)
+    assert raised.value.code == "no_interpreter"
+
+
+def test_ten_thousand_calls(ex):
+    futures = [ex.submit(add, n) for n in range(10_000)]
+    assert [future.result(LONG_S) for future in futures] == list(range(1, 10_001))
+
+
+def test_shutdown():
+    ex = Executor(max_workers=2)
+    futures = [ex.submit(add, n) for n in range(50)]
+    ex.shutdown()
+    assert [future.result(0) for future in futures] == list(range(1, 51))
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        ex.submit(add, 1)
+    with pytest.raises(RuntimeError):
+        ex.map(add, [1])
+    ex.shutdown()
+
+
+def test_shutdown_without_waiting_lets_end_what_was_submitted():
+    ex = Executor(max_workers=2)
+    futures = [ex.submit(add, n) for n in range(5)]
+    ex.shutdown(wait=False)
+    assert [future.result(LONG_S) for future in futures] == [1, 2, 3, 4, 5]
+
+
+def test_shutdown_that_cancels(tmp_path):
+    ex = Executor(max_workers=1)
+    go = str(tmp_path / "go")
+    first = ex.submit(wait_for, str(tmp_path / "began"), go)
+    wait_until((tmp_path / "began").exists)
+    others = [ex.submit(wait_for, str(tmp_path / f"other{n}"), go) for n in range(5)]
+    threading.Timer(0.1, lambda: open(go, "w").close()).start()
+    ex.shutdown(cancel_futures=True)
+    assert first.result(0) and all(other.cancelled() for other in others)
+
+
+def test_one_that_is_forgotten_ends():
+    ex = Executor(max_workers=1)
+    future = ex.submit(add, 1)
+    connection = ex._connection
+    del ex
+    gc.collect()
+    assert future.result(LONG_S) == 2
+    connection._thread.join(LONG_S)
+    assert not connection._thread.is_alive()
+
+
+def test_a_pilot_that_is_killed(tmp_path):
+    with Executor(max_workers=1) as ex:
+        future = ex.submit(wait_for, str(tmp_path / "began"), str(tmp_path / "never"))
+        wait_until((tmp_path / "began").exists)
+        os.kill(ex._embedded.pid, 9)
+        with pytest.raises(SessionOver):
+            future.result(LONG_S)
+
+
+def test_a_pilot_by_name(tmp_path, monkeypatch):
+    with scalems_pilot.local(cores=1) as pilot:
+        with Executor(pilot._session.connection_file) as ex:
+            assert ex.pilot == pilot.name
+            assert ex.submit(add, 1).result(LONG_S) == 2
+        assert pilot.run(["true"]).ok
+
+
+def test_a_function_knows_its_task_by_the_name_that_the_package_has_for_it(ex):
+    def about():
+        task = scalems_pilot.current_task()
+        return task.uid, task.attempt, task.cancel_requested()
+
+    future = ex.submit(about)
+    uid, attempt, canceled = future.result(LONG_S)
+    assert (uid, attempt, canceled) == (future.task_id, 1, False)
+    with pytest.raises(RuntimeError, match="no task runs here"):
+        scalems_pilot.current_task()
+
+
+def test_a_number_of_workers_in_the_place_of_the_pilot_is_named():
+    with pytest.raises(TypeError, match="max_workers=4"):
+        Executor(4)
+
+
+def test_a_function_that_is_larger_than_a_body(ex):
+    held = os.urandom(1 << 20)
+
+    def measure(*extra, sign=1):
+        return sign * (len(held) + len(extra))
+
+    assert ex.submit(measure, "more", sign=-1).result(LONG_S) == -len(held) - 1
+    assert list(ex.map(measure, range(20), chunksize=7)) == [len(held) + 1] * 20

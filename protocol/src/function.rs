@@ -1,0 +1,174 @@
+//! The data of the modes that call functions, and what is written beside their values (`docs/spec/10-functions`).
+
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use crate::{bounded, is_default, limits};
+
+/// Calls a function.
+pub const FUNCTION: &str = "task.function";
+/// Calls a method of an object.
+pub const METHOD: &str = "task.method";
+/// Evaluates an expression.
+pub const EVAL: &str = "task.eval";
+/// Runs statements.
+pub const EXEC: &str = "task.exec";
+/// All of them.
+pub const MODES: [&str; 4] = [FUNCTION, METHOD, EVAL, EXEC];
+
+/// First byte of a value that is not plain msgpack.
+pub const MARK: u8 = 0xc1;
+/// Second byte of a value with a [`Beside`].
+pub const FORM_BESIDE: u8 = 2;
+/// Second byte of an exception.
+pub const FORM_EXCEPTION: u8 = 3;
+
+/// A call, as far as a worker has to know of it: what is called with what is the interpreter's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Call {
+    /// `module:qualified.name`, imported where it runs.
+    #[serde(deserialize_with = "bounded::text_if_any")]
+    pub function: Option<String>,
+    /// The function by content.
+    pub pickle: Option<IgnoredAny>,
+    /// Code of `task.eval` and `task.exec`.
+    pub code: Option<IgnoredAny>,
+    /// Arguments; not in a body.
+    pub args: Option<IgnoredAny>,
+    /// Arguments by name; not in a body.
+    pub kwargs: Option<IgnoredAny>,
+    /// For people.
+    #[serde(deserialize_with = "bounded::text")]
+    pub name: String,
+    /// The interpreter: a path, or a name that the worker knows; empty: the worker's own.
+    #[serde(deserialize_with = "bounded::text")]
+    pub python: String,
+    /// Variables of the interpreter.
+    #[serde(deserialize_with = "bounded::map::<_, _, _, { limits::NAMES }>")]
+    pub env: BTreeMap<String, String>,
+    /// Directories that are looked through for modules first.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::NAMES }>")]
+    pub path: Vec<String>,
+    /// The directory while it runs.
+    #[serde(deserialize_with = "bounded::text_if_any")]
+    pub cwd: Option<String>,
+    /// With ranks: how the communicator is passed.
+    pub comm: Option<IgnoredAny>,
+    /// The interpreter ends after so many calls; 0: the worker's number.
+    pub after: u32,
+}
+
+impl Call {
+    /// What is wrong with it, in a body or in the data of a task.
+    pub fn complaint(&self, is_body: bool) -> Option<&'static str> {
+        let forms = [
+            self.function.is_some(),
+            self.pickle.is_some(),
+            self.code.is_some(),
+        ];
+        if forms.iter().filter(|form| **form).count() != 1 {
+            return Some("exactly one of function, pickle and code has to be there");
+        }
+        if is_body && (self.args.is_some() || self.kwargs.is_some()) {
+            return Some("a body has no args and no kwargs: they are the data of each task");
+        }
+        None
+    }
+}
+
+/// One record of Python's `logging`: seconds since 1970, level, logger, message.
+pub type LogRecord = (f64, String, String, String);
+
+/// What a function wrote beside its value; what is empty is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Beside {
+    /// The end of what it wrote.
+    #[serde(skip_serializing_if = "is_default", with = "serde_bytes")]
+    pub stdout: Vec<u8>,
+    /// The end of its errors.
+    #[serde(skip_serializing_if = "is_default", with = "serde_bytes")]
+    pub stderr: Vec<u8>,
+    /// Bytes that it wrote in all.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdout_bytes: u64,
+    /// Bytes of its errors in all.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stderr_bytes: u64,
+    /// The last records of `logging`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogRecord>,
+    /// Records that are not among them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dropped: u64,
+}
+
+impl Beside {
+    /// A value with what was written beside it, taken apart.
+    pub fn split(value: &[u8]) -> Result<(Self, &[u8]), &'static str> {
+        let Some(rest) = value.strip_prefix(&[MARK, FORM_BESIDE]) else {
+            return Ok((Self::default(), value));
+        };
+        let (length, rest) = rest.split_first_chunk().ok_or("it is cut off")?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (map, value) = rest.split_at_checked(length).ok_or("it is cut off")?;
+        let beside = rmp_serde::from_slice(map)
+            .map_err(|_| "what is beside the value is not a map as it should be")?;
+        Ok((beside, value))
+    }
+
+    /// What stands before a value that has this beside it; nothing, if nothing is.
+    pub fn head(&self) -> Vec<u8> {
+        if is_default(self) {
+            return Vec::new();
+        }
+        let map = rmp_serde::to_vec_named(self).expect("our own structs serialize into memory");
+        let length = u32::try_from(map.len()).expect("it is bounded far below");
+        let mut head = vec![MARK, FORM_BESIDE];
+        head.extend(length.to_le_bytes());
+        head.extend(map);
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_has_beside_it_what_was_written() {
+        let beside = Beside {
+            stdout: b"hello\n".to_vec(),
+            stdout_bytes: 6,
+            log: vec![(1.5, "INFO".to_owned(), "root".to_owned(), "text".to_owned())],
+            ..Beside::default()
+        };
+        let whole = [beside.head(), vec![7]].concat();
+        assert_eq!(Beside::split(&whole), Ok((beside, &[7][..])));
+        assert_eq!(Beside::split(&[7]), Ok((Beside::default(), &[7][..])));
+        assert!(Beside::default().head().is_empty());
+        for cut in 2..whole.len() - 1 {
+            assert!(Beside::split(&whole[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_call_names_one_thing_to_call() {
+        let read = |bytes: &[u8]| rmp_serde::from_slice::<Call>(bytes);
+        // With an argument of every kind, extensions too.
+        let whole = b"\x82\xa8function\xa9math:sqrt\xa4args\x93\x02\xd4\x07\x90\xc4\x01\x00";
+        assert_eq!(read(whole).unwrap().complaint(false), None);
+        assert!(read(whole).unwrap().complaint(true).is_some());
+        assert!(read(b"\x80").unwrap().complaint(false).is_some());
+        assert!(
+            read(b"\x82\xa4code\xa11\xa8function\xa1a")
+                .unwrap()
+                .complaint(false)
+                .is_some()
+        );
+        assert!(read(b"\x81\xa3any\x01").unwrap_err().to_string().contains("any"));
+    }
+}
