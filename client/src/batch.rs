@@ -17,6 +17,8 @@ pub(crate) enum Listener {
     Waker(Waker),
     /// A callback.
     Callback(Box<dyn FnOnce() + Send>),
+    /// A callback that whoever drives the session may run.
+    Notice(Box<dyn FnOnce() + Send>),
 }
 
 impl Listener {
@@ -25,6 +27,7 @@ impl Listener {
         match self {
             Self::Waker(_) => shared.hurry(),
             Self::Callback(_) => shared.set_calls_back(),
+            Self::Notice(_) => {}
         }
     }
 }

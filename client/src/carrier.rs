@@ -99,7 +99,8 @@ impl Carrier {
         }
         self.take_up(now, &mut out);
         self.machine.flush(now, &mut out);
-        let mut rings = false;
+        // Before handles are resolved: whoever has seen a result waits for that one too.
+        let mut rings = self.shared.set_provisional(self.machine.provisional());
         for output in out.drain(..) {
             rings |= self.done(now, output, carried);
         }
@@ -120,7 +121,7 @@ impl Carrier {
             match listener {
                 Listener::Waker(waker) => waker.wake(),
                 callback @ Listener::Callback(_) if self.holds_callbacks => self.told.push(callback),
-                Listener::Callback(callback) => run_callback(callback),
+                Listener::Callback(callback) | Listener::Notice(callback) => run_callback(callback),
             }
         }
     }

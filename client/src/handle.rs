@@ -107,6 +107,20 @@ impl TaskHandle {
         }
     }
 
+    /// Calls back as [`Self::on_done`] does, from whichever thread drives the session by then, maybe one that waits for something
+    /// of it. So those who wait still go the short way. The callback only hands on what it is given: it takes no lock that
+    /// somebody holds who waits for anything of the session.
+    pub fn notify(&self, callback: impl FnOnce(Result<TaskResult, ClientError>) + Send + 'static) {
+        let handle = self.clone();
+        let callback = move || callback(handle.try_result().expect("it is called once the task is done"));
+        if let Some(Listener::Notice(callback)) = self
+            .batch
+            .listen(self.place, Listener::Notice(Box::new(callback)))
+        {
+            run_callback(callback);
+        }
+    }
+
     /// Asks that the task ends. The answer says what was done; the task's own result comes besides.
     pub fn cancel(&self, strength: Strength) -> Result<Pending<CancelDone>, ClientError> {
         cancel_tasks(

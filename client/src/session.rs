@@ -257,6 +257,21 @@ impl Session {
         shared.wait(timeout.into(), "the agent's answer to all submissions", look)?
     }
 
+    /// Waits until all results that have come so far are on the agent's disk, for so long: from then on not even the loss of agent
+    /// and client together loses them. Nothing is waited for where the pilot keeps no journal
+    /// ([`Attached::journal`](crate::Attached::journal)).
+    pub fn wait_durable(&self, timeout: impl Into<Option<Duration>>) -> Result<(), ClientError> {
+        let shared = self.shared();
+        let (came, _) = shared.provisional();
+        let look = || {
+            if shared.provisional().1 >= came {
+                return Some(Ok(()));
+            }
+            shared.over().map(|end| Err(ClientError::Over(end)))
+        };
+        shared.wait(timeout.into(), "results to be on the agent's disk", look)?
+    }
+
     /// Waits until at most half of the backlog is taken, for so long: what to do after
     /// [`ClientError::BacklogFull`].
     pub fn wait_room(&self, timeout: impl Into<Option<Duration>>) -> Result<(), ClientError> {

@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) backlog_limit: u64,
     /// Whether the agent has answered everything that came through the intake.
     settled: AtomicBool,
+    /// Groups of results that came and were not on disk, and how many of the first of them are by now.
+    provisional: [AtomicU64; 2],
     unclaimed: Mutex<Unclaimed>,
     /// Tasks without a result that the machine knows of.
     pub(crate) open: AtomicU64,
@@ -118,6 +120,7 @@ impl Shared {
             backlog_bytes: AtomicU64::new(0),
             backlog_limit,
             settled: AtomicBool::new(true),
+            provisional: Default::default(),
             unclaimed: Mutex::new(Unclaimed::default()),
             open: AtomicU64::new(0),
             calls_back: AtomicBool::new(false),
@@ -260,6 +263,22 @@ impl Shared {
     /// Returns whether it was otherwise before.
     pub(crate) fn set_settled(&self, settled: bool) -> bool {
         self.settled.swap(settled, Ordering::AcqRel) != settled
+    }
+
+    /// Returns whether more are on disk than before.
+    pub(crate) fn set_provisional(&self, (came, last): (u64, u64)) -> bool {
+        let [all, on_disk] = &self.provisional;
+        all.store(came, Ordering::Release);
+        on_disk.swap(last, Ordering::AcqRel) != last
+    }
+
+    /// How many groups of results came that were not on disk, and how many of the first of them are by now.
+    pub(crate) fn provisional(&self) -> (u64, u64) {
+        let [came, last] = self
+            .provisional
+            .each_ref()
+            .map(|count| count.load(Ordering::Acquire));
+        (came, last)
     }
 
     /// Bytes of tasks that wait in this process.

@@ -1,5 +1,6 @@
 //! Frames between a worker and an interpreter (`docs/spec/10-functions`, section "Interpreters").
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Bytes of a frame: a head and two values, one of them with what is beside it.
 const FRAME_BYTES: usize = FRAME_HEAD_BYTES + 2 * VALUE_BYTES + (1 << 20);
+
+/// Blobs from here on are sent and kept where they lie.
+const LARGE_BYTES: usize = 32 << 10;
 
 /// A frame that is being written.
 #[derive(Debug, Default)]
@@ -37,8 +41,8 @@ impl Frame {
         self.bytes + self.messages.len()
     }
 
-    /// Appends it to what is to be sent, unless it is empty.
-    pub(super) fn write(self, out: &mut Vec<u8>) {
+    /// Appends it to what is to be sent, unless it is empty. Large blobs are not copied.
+    pub(super) fn write(self, out: &mut VecDeque<Bytes>) {
         if self.count == 0 {
             return;
         }
@@ -46,15 +50,23 @@ impl Frame {
         let lengths = rmp_serde::to_vec(&lengths).expect("numbers serialize into memory");
         // A list of two: a list of messages, and the lengths.
         let head = 1 + 5 + self.messages.len() + lengths.len();
-        out.reserve(4 + head + self.bytes);
+        let mut part = Vec::with_capacity(4 + head + self.bytes.min(LARGE_BYTES));
         let head = u32::try_from(head).expect("calls that are sent ahead are bounded");
-        out.extend(head.to_le_bytes());
-        out.extend([0x92, 0xdd]);
-        out.extend(self.count.to_be_bytes());
-        out.extend(self.messages);
-        out.extend(lengths);
+        part.extend(head.to_le_bytes());
+        part.extend([0x92, 0xdd]);
+        part.extend(self.count.to_be_bytes());
+        part.extend(self.messages);
+        part.extend(lengths);
         for blob in self.blobs {
-            out.extend_from_slice(&blob);
+            if blob.len() < LARGE_BYTES {
+                part.extend_from_slice(&blob);
+            } else {
+                out.push_back(std::mem::take(&mut part).into());
+                out.push_back(blob);
+            }
+        }
+        if !part.is_empty() {
+            out.push_back(part.into());
         }
     }
 }
@@ -167,12 +179,21 @@ impl<'de> Deserialize<'de> for Said {
 pub(super) struct Heard {
     pub(super) messages: Vec<Said>,
     pub(super) blobs: Vec<Bytes>,
-    /// The bytes that it took.
-    pub(super) length: usize,
 }
 
-/// The frame that `bytes` begin with, if it is there in full. An error is a reason to end the interpreter.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<Heard>, String> {
+/// A frame whose head was read.
+#[derive(Debug)]
+pub(super) struct Opened {
+    messages: Vec<Said>,
+    lengths: Vec<usize>,
+    /// Where its blobs begin.
+    at: usize,
+    /// The bytes that it takes.
+    pub(super) total: usize,
+}
+
+/// Opens the frame that `bytes` begin with, if its head is there in full. An error is a reason to end the interpreter.
+pub(super) fn open(bytes: &[u8]) -> Result<Option<Opened>, String> {
     let Some((length, rest)) = bytes.split_first_chunk() else {
         return Ok(None);
     };
@@ -180,33 +201,67 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Heard>, String> {
     if length > FRAME_HEAD_BYTES {
         return Err(format!("it sent a head of {length} bytes"));
     }
-    let Some((head, mut rest)) = rest.split_at_checked(length) else {
+    let Some((head, _)) = rest.split_at_checked(length) else {
         return Ok(None);
     };
     let (messages, lengths): (Vec<Said>, Vec<usize>) =
         rmp_serde::from_slice(head).map_err(|problem| format!("it sent what cannot be read: {problem}"))?;
-    let total = lengths
-        .iter()
-        .try_fold(4 + length, |sum, more| sum.checked_add(*more));
+    let at = 4 + length;
+    let total = lengths.iter().try_fold(at, |sum, more| sum.checked_add(*more));
     let Some(total) = total.filter(|total| *total <= FRAME_BYTES) else {
         return Err("it sent a frame that is too large".to_owned());
     };
-    if bytes.len() < total {
-        return Ok(None);
-    }
-    let mut blobs = Vec::with_capacity(lengths.len());
-    for length in lengths {
-        let (blob, more) = rest
-            .split_at_checked(length)
-            .ok_or("it sent a frame that is cut off")?;
-        blobs.push(Bytes::copy_from_slice(blob));
-        rest = more;
-    }
-    Ok(Some(Heard {
+    Ok(Some(Opened {
         messages,
-        blobs,
-        length: total,
+        lengths,
+        at,
+        total,
     }))
+}
+
+impl Opened {
+    /// The frame, if `bytes`, which begin with it, have all of it. Its blobs are copied.
+    pub(super) fn read(self, bytes: &[u8]) -> Option<Heard> {
+        let bytes = bytes.get(..self.total)?;
+        self.blobs(|from, to| bytes.get(from..to).map(Bytes::copy_from_slice))
+    }
+
+    /// The frame that `bytes` are. Its blobs stay where they are.
+    pub(super) fn keep(self, bytes: &Bytes) -> Option<Heard> {
+        self.blobs(|from, to| (to <= bytes.len()).then(|| bytes.slice(from..to)))
+    }
+
+    fn blobs(self, cut: impl Fn(usize, usize) -> Option<Bytes>) -> Option<Heard> {
+        let mut at = self.at;
+        let blobs = self.lengths.iter().map(|length| {
+            let from = at;
+            at += length;
+            cut(from, at)
+        });
+        let blobs = blobs.collect::<Option<_>>()?;
+        Some(Heard {
+            messages: self.messages,
+            blobs,
+        })
+    }
+}
+
+/// Moves the frames out that `bytes` begin with. If the last one is of those that are kept where they lie, and not there in full,
+/// it is given back: the rest of it is to be read to its beginning, which is all that is left then.
+pub(super) fn take(bytes: &mut Vec<u8>, frames: &mut Vec<Heard>) -> Result<Option<Opened>, String> {
+    let mut at = 0;
+    let mut begun = None;
+    while let Some(opened) = open(bytes.get(at..).unwrap_or_default())? {
+        let total = opened.total;
+        if bytes.len() - at < total {
+            begun = Some(opened).filter(|_| total >= LARGE_BYTES);
+            break;
+        }
+        frames.extend(opened.read(bytes.get(at..).unwrap_or_default()));
+        at += total;
+    }
+    bytes.drain(..at);
+    Ok(begun)
 }
 
 #[cfg(test)]
@@ -220,21 +275,47 @@ mod tests {
         frame.add(&("done", 7_u64, 15_u64, true, first));
         frame.add(&("later", 1, "more"));
         frame.add(&("dropped", 8));
-        let mut bytes = Vec::new();
-        frame.write(&mut bytes);
-        for cut in 0..bytes.len() {
-            assert!(read(&bytes[..cut]).unwrap().is_none(), "{cut}");
-        }
-        let heard = read(&bytes).unwrap().unwrap();
+        let mut parts = VecDeque::new();
+        frame.write(&mut parts);
+        assert_eq!(parts.len(), 1);
+        let bytes = parts.make_contiguous().concat();
         let done = Said::Done {
             key: 7,
             ran_us: 15,
             wrote: true,
             blob: 0,
         };
-        assert_eq!(heard.messages, [done, Said::Other, Said::Dropped(8)]);
-        assert_eq!((&heard.blobs[0][..], heard.length), (&b"value"[..], bytes.len()));
-        assert!(read(&[0xff; 8]).is_err());
-        assert!(read(&[2, 0, 0, 0, 0x92, 0x90]).is_err());
+        for cut in 0..=bytes.len() {
+            let (mut read, mut heard) = (bytes[..cut].to_vec(), Vec::new());
+            assert!(take(&mut read, &mut heard).unwrap().is_none());
+            assert_eq!(heard.is_empty(), cut < bytes.len(), "{cut}");
+            assert_eq!(read.len(), if heard.is_empty() { cut } else { 0 });
+            if let Some(heard) = heard.pop() {
+                assert_eq!(heard.messages, [done, Said::Other, Said::Dropped(8)]);
+                assert_eq!(heard.blobs, [&b"value"[..]]);
+                break;
+            }
+        }
+        assert!(take(&mut vec![0xff; 8], &mut Vec::new()).is_err());
+        assert!(take(&mut vec![2, 0, 0, 0, 0x92, 0x90], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn large_blobs_stay_where_they_are() {
+        let large = Bytes::from(vec![7; LARGE_BYTES]);
+        let mut frame = Frame::default();
+        let first = frame.blob(large.clone());
+        let second = frame.blob(Bytes::from_static(b"small"));
+        frame.add(&("done", 7_u64, 15_u64, false, first));
+        frame.add(&("done", 8_u64, 15_u64, false, second));
+        let mut parts = VecDeque::new();
+        frame.write(&mut parts);
+        assert_eq!(parts[1].as_ptr(), large.as_ptr());
+        let whole = Bytes::from(parts.make_contiguous().concat());
+        let (mut begun, mut heard) = (whole[..100].to_vec(), Vec::new());
+        let opened = take(&mut begun, &mut heard).unwrap().unwrap();
+        assert_eq!((opened.total, heard.len(), begun.len()), (whole.len(), 0, 100));
+        let heard = opened.keep(&whole).unwrap();
+        assert_eq!(heard.blobs, [large, Bytes::from_static(b"small")]);
     }
 }

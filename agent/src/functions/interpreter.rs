@@ -1,18 +1,20 @@
 //! One interpreter, as the thread that speaks to it sees it.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use bytes::Bytes;
+use nix::sys::socket::{setsockopt, sockopt};
 use scalems_protocol::limits::{CALLS_AHEAD, INTERPRETER_START_MS};
 
-use super::frames::{self, Frame, Heard};
+use super::frames::{self, Frame, Heard, Opened};
 use super::outputs::Outputs;
+use super::tray::Tray;
+use super::unsent::Unsent;
 use super::{Body, Wants};
 
 /// Bodies that one remembers, the last ones: with the largest, 16 MiB.
@@ -23,6 +25,8 @@ const READ_BYTES: usize = 256 << 10;
 const READS: usize = 64;
 /// Bytes that wait to be sent, past which no further call is added.
 const UNSENT_BYTES: usize = 4 << 20;
+/// Bytes that the socket holds in each direction, as far as the system lets it: large values then take few turns.
+const SOCKET_BYTES: usize = 1 << 20;
 /// Silence after which the call at the front is taken to have begun, and to hold what would say so.
 pub(super) const SILENT: Duration = Duration::from_millis(250);
 
@@ -45,13 +49,14 @@ pub(super) struct Interpreter {
     pub(super) cpus: Vec<u32>,
     pub(super) pid: Option<i32>,
     pub(super) socket: UnixStream,
-    /// Their ends of the pipes, until they are sent.
-    theirs: Option<[OwnedFd; 2]>,
+    /// Their ends of the pipes and of the tray, until they are sent.
+    theirs: Option<Vec<OwnedFd>>,
     pub(super) outputs: Outputs,
-    unsent: Vec<u8>,
-    /// How much of that is sent.
-    sent: usize,
+    tray: Tray,
+    unsent: Unsent,
     unread: Vec<u8>,
+    /// A large frame that has begun.
+    large: Option<Large>,
     buffer: Vec<u8>,
     bodies: VecDeque<u64>,
     /// Calls that were sent and are not answered, in order.
@@ -67,13 +72,43 @@ pub(super) struct Interpreter {
     pub(super) began: bool,
     /// Its end of the socket is closed.
     pub(super) closed: bool,
+    /// It was killed to end this call, and no other.
+    pub(super) killed_for: Option<u64>,
+}
+
+/// A frame that is read into its place.
+#[derive(Debug)]
+struct Large {
+    opened: Opened,
+    whole: Vec<u8>,
+    have: usize,
+}
+
+impl Large {
+    /// Of what has come of it.
+    fn new(opened: Opened, begun: &mut Vec<u8>) -> Self {
+        let have = begun.len();
+        let mut whole = vec![0; opened.total];
+        if let Some(first) = whole.get_mut(..have) {
+            first.copy_from_slice(begun);
+        }
+        begun.clear();
+        Self { opened, whole, have }
+    }
 }
 
 impl Interpreter {
     pub(super) fn new(wants: Arc<Wants>, cpus: Vec<u32>, now: Instant) -> io::Result<(Self, OwnedFd)> {
         let (socket, child) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;
-        let (outputs, theirs) = Outputs::new()?;
+        // The system may allow less, which is slower.
+        for end in [&socket, &child] {
+            setsockopt(end, sockopt::SndBuf, &SOCKET_BYTES)?;
+        }
+        let (outputs, pipes) = Outputs::new()?;
+        let (tray, kept) = Tray::new()?;
+        let mut theirs = Vec::from(pipes);
+        theirs.push(kept);
         let until = now + Duration::from_millis(INTERPRETER_START_MS);
         let interpreter = Self {
             wants,
@@ -83,9 +118,10 @@ impl Interpreter {
             socket,
             theirs: Some(theirs),
             outputs,
-            unsent: Vec::new(),
-            sent: 0,
+            tray,
+            unsent: Unsent::default(),
             unread: Vec::new(),
+            large: None,
             buffer: vec![0; READ_BYTES],
             bodies: VecDeque::new(),
             calls: VecDeque::new(),
@@ -95,6 +131,7 @@ impl Interpreter {
             since: now,
             began: false,
             closed: false,
+            killed_for: None,
         };
         Ok((interpreter, child.into()))
     }
@@ -104,7 +141,7 @@ impl Interpreter {
         self.phase == Phase::Ready
             && !self.is_spent()
             && (self.calls.len() as u64) < CALLS_AHEAD
-            && self.unsent.len() - self.sent < UNSENT_BYTES
+            && self.unsent.bytes() < UNSENT_BYTES
     }
 
     /// Whether it takes no further call.
@@ -128,65 +165,39 @@ impl Interpreter {
     }
 
     pub(super) fn send(&mut self, frame: Frame) {
-        frame.write(&mut self.unsent);
+        self.unsent.add(frame);
         self.flush();
     }
 
     pub(super) fn has_unsent(&self) -> bool {
-        self.sent < self.unsent.len()
+        self.unsent.bytes() > 0
     }
 
     /// Sends what the socket takes.
     pub(super) fn flush(&mut self) {
-        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let sent = match self.theirs.take() {
-                Some(theirs) => {
-                    let numbers = theirs.each_ref().map(AsRawFd::as_raw_fd);
-                    let rights = [ControlMessage::ScmRights(&numbers)];
-                    let parts = [IoSlice::new(rest)];
-                    let flags = MsgFlags::MSG_NOSIGNAL;
-                    let sent = sendmsg::<()>(self.socket.as_raw_fd(), &parts, &rights, flags, None);
-                    if sent == Err(Errno::EAGAIN) {
-                        self.theirs = Some(theirs);
-                    }
-                    sent.map_err(io::Error::from)
-                }
-                None => self.socket.write(rest),
-            };
-            match sent {
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    // It has gone, which its end says.
-                    self.closed = true;
-                    self.unsent.clear();
-                    self.sent = 0;
-                    return;
-                }
-            }
-        }
-        if !self.has_unsent() {
+        if self.unsent.send(&mut self.socket, &mut self.theirs).is_err() {
+            // It has gone, which its end says.
+            self.closed = true;
             self.unsent.clear();
-            self.sent = 0;
-        } else if self.sent > UNSENT_BYTES {
-            self.unsent.drain(..self.sent);
-            self.sent = 0;
         }
     }
 
     /// Reads frames. An error is a reason to kill it.
     pub(super) fn read(&mut self, frames: &mut Vec<Heard>) -> Result<(), String> {
         for _ in 0..READS {
-            match self.socket.read(&mut self.buffer) {
+            let into = match &mut self.large {
+                Some(large) => large.whole.get_mut(large.have..).unwrap_or_default(),
+                None => &mut self.buffer[..],
+            };
+            let room = into.len();
+            match self.socket.read(into) {
                 Ok(0) => {
                     self.closed = true;
                     break;
                 }
                 Ok(count) => {
-                    self.unread
-                        .extend_from_slice(self.buffer.get(..count).unwrap_or_default());
-                    if count < self.buffer.len() {
+                    self.take_in(count, frames)?;
+                    if count < room {
                         break;
                     }
                 }
@@ -198,13 +209,29 @@ impl Interpreter {
                 }
             }
         }
-        let mut at = 0;
-        while let Some(frame) = frames::read(self.unread.get(at..).unwrap_or_default())? {
-            at += frame.length;
-            frames.push(frame);
-        }
-        self.unread.drain(..at);
         Ok(())
+    }
+
+    fn take_in(&mut self, count: usize, frames: &mut Vec<Heard>) -> Result<(), String> {
+        let Some(mut large) = self.large.take() else {
+            self.unread
+                .extend_from_slice(self.buffer.get(..count).unwrap_or_default());
+            let begun = frames::take(&mut self.unread, frames)?;
+            self.large = begun.map(|opened| Large::new(opened, &mut self.unread));
+            return Ok(());
+        };
+        large.have += count;
+        if large.have < large.whole.len() {
+            self.large = Some(large);
+        } else {
+            frames.extend(large.opened.keep(&Bytes::from(large.whole)));
+        }
+        Ok(())
+    }
+
+    /// What it has answered and not sent; some of it may have come since.
+    pub(super) fn kept(&self) -> Vec<Heard> {
+        self.tray.read()
     }
 
     /// Whether what it writes is the call's at the front for certain.

@@ -17,7 +17,10 @@ mod ended;
 mod frames;
 mod interpreter;
 mod outputs;
+mod place;
 mod pool;
+mod tray;
+mod unsent;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -96,6 +99,7 @@ enum Command {
         number: u64,
         outcome: Box<ProgramOutcome>,
     },
+    Warm(Wants),
     Shutdown,
 }
 
@@ -168,6 +172,11 @@ impl Functions {
             shared,
             thread: Some(thread),
         })
+    }
+
+    /// Starts an interpreter for calls to come.
+    pub(crate) fn warm(&self, wants: Wants) {
+        self.shared.inbox.send(Command::Warm(wants));
     }
 
     /// Accepts a call. All else comes as events.

@@ -5,14 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use scalems_core::leaseholder::{Input, Outcome};
 use scalems_protocol::limits::INTERPRETER_IDLE_MS;
 use tracing::{debug, warn};
@@ -20,6 +17,7 @@ use tracing::{debug, warn};
 use super::ended::{self, with_beside};
 use super::frames::{Failure, Frame, Heard, Said};
 use super::interpreter::{Interpreter, Phase};
+use super::place::{Place, pin};
 use super::{Call, Command, Ground, INTERPRETER, Shared, Wants};
 use crate::executor::{ProgramOutcome, ProgramSpec, Stop};
 
@@ -93,6 +91,7 @@ impl Pool {
                     Command::Recall { key } => self.recall(key),
                     Command::Stop { key, kill, reason } => self.stop(key, kill, &reason),
                     Command::Ended { number, outcome } => self.interpreter_ended(number, &outcome),
+                    Command::Warm(wants) => self.warm(wants),
                     Command::Shutdown => return,
                 }
             }
@@ -143,6 +142,16 @@ impl Pool {
             .collect();
         ready.dedup();
         ready
+    }
+
+    /// Starts an interpreter before there is a call for it. If it fails to, the first call says why.
+    fn warm(&mut self, wants: Wants) {
+        match self.start(&Arc::new(wants), Vec::new()) {
+            Ok((number, interpreter)) => {
+                self.interpreters.insert(number, interpreter);
+            }
+            Err(why) => debug!(why, "an interpreter for calls to come"),
+        }
     }
 
     fn accept(&mut self, call: Call) {
@@ -217,12 +226,35 @@ impl Pool {
         let Some((number, interpreter)) = self.interpreter_of(key) else {
             return;
         };
-        if kill && interpreter.calls.front() == Some(&key) {
-            return self.kill(number, reason);
+        if !kill {
+            let mut frame = Frame::default();
+            frame.add(&("cancel", key));
+            return interpreter.send(frame);
         }
-        let mut frame = Frame::default();
-        frame.add(&("cancel", key));
-        interpreter.send(frame);
+        // It may be over by now.
+        self.hear_kept(number);
+        self.kill_if_due(number, reason);
+    }
+
+    /// Kills an interpreter whose call at the front is to be killed.
+    fn kill_if_due(&mut self, number: u64, reason: &str) {
+        let Some(interpreter) = self.interpreters.get_mut(&number) else {
+            return;
+        };
+        let front = interpreter.calls.front().and_then(|key| self.calls.get(key));
+        let Some(held) = front.filter(|held| held.stop == Some(Stop::Kill)) else {
+            return;
+        };
+        interpreter.killed_for = Some(held.call.key);
+        self.kill(number, reason);
+    }
+
+    /// Takes in what an interpreter has answered and not sent.
+    fn hear_kept(&mut self, number: u64) {
+        if let Some(interpreter) = self.interpreters.get(&number) {
+            let kept = interpreter.kept();
+            self.hear(number, kept);
+        }
     }
 
     fn kill(&self, number: u64, reason: &str) {
@@ -262,7 +294,7 @@ impl Pool {
     }
 
     fn hear(&mut self, number: u64, frames: Vec<Heard>) {
-        for Heard { messages, blobs, .. } in frames {
+        for Heard { messages, blobs } in frames {
             let blob = |at: usize| blobs.get(at).cloned().unwrap_or_default();
             for said in messages {
                 match said {
@@ -328,10 +360,14 @@ impl Pool {
             interpreter.pid = Some(pid);
             interpreter.since = Instant::now();
             self.touched.extend(interpreter.line);
+            // It may have got other CPUs than it was started on.
+            if self.ground.pins {
+                pin(pid, &interpreter.cpus);
+            }
             let mut frame = Frame::default();
             frame.add(&(
                 "place",
-                place(&self.ground.directory, &interpreter.cpus, &interpreter.wants),
+                Place::new(&self.ground.directory, &interpreter.cpus, &interpreter.wants),
             ));
             interpreter.send(frame);
         }
@@ -351,6 +387,10 @@ impl Pool {
         let Some(interpreter) = self.interpreters.get_mut(&number) else {
             return;
         };
+        // What was read in the tray may come by the socket too.
+        if interpreter.calls.front() != Some(&key) && !interpreter.calls.contains(&key) {
+            return;
+        }
         if wrote {
             interpreter.outputs.read();
             let mut frame = Frame::default();
@@ -392,10 +432,7 @@ impl Pool {
             interpreter.calls.retain(|other| *other != key);
         }
         self.touched.extend(interpreter.line);
-        let next = interpreter.calls.front().and_then(|next| self.calls.get(next));
-        if next.is_some_and(|next| next.stop == Some(Stop::Kill)) {
-            self.kill(number, "the task is ended");
-        }
+        self.kill_if_due(number, "the task is ended");
     }
 
     fn dropped(&mut self, number: u64, key: u64) {
@@ -433,6 +470,7 @@ impl Pool {
         if let Err(problem) = interpreter.read(&mut frames) {
             debug!(number, problem, "an interpreter ended in the middle of a word");
         }
+        frames.extend(interpreter.kept());
         self.hear(number, frames);
         let Some(mut interpreter) = self.interpreters.remove(&number) else {
             return;
@@ -446,8 +484,11 @@ impl Pool {
             queue.extend(line.queue.iter().copied());
         }
         self.touched.extend(interpreter.line);
-        let mut calls = interpreter.calls.into_iter();
-        if let Some(held) = calls.next().and_then(|key| self.calls.get(&key)) {
+        let mut calls = interpreter.calls;
+        // The one that it was killed for was over by then: what it was at has not ended it.
+        let innocent = interpreter.killed_for.is_some() && interpreter.killed_for.as_ref() != calls.front();
+        let guilty = if innocent { None } else { calls.pop_front() };
+        if let Some(held) = guilty.and_then(|key| self.calls.get(&key)) {
             let Call {
                 key,
                 task,
@@ -460,7 +501,9 @@ impl Pool {
             let outcome = ended::failed(value, ran_us, error, held.stop.is_some());
             self.end(key, outcome);
         }
-        calls.for_each(|key| self.put_back(key));
+        for key in calls {
+            self.put_back(key);
+        }
         if matches!(interpreter.phase, Phase::Starting { .. }) {
             let why = ended::never_ready(outcome);
             self.refuse(&queue, &interpreter.wants, &why);
@@ -507,7 +550,9 @@ impl Pool {
                 Phase::Ready if interpreter.line.is_none() => self.dismiss(number),
                 // It holds back what would say that it has begun: a library that keeps Python's lock.
                 Phase::Ready => {
-                    if let Some(key) = interpreter.calls.front().copied() {
+                    let front = interpreter.calls.front().copied();
+                    self.hear_kept(number);
+                    if let Some(key) = front {
                         self.began(number, key);
                     }
                 }
@@ -604,7 +649,9 @@ impl Pool {
             .iter()
             .filter(|(_, one)| free(one))
             .min_by_key(|(_, one)| one.cpus != line.cpus);
-        let usable = |one: &Interpreter| !pins || one.cpus == line.cpus || one.phase == Phase::Ready;
+        // One that is starting is moved once it is ready, if it has no place of its own.
+        let is_free = |one: &Interpreter| one.phase == Phase::Ready || one.cpus.is_empty();
+        let usable = |one: &Interpreter| !pins || one.cpus == line.cpus || is_free(one);
         if let Some(at) = found.filter(|(_, one)| usable(one)).map(|(at, _)| *at) {
             line.interpreter = Some(at);
             let Some(interpreter) = self.interpreters.get_mut(&at) else {
@@ -618,7 +665,10 @@ impl Pool {
                     pin(pid, &line.cpus);
                 }
                 let mut frame = Frame::default();
-                frame.add(&("place", place(&self.ground.directory, &interpreter.cpus, wants)));
+                frame.add(&(
+                    "place",
+                    Place::new(&self.ground.directory, &interpreter.cpus, wants),
+                ));
                 interpreter.send(frame);
             }
             return true;
@@ -712,40 +762,4 @@ impl Pool {
 
 fn same(one: &Arc<Wants>, other: &Arc<Wants>) -> bool {
     Arc::ptr_eq(one, other) || one == other
-}
-
-/// What an interpreter is told of where it is; its calls have that in common.
-#[derive(serde::Serialize)]
-struct Place<'a> {
-    cpus: &'a [u32],
-    gpus: &'a [u32],
-    directory: &'a Path,
-}
-
-fn place<'a>(directory: &'a Path, cpus: &'a [u32], wants: &'a Wants) -> Place<'a> {
-    Place {
-        cpus,
-        gpus: &wants.gpus,
-        directory,
-    }
-}
-
-/// Moves all threads of a process. What cannot be moved stays where it was.
-fn pin(pid: i32, cpus: &[u32]) {
-    let mut set = CpuSet::new();
-    for cpu in cpus {
-        if let Err(errno) = set.set(*cpu as usize) {
-            debug!(cpu, %errno, "a CPU's number is too large to pin to");
-        }
-    }
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let threads = threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    for thread in threads {
-        if let Err(errno) = sched_setaffinity(Pid::from_raw(thread), &set) {
-            debug!(pid, thread, %errno, "a thread of an interpreter was not moved");
-        }
-    }
 }

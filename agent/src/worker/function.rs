@@ -29,6 +29,28 @@ pub struct Python {
     pub path: PathBuf,
 }
 
+/// An interpreter that is started before there is a call for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warm {
+    /// Its program.
+    pub python: String,
+    /// Directories that are looked through for modules first.
+    pub path: Vec<String>,
+}
+
+impl Warm {
+    /// What calls have to want so that it takes them: nothing but that, and one core.
+    pub(super) fn wants(&self) -> Wants {
+        Wants {
+            python: self.python.clone(),
+            path: self.path.clone(),
+            threads: 1,
+            calls: INTERPRETER_CALLS,
+            ..Wants::default()
+        }
+    }
+}
+
 /// How calls are made of leases.
 #[derive(Debug)]
 pub(super) struct Calls {

@@ -38,7 +38,7 @@ use crate::batch::Share;
 use crate::executor::{self, Executor, ExecutorError, LogPlace};
 use crate::functions::{self, Functions};
 
-pub use self::function::Python;
+pub use self::function::{Python, Warm};
 pub use self::joining::join_delay;
 pub use self::machine::{DISK, Gpu, Machine, Maker, Node, Offered, Part, memory_mib};
 pub use self::stopper::{StopSignal, Stopper};
@@ -105,6 +105,8 @@ pub struct WorkerOptions {
     /// Interpreters for functions. Without one that has no name the worker takes `python3`, if there is one in its `PATH`;
     /// without any it calls no functions.
     pub pythons: Vec<Python>,
+    /// Interpreters that are started at once.
+    pub warm: Vec<Warm>,
 }
 
 impl WorkerOptions {
@@ -130,6 +132,7 @@ impl WorkerOptions {
             idle: None,
             place: None,
             pythons: Vec::new(),
+            warm: Vec::new(),
         }
     }
 }
@@ -252,7 +255,11 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
             idle: settings.cpus.len().max(1),
         };
         let waker = stop.wake.waker();
-        Some(Functions::start(ground, Arc::new(move || waker.wake()))?)
+        let functions = Functions::start(ground, Arc::new(move || waker.wake()))?;
+        for warm in &options.warm {
+            functions.warm(warm.wants());
+        }
+        Some(functions)
     } else {
         None
     };

@@ -5,13 +5,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyByteArray, PyBytes};
 use scalems_client::{ClientError, TaskResult};
 
 use crate::errors;
 
 /// At most so many are handed over at once: a batch then takes a millisecond or two, in which other threads may need the interpreter.
 const BATCH: usize = 1_024;
+
+/// Values of more bytes are in memory that may be changed.
+const LARGE: usize = 64 << 10;
 
 /// How a task ended.
 pub(crate) struct Completion {
@@ -20,13 +23,20 @@ pub(crate) struct Completion {
     pub(crate) result: Result<TaskResult, ClientError>,
 }
 
+impl Completion {
+    /// What tells its token from others.
+    fn address(&self) -> usize {
+        self.token.as_ptr() as usize
+    }
+}
+
 /// An error of a task as Python gets it: class there, code, message, class and traceback of the task's own language, retryable.
 type ErrorParts = (String, String, String, Option<String>, Option<String>, bool);
 /// A completion as Python gets it: token, ending, value, submission, index, attempt, error.
 pub(crate) type Taken = (
     Py<PyAny>,
     &'static str,
-    Option<Py<PyBytes>>,
+    Option<Py<PyAny>>,
     Option<(u64, u32)>,
     u32,
     Option<ErrorParts>,
@@ -35,6 +45,8 @@ pub(crate) type Taken = (
 #[derive(Default)]
 struct State {
     ended: VecDeque<Completion>,
+    /// Tokens whose threads wait for them and take them themselves, by address.
+    awaited: Vec<usize>,
     closed: bool,
 }
 
@@ -53,12 +65,33 @@ impl Completions {
 
     pub(crate) fn push(&self, completion: Completion) {
         let mut state = self.lock();
+        let is_awaited = state.awaited.contains(&completion.address());
         let was_empty = state.ended.is_empty();
         state.ended.push_back(completion);
         drop(state);
-        if was_empty {
+        if was_empty && !is_awaited {
             self.bell.notify_one();
         }
+    }
+
+    /// The end of the task with this token, which `wait` waits for, if nobody else has taken it by then.
+    pub(crate) fn take_awaited(&self, token: usize, wait: impl FnOnce()) -> Option<Completion> {
+        self.lock().awaited.push(token);
+        wait();
+        let mut state = self.lock();
+        state.awaited.retain(|other| *other != token);
+        let at = state
+            .ended
+            .iter()
+            .position(|completion| completion.address() == token);
+        let found = at.and_then(|at| state.ended.remove(at));
+        let others = !state.ended.is_empty();
+        drop(state);
+        if others {
+            // They may have come behind it, when nobody was told.
+            self.bell.notify_one();
+        }
+        found
     }
 
     /// Whoever waits comes back, and waits no more.
@@ -85,6 +118,11 @@ impl Completions {
     }
 }
 
+/// What tells tokens apart, as long as they are held.
+pub(crate) fn address(token: &Bound<'_, PyAny>) -> usize {
+    token.as_ptr() as usize
+}
+
 /// How a task ended, as Python gets it.
 pub(crate) fn taken(py: Python<'_>, completion: Completion) -> Taken {
     let Completion { token, result } = completion;
@@ -95,7 +133,12 @@ pub(crate) fn taken(py: Python<'_>, completion: Completion) -> Taken {
                 scalems_client::protocol::Ending::Failed => "failed",
                 scalems_client::protocol::Ending::Canceled => "canceled",
             };
-            let value = PyBytes::new(py, &result.value).unbind();
+            // What is in a large one may stay there and be changed.
+            let value = if result.value.len() < LARGE {
+                PyBytes::new(py, &result.value).into_any().unbind()
+            } else {
+                PyByteArray::new(py, &result.value).into_any().unbind()
+            };
             let id = result.id.map(|id| (id.submission, id.index));
             let error = result.error.map(|error| {
                 (

@@ -14,11 +14,11 @@ use scalems_client::protocol::{Bytes, limits};
 use scalems_client::{ClientError, Indices, Pending, Task};
 use serde::Serialize;
 
-use crate::completions::{Completion, Completions, taken};
+use crate::completions::{Completion, Completions, Taken, address, taken};
 use crate::errors::{self, raised};
 use crate::events::Events;
 use crate::handles::{ArrayHandle, Handle, Template, strength, when};
-use crate::waiting::{SLICE, seconds, sliced};
+use crate::waiting::{SLICE, in_slices, seconds, sliced};
 
 /// The process that a session belongs to: its threads are nowhere else.
 #[derive(Clone, Copy)]
@@ -180,7 +180,7 @@ impl Session {
         };
         let handle = submitted.map_err(|error| raised(py, &error))?;
         let completions = Arc::clone(&self.completions);
-        handle.on_done(move |result| completions.push(Completion { token, result }));
+        handle.notify(move |result| completions.push(Completion { token, result }));
         Ok(Handle(handle))
     }
 
@@ -221,6 +221,32 @@ impl Session {
             list.append(taken(py, completion))?;
         }
         Ok(Some(list))
+    }
+
+    /// Waits for the end of a task by driving the session. None: it has not ended in time, or somebody else has taken its end.
+    #[pyo3(signature = (handle, token, timeout=None))]
+    fn wait_task(
+        &self,
+        py: Python<'_>,
+        handle: &Handle,
+        token: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Taken>> {
+        self.owner.check(py)?;
+        let mut interrupted = None;
+        let found = self.completions.take_awaited(address(token), || {
+            // If there will be no result, the task's end says why; if it is not there in time, nothing is found.
+            interrupted = in_slices(py, seconds(timeout), |slice| handle.0.wait(slice)).err();
+        });
+        match (found, interrupted) {
+            (found, None) => Ok(found.map(|completion| taken(py, completion))),
+            (found, Some(error)) => {
+                if let Some(completion) = found {
+                    self.completions.push(completion);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Ends the waits in `take`, after what has come already.
@@ -280,6 +306,13 @@ impl Session {
     fn wait_accepted(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let session = self.ours(py)?;
         sliced(py, seconds(timeout), |slice| session.wait_accepted(slice))
+    }
+
+    /// Waits until the results that have come are on the agent's disk.
+    #[pyo3(signature = (timeout=None))]
+    fn wait_durable(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        let session = self.ours(py)?;
+        sliced(py, seconds(timeout), |slice| session.wait_durable(slice))
     }
 
     /// Waits until there is room for more tasks in this process.

@@ -16,12 +16,12 @@ pub(crate) fn seconds(timeout: Option<f64>) -> Option<Duration> {
 }
 
 /// Waits in slices without the interpreter's lock. `wait` is called with the length of a slice until it gives anything but that it
-/// timed out, or the time is over.
-pub(crate) fn sliced<T: Send>(
+/// timed out, or the time is over. The outer error is what a signal's handler raised.
+pub(crate) fn in_slices<T: Send>(
     py: Python<'_>,
     timeout: Option<Duration>,
     wait: impl Fn(Duration) -> Result<T, ClientError> + Send + Sync,
-) -> PyResult<T> {
+) -> PyResult<Result<T, ClientError>> {
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -31,10 +31,19 @@ pub(crate) fn sliced<T: Send>(
                 py.check_signals()?;
                 if until.is_some_and(|until| until <= Instant::now()) {
                     let waited = timeout.unwrap_or_default();
-                    return Err(errors::raised(py, &ClientError::TimedOut { what, waited }));
+                    return Ok(Err(ClientError::TimedOut { what, waited }));
                 }
             }
-            other => return other.map_err(|error| errors::raised(py, &error)),
+            other => return Ok(other),
         }
     }
+}
+
+/// The same, with its errors as exceptions.
+pub(crate) fn sliced<T: Send>(
+    py: Python<'_>,
+    timeout: Option<Duration>,
+    wait: impl Fn(Duration) -> Result<T, ClientError> + Send + Sync,
+) -> PyResult<T> {
+    in_slices(py, timeout, wait)?.map_err(|error| errors::raised(py, &error))
 }

@@ -9,10 +9,11 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import wait
 
 import pytest
 import scalems_pilot
-from scalems_pilot import Executor, RemoteError, RemoteTraceback, SessionOver, TaskFailed
+from scalems_pilot import Executor, Refused, RemoteError, RemoteTraceback, SessionOver, TaskFailed, TimedOut
 from scalems_pilot.codec import CodecError
 
 LONG_S = 60
@@ -363,3 +364,66 @@ def test_a_function_that_is_larger_than_a_body(ex):
 
     assert ex.submit(measure, "more", sign=-1).result(LONG_S) == -len(held) - 1
     assert list(ex.map(measure, range(20), chunksize=7)) == [len(held) + 1] * 20
+
+
+def hold(seconds):
+    # Python's lock is kept meanwhile.
+    import ctypes
+
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+def test_an_answer_does_not_wait_for_a_next_call_that_keeps_the_lock_of_python():
+    with Executor(max_workers=1) as ex:
+        for _ in range(3):
+            # So that it is known how quick they are, and several are sent ahead.
+            wait([ex.submit(add, n) for n in range(300)], LONG_S)
+        quick = [ex.submit(add, n) for n in range(20)]
+        slow = ex.submit(hold, 3)
+        assert [future.result(LONG_S) for future in quick] == list(range(1, 21))
+        assert not slow.done()
+        assert slow.result(LONG_S) is None
+
+
+def test_answers_that_were_not_sent_outlive_their_interpreter():
+    with Executor(max_workers=1) as ex:
+        for _ in range(20):
+            futures = [ex.submit(add, n) for n in range(200)]
+            futures.insert(150, ex.submit(os._exit, 3))
+            more = [ex.submit(add, n) for n in range(100)]
+            failed = futures.pop(150)
+            assert [future.result(LONG_S) for future in futures] == list(range(1, 201))
+            assert [future.result(LONG_S) for future in more] == list(range(1, 101))
+            with pytest.raises(TaskFailed, match="exit code 3") as raised:
+                failed.result(LONG_S)
+            assert raised.value.code == "interpreter_ended"
+
+
+def test_a_result_that_is_waited_for_comes_to_those_who_look_otherwise_too(ex):
+    for _ in range(50):
+        slow, quick = ex.submit(time.sleep, 0.01), ex.submit(add, 1)
+        called = []
+        slow.add_done_callback(called.append)
+        waiter = threading.Thread(target=slow.result, args=(LONG_S,))
+        waiter.start()
+        # Another thread drives the session meanwhile, and waits for something else.
+        assert quick.result(LONG_S) == 2
+        assert wait([slow, quick], LONG_S).not_done == set()
+        waiter.join(LONG_S)
+        assert called == [slow] and slow.result(0) is None
+
+
+def test_a_result_that_is_not_there_in_time(ex):
+    future = ex.submit(time.sleep, 0.3)
+    with pytest.raises((TimeoutError, concurrent.futures.TimeoutError)):
+        future.result(0.01)
+    with pytest.raises(TimedOut):
+        future.wait_durable(0.01)
+    assert future.result(LONG_S) is None
+
+
+def test_nothing_is_durable_without_a_journal(ex):
+    future = ex.submit(add, 1)
+    with pytest.raises(Refused, match="keeps no journal") as raised:
+        future.wait_durable(LONG_S)
+    assert raised.value.code == "no_journal" and future.result(0) == 2

@@ -263,6 +263,11 @@ impl Machine {
         open && self.packs.backlog_bytes == 0
     }
 
+    /// How many groups of results came that were not on disk, and how many of the first of them are by now.
+    pub fn provisional(&self) -> (u64, u64) {
+        self.provisional.counts()
+    }
+
     /// Bytes of tasks that wait here, counted as [`Config::backlog_bytes`] limits them.
     pub fn backlog_bytes(&self) -> u64 {
         self.packs.backlog_bytes

@@ -24,6 +24,9 @@ pub(super) struct Provisional {
     kept: VecDeque<Kept>,
     /// Of earlier lives, until the agent has them again, by session and request.
     brought: BTreeMap<(u64, u64), Vec<Kept>>,
+    /// How many there ever were, and how many of the first are on disk.
+    came: u64,
+    last: u64,
 }
 
 impl Provisional {
@@ -31,8 +34,21 @@ impl Provisional {
         self.kept.is_empty() && self.brought.is_empty()
     }
 
+    /// How many groups there ever were, and how many of the first of them are on disk.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.came, self.last)
+    }
+
+    fn count(&mut self) {
+        // While some are brought back, those that came later do not count for them.
+        if self.brought.is_empty() {
+            self.last = self.came - self.kept.len() as u64;
+        }
+    }
+
     /// A result came that is not on disk.
     pub(super) fn keep(&mut self, delivery: u64, group: ResultGroup, data: Data) {
+        self.came += 1;
         self.kept.push_back(Kept {
             delivery,
             group,
@@ -43,6 +59,7 @@ impl Provisional {
     /// Deliveries up to this one are on disk.
     pub(super) fn last(&mut self, delivery: u64) {
         while self.kept.pop_front_if(|kept| kept.delivery <= delivery).is_some() {}
+        self.count();
     }
 
     /// The agent that they came from is no more.
@@ -56,6 +73,7 @@ impl Provisional {
     /// The agent has them again.
     pub(super) fn brought(&mut self) {
         self.brought.clear();
+        self.count();
     }
 
     /// What is to be said back of what this request led to, which itself is said before.

@@ -86,3 +86,19 @@ fn a_worker_that_missed_the_end_of_its_pilot_ends_too() {
     assert!(worker.status().success());
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
+
+#[test]
+fn results_that_were_waited_for_to_be_durable_outlive_agent_and_client() {
+    let mut pilot = Pilot::start("--workers 2 --orphan-time 500ms");
+    let session = Session::connect(pilot.directory()).unwrap();
+    let line = pilot.line("echo done");
+    let handles: Vec<_> = (0..50).map(|_| session.submit(line.clone()).unwrap()).collect();
+    scalems_client::wait_all(&handles, PATIENCE).unwrap();
+    session.wait_durable(PATIENCE).unwrap();
+    pilot.kill_agent();
+    drop(session);
+    let rows = pilot.sh("scalems journal export").well().jsonl();
+    let ended = rows.iter().filter(|row| row["state"] == "done").count();
+    assert_eq!(ended, 50);
+    pilot.home.until_empty();
+}

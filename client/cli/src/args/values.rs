@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scalems_agent::worker::{Part, Python};
+use scalems_agent::worker::{Part, Python, Warm};
 use scalems_protocol::select::Selector;
 use scalems_protocol::task::{CORES, GPUS, MEMORY};
 use scalems_protocol::{Amount, limits};
@@ -137,6 +137,16 @@ pub(super) fn python(text: &str) -> Result<Python, String> {
     Ok(Python {
         name: name.map(str::to_owned),
         path,
+    })
+}
+
+/// `PATH[:DIR…]` of an interpreter.
+pub(super) fn warm(text: &str) -> Result<Warm, String> {
+    let mut parts = text.split(':').map(str::to_owned);
+    let python = parts.next().filter(|python| !python.is_empty());
+    Ok(Warm {
+        python: python.ok_or("give the path of a Python")?,
+        path: parts.collect(),
     })
 }
 

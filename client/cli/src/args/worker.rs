@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use scalems_agent::worker::{Part, Python};
+use scalems_agent::worker::{Part, Python, Warm};
 use scalems_protocol::Amount;
 
 use super::live;
 use super::pilot::Batch;
-use super::values::{duration, log_bytes, part, python, resource};
+use super::values::{duration, log_bytes, part, python, resource, warm};
 use crate::ssh;
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +59,10 @@ pub(crate) struct EachWorker {
     /// that has no name it is `python3`. More than once: more of them.
     #[arg(long, value_parser = python, value_name = "[NAME=]PATH")]
     pub(crate) python: Vec<Python>,
+    /// An interpreter that is started at once, and the directories that it looks through for modules first: for tasks that are to
+    /// come.
+    #[arg(long, value_parser = warm, value_name = "PATH[:DIR…]", hide = true)]
+    pub(crate) warm: Vec<Warm>,
 }
 
 impl EachWorker {
@@ -75,6 +79,10 @@ impl EachWorker {
             let mut word = OsString::from(name.as_ref().map_or_else(String::new, |name| format!("{name}=")));
             word.push(path);
             words.extend(["--python".into(), word]);
+        }
+        for Warm { python, path } in &self.warm {
+            let word: Vec<&str> = std::iter::once(python).chain(path).map(String::as_str).collect();
+            words.extend(["--warm".into(), word.join(":").into()]);
         }
         Ok(words)
     }

@@ -69,25 +69,44 @@ class Connection:
             raise
         return handle
 
+    def take_end(self, handle: "_native.Handle", token: Any, timeout: Optional[float]) -> None:
+        """Waits for the end of a task in this thread; if it is not taken by another one, ``token._on_end`` is called."""
+        ended = self.session.wait_task(handle, token, timeout)
+        if ended is not None:
+            self._deliver(ended)
+
     def _take(self) -> None:
         try:
             while True:
                 ended = self.session.take(LOOK_S)
                 if ended is None:
                     break
-                for token, *how in ended:
-                    self.pending.pop(id(token), None)
-                    try:
-                        token._on_end(*how)
-                    except Exception as error:  # noqa: BLE001  one task's end must not keep the others'
-                        token._on_fault(error)
-                if not self.pending:
-                    with self._idle:
-                        self._idle.notify_all()
-                    if self._retired:
-                        break
+                for one in ended:
+                    self._deliver(one)
+                if self._retired and not self.pending:
+                    break
         finally:
             self._close()
+
+    def _deliver(self, ended: Any) -> None:
+        token, *how = ended
+        self.pending.pop(id(token), None)
+        try:
+            token._on_end(*how)
+        except Exception as error:  # noqa: BLE001  one task's end must not keep the others'
+            token._on_fault(error)
+        if not self.pending:
+            with self._idle:
+                self._idle.notify_all()
+            if self._retired:
+                self.session.close_completions()
+
+    def wait_durable(self, timeout: Optional[float]) -> None:
+        """Waits until the results that have come are on the pilot's disk."""
+        said = self.session.pilot()
+        if said is not None and not said[1]:
+            raise Refused(f"pilot {said[0]} keeps no journal: nothing of it is on disk", "no_journal")
+        self.session.wait_durable(timeout)
 
     def wait_idle(self, timeout: Optional[float] = None) -> bool:
         """Waits until all that was submitted has ended."""

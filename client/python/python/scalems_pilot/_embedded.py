@@ -14,6 +14,7 @@ import time
 from typing import Optional
 
 from . import _command
+from ._functions import module_path
 from .errors import PilotNotFound
 
 #: How long it may take to serve.
@@ -25,23 +26,28 @@ COMPLAINT_BYTES = 2_000
 
 
 class EmbeddedPilot:
-    """A pilot without a journal in a directory of its own, with one worker that offers this machine."""
+    """A pilot without a journal in a directory of its own, with one worker that offers this machine. ``functions``: it gets an
+    interpreter ready for some."""
 
-    def __init__(self, cores: Optional[int] = None, gpus: Optional[int] = None) -> None:
+    def __init__(self, cores: Optional[int] = None, gpus: Optional[int] = None, functions: bool = False) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="scalems-"))
         try:
-            self._process = self._start(cores, gpus)
+            self._process = self._start(cores, gpus, functions)
             self._await()
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, cores: Optional[int], gpus: Optional[int]) -> "subprocess.Popen[bytes]":
+    def _start(self, cores: Optional[int], gpus: Optional[int], functions: bool) -> "subprocess.Popen[bytes]":
         words = [_command.command(), "--output", "json", "pilot", "start", "--ends-with-stdin"]
         words += ["--name", f"python-{os.getpid()}", "--dir", str(self.directory / "pilot"), "--journal", "none"]
         for word, number in (("--cores", cores), ("--gpus", gpus)):
             if number is not None:
                 words += [word, str(number)]
+        python = [sys.executable, *module_path()]
+        if functions and all(python) and not any(":" in part for part in python):
+            # While this process connects, the first interpreter starts.
+            words += ["--warm", ":".join(python)]
         environment = dict(os.environ)
         # Functions run in this Python, unless they say otherwise.
         environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", os.defpath)])

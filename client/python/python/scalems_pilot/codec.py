@@ -350,13 +350,14 @@ def _unpickle(data: Readable) -> Any:
         raise cut
     content = view[at : at + lengths[0]]
     at += lengths[0]
-    buffers = []
+    buffers: list = []
     for length in lengths[1:]:
         at += -at % ALIGNED
         if len(view) < at + length:
             raise cut
-        # Of its own, so that it may be changed.
-        buffers.append(bytearray(view[at : at + length]))
+        # So that it may be changed: where it lies, or in a place of its own.
+        buffer = view[at : at + length]
+        buffers.append(bytearray(buffer) if buffer.readonly else buffer)
         at += length
     return pickle.loads(content, buffers=buffers)
 

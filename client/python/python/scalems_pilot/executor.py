@@ -97,7 +97,7 @@ class Submitter(concurrent.futures.Executor):
                     TaskFailed("a task that this one was to run after did not end well", "dependency_failed")
                 )
                 return future
-        future._session = self._connection.session
+        future._connection = self._connection
         future._handle = self._connection.submit(template, data, future, after)
         return future
 
@@ -212,7 +212,7 @@ class Executor(Submitter):
             raise TypeError(f"a pilot has a name, and {pilot} is none: for so many cores say max_workers={pilot}")
         chosen = Options().replaced(**options)
         chosen.template(FUNCTION)
-        embedded = EmbeddedPilot(cores=max_workers) if pilot is None else None
+        embedded = EmbeddedPilot(cores=max_workers, functions=True) if pilot is None else None
         try:
             native = open_session(
                 embedded.connection if embedded else pilot,

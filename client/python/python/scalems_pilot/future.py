@@ -9,8 +9,11 @@ from typing import Any, List, Optional, Tuple
 
 from . import codec, errors
 
+#: With so few tasks under way, who waits for one takes what comes by itself, the shortest way.
+FEW = 4
 #: How long a worker may take to say whether it has begun with a task, and how often that is looked for, seconds.
 WORKER_S, LOOK_S = 2.0, 0.02
+_OVER = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
 
 class Future(concurrent.futures.Future):
@@ -18,7 +21,7 @@ class Future(concurrent.futures.Future):
 
     def __init__(self) -> None:
         super().__init__()
-        self._session: Any = None
+        self._connection: Any = None
         self._handle: Any = None
         self._id: Optional[Tuple[int, int]] = None
         self._beside: dict = {}
@@ -48,6 +51,45 @@ class Future(concurrent.futures.Future):
         """The last of its log records: time, level, logger, message."""
         return [tuple(record) for record in self._beside.get("log", [])]
 
+    def result(self, timeout: Optional[float] = None) -> Any:
+        """What the task returned, waited for so long. Raises what it raised; :class:`concurrent.futures.CancelledError` if it was
+        taken back, :class:`TimeoutError` if it has not ended by then."""
+        if self._state not in _OVER:
+            timeout = self._take(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
+        """What the task raised, waited for so long; none if it returned."""
+        if self._state not in _OVER:
+            timeout = self._take(timeout)
+        return super().exception(timeout)
+
+    def _take(self, timeout: Optional[float]) -> Optional[float]:
+        """Waits for the end where the session's sockets are, if little is under way. Gives what is left of the time."""
+        connection = self._connection
+        if connection is None or self._handle is None or len(connection.pending) > FEW:
+            return timeout
+        began = time.monotonic()
+        connection.take_end(self._handle, self, timeout)
+        return None if timeout is None else max(timeout - (time.monotonic() - began), 0)
+
+    def wait_durable(self, timeout: Optional[float] = None) -> None:
+        """Waits until the task has ended and its result is on the pilot's disk: then it outlives agent and client.
+
+        Raises :class:`~scalems_pilot.TimedOut`; :class:`~scalems_pilot.Refused` (``no_journal``) where nothing is kept: an embedded
+        pilot, or one that was started with ``--journal none``.
+        """
+        began = time.monotonic()
+        try:
+            self.exception(timeout)
+        except concurrent.futures.CancelledError:
+            pass
+        except (concurrent.futures.TimeoutError, TimeoutError) as error:
+            raise errors.TimedOut(f"the task has not ended after {timeout} s", "timed_out") from error
+        if self._connection is not None:
+            left = None if timeout is None else max(timeout - (time.monotonic() - began), 0)
+            self._connection.wait_durable(left)
+
     # What may be done
 
     def cancel(self) -> bool:
@@ -57,7 +99,7 @@ class Future(concurrent.futures.Future):
         if self._handle is None:
             return False
         try:
-            withdrawn, told, _running, _ended = self._session.cancel_tasks([self._handle], "withdraw", "")
+            withdrawn, told, _running, _ended = self._connection.session.cancel_tasks([self._handle], "withdraw", "")
             if withdrawn:
                 self._on_cancel()
             elif told:
@@ -71,9 +113,9 @@ class Future(concurrent.futures.Future):
         until = time.monotonic() + WORKER_S
         while not self.done() and time.monotonic() < until:
             with self._condition:
-                if self._state not in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED):
+                if self._state not in _OVER:
                     self._condition.wait(LOOK_S)
-            if not self.done() and b"running" in self._session.tasks(self.task_id, None):
+            if not self.done() and b"running" in self._connection.session.tasks(self.task_id, None):
                 return
 
     def request_cancel(self, reason: str = "") -> None:
@@ -86,7 +128,7 @@ class Future(concurrent.futures.Future):
 
     def _ask_to_end(self, strength: str, reason: str) -> None:
         if not self.done() and self._handle is not None:
-            self._session.cancel_tasks_later([self._handle], strength, reason)
+            self._connection.session.cancel_tasks_later([self._handle], strength, reason)
 
     # What the session's thread says
 

@@ -77,7 +77,7 @@ class Pilot:
                 raise TypeError(f"a program runs after futures of its session, or numbers of submissions, not {one!r}")
             after.append((one._handle, chosen.after_when))
         template = self._connection.template(chosen.template(mode))
-        future._session = self._session
+        future._connection = self._connection
         future._handle = self._connection.submit(template, data, future, after or None)
         return future
 

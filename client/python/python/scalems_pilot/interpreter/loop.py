@@ -23,6 +23,8 @@ from .wire import Wire
 
 #: A call that takes longer is said to have begun.
 SLOW = 0.005
+#: The answer of a call that takes less may wait a moment for those of the next.
+QUICK_US = 200
 #: How long the watch waits at a time for words of the worker while a call runs.
 WATCH = 0.05
 VALUE_BYTES = 64 << 20
@@ -73,6 +75,7 @@ class Interpreter:
         try:
             while not self.ending:
                 if not self.calls or self.undrained is not None:
+                    self.wire.flush()
                     if not self._more():
                         break
                     continue
@@ -212,6 +215,8 @@ class Interpreter:
         if wrote:
             self.undrained = key
         why = why or self._unfit()
+        if self.calls and not wrote and not why and message[2] < QUICK_US:
+            return self.wire.answer(message, blobs)
         messages = [message]
         if why:
             self.retired = True
@@ -304,6 +309,7 @@ class Interpreter:
 
     def _take_outputs(self) -> None:
         """Standard output and error go to pipes of their own from here on: what comes is a task's."""
+        self.wire.take_tray()
         if len(self.wire.descriptors) != 2:
             sys.exit("the worker has not sent two pipes")
         for target, pipe in enumerate(self.wire.descriptors, 1):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import array
+import mmap
+import os
 import socket
 import struct
 import threading
+import time
 from typing import Any, List, Optional, Sequence, Tuple
 
 import msgpack
@@ -14,6 +17,10 @@ _LENGTH = struct.Struct("<I")
 #: A head is at most so long.
 HEAD_BYTES = 16 << 20
 READ_BYTES = 1 << 18
+#: The tray begins with `u32` how often it was emptied, `u32` how much lies in it.
+_TRAY = struct.Struct("<II")
+#: So long an answer may wait for those of the next calls, seconds.
+HELD = 0.001
 #: Up to here joining costs less than another call of the system.
 JOINED_BYTES = 1 << 16
 
@@ -28,6 +35,11 @@ class Wire:
         self._pack = msgpack.Packer(autoreset=True).pack
         self._buffer = bytearray()
         self.descriptors: List[int] = []
+        #: Answers that wait for company, since when, and where they lie meanwhile for the worker to find.
+        self._held: List[bytes] = []
+        self._held_since = 0.0
+        self._tray: Optional[mmap.mmap] = None
+        self._emptied = self._used = 0
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -38,10 +50,58 @@ class Wire:
             head = self._pack([messages, [len(blob) for blob in blobs]])
             parts = [_LENGTH.pack(len(head)), head, *blobs]
             if len(blobs) == 0 or sum(map(len, blobs)) <= JOINED_BYTES:
-                self.socket.sendall(b"".join(parts))
+                self._send(b"".join(parts))
             else:
-                for part in parts:
-                    self.socket.sendall(part)
+                self._send(b"".join(parts[:2]))
+                for blob in blobs:
+                    self.socket.sendall(blob)
+
+    def answer(self, message: Sequence[Any], blobs: Sequence[bytes]) -> None:
+        """Sends an answer; if it is small, a moment later: others follow, or `flush` is called.
+
+        Until then it lies in the tray. The worker reads that if this process ends, or is silent for long.
+        """
+        tray = self._tray
+        if tray is None or sum(map(len, blobs)) > JOINED_BYTES:
+            return self.send([message], blobs)
+        with self._sending:
+            head = self._pack([[message], [len(blob) for blob in blobs]])
+            frame = b"".join((_LENGTH.pack(len(head)), head, *blobs))
+            at = _TRAY.size + self._used
+            end = at + len(frame)
+            now = time.perf_counter()
+            if not self._held:
+                self._held_since = now
+            if end > len(tray) or now - self._held_since > HELD:
+                return self._send(frame)
+            tray[at:end] = frame
+            self._used += len(frame)
+            _TRAY.pack_into(tray, 0, self._emptied, self._used)
+            self._held.append(frame)
+
+    def flush(self) -> None:
+        """Sends what waits for company."""
+        if self._held:
+            with self._sending:
+                self._send(b"")
+
+    def _send(self, frame: bytes) -> None:
+        held = self._held
+        if not held:
+            return self.socket.sendall(frame)
+        held.append(frame)
+        self._held = []
+        self.socket.sendall(b"".join(held))
+        self._emptied = (self._emptied + 1) & 0xFFFFFFFF
+        self._used = 0
+        _TRAY.pack_into(self._tray, 0, self._emptied, 0)
+
+    def take_tray(self) -> None:
+        """Maps the third descriptor that the worker has sent, if it has."""
+        if len(self.descriptors) > 2:
+            number = self.descriptors.pop(2)
+            self._tray = mmap.mmap(number, 0)
+            os.close(number)
 
     def read(self) -> bool:
         """Waits for more bytes. Returns whether there were any: none come when the worker has gone."""
@@ -62,7 +122,7 @@ class Wire:
         self._buffer += more
         return bool(more)
 
-    def take(self) -> Optional[Tuple[List[Any], List[bytes]]]:
+    def take(self) -> Optional[Tuple[List[Any], List[Any]]]:
         """The next frame, if all of it is there."""
         buffer = self._buffer
         if len(buffer) < 4:
@@ -77,7 +137,7 @@ class Wire:
         total = at + sum(lengths)
         if len(buffer) < total:
             return self._take_large(messages, lengths, at, total)
-        blobs = []
+        blobs: List[Any] = []
         with memoryview(buffer) as view:
             for size in lengths:
                 blobs.append(bytes(view[at : at + size]))
@@ -97,8 +157,9 @@ class Wire:
                 if not count:
                     return None
                 have += count
-            blobs = []
-            for size in lengths:
-                blobs.append(bytes(view[at : at + size]))
-                at += size
+        # They stay where they are, each with its own use of that.
+        blobs: List[Any] = []
+        for size in lengths:
+            blobs.append(memoryview(whole)[at : at + size])
+            at += size
         return messages, blobs
