@@ -59,8 +59,9 @@ pub const FRAME_HEAD_BYTES: usize = 16 << 20;
 /// Calls that are sent ahead to an interpreter: both sides then work on batches, and what one that ends leaves behind is soon
 /// sent to another.
 pub const CALLS_AHEAD: u64 = 256;
-/// Calls after which an interpreter is replaced, unless a call says otherwise: leaks stay small, and a start is one in 10,000.
-pub const INTERPRETER_CALLS: u32 = 10_000;
+/// Calls after which an interpreter is replaced, unless a call says otherwise. Quick ones are as many in half a minute, and a start
+/// takes as long as thousands of them; one that grows is replaced before.
+pub const INTERPRETER_CALLS: u32 = 1_000_000;
 /// How long an interpreter that has nothing to do is kept, milliseconds.
 pub const INTERPRETER_IDLE_MS: u64 = 60_000;
 /// How long an interpreter may take to start, milliseconds: imports from a file system that a thousand nodes read at once.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
+use scalems_client::protocol::{Bytes, Ending};
 use scalems_client::{ClientError, TaskResult};
 
 use crate::errors;
@@ -20,10 +21,25 @@ const LARGE: usize = 64 << 10;
 pub(crate) struct Completion {
     /// What Python gave with the task.
     pub(crate) token: Py<PyAny>,
+    /// Who submitted it wants no more than its value, if it is done at the first attempt.
+    pub(crate) plain: bool,
     pub(crate) result: Result<TaskResult, ClientError>,
 }
 
 impl Completion {
+    /// Token and value, if that is all that is wanted.
+    pub(crate) fn into_plain(self) -> Result<(Py<PyAny>, Bytes), Self> {
+        match self.result {
+            Ok(TaskResult {
+                ending: Ending::Done,
+                attempt: 1,
+                value,
+                ..
+            }) if self.plain => Ok((self.token, value)),
+            result => Err(Self { result, ..self }),
+        }
+    }
+
     /// What tells its token from others.
     fn address(&self) -> usize {
         self.token.as_ptr() as usize
@@ -123,22 +139,26 @@ pub(crate) fn address(token: &Bound<'_, PyAny>) -> usize {
     token.as_ptr() as usize
 }
 
+/// A value as Python gets it: what is in a large one may stay there and be changed.
+pub(crate) fn value(py: Python<'_>, value: &[u8]) -> Py<PyAny> {
+    if value.len() < LARGE {
+        PyBytes::new(py, value).into_any().unbind()
+    } else {
+        PyByteArray::new(py, value).into_any().unbind()
+    }
+}
+
 /// How a task ended, as Python gets it.
 pub(crate) fn taken(py: Python<'_>, completion: Completion) -> Taken {
-    let Completion { token, result } = completion;
+    let Completion { token, result, .. } = completion;
     match result {
         Ok(result) => {
             let ending = match result.ending {
-                scalems_client::protocol::Ending::Done => "done",
-                scalems_client::protocol::Ending::Failed => "failed",
-                scalems_client::protocol::Ending::Canceled => "canceled",
+                Ending::Done => "done",
+                Ending::Failed => "failed",
+                Ending::Canceled => "canceled",
             };
-            // What is in a large one may stay there and be changed.
-            let value = if result.value.len() < LARGE {
-                PyBytes::new(py, &result.value).into_any().unbind()
-            } else {
-                PyByteArray::new(py, &result.value).into_any().unbind()
-            };
+            let value = value(py, &result.value);
             let id = result.id.map(|id| (id.submission, id.index));
             let error = result.error.map(|error| {
                 (

@@ -50,7 +50,14 @@ impl ArrayHandle {
     fn result(&self, py: Python<'_>, index: u32) -> Option<Taken> {
         let result = self.0.try_result(index)?;
         let token = py.None();
-        Some(taken(py, Completion { token, result }))
+        Some(taken(
+            py,
+            Completion {
+                token,
+                plain: false,
+                result,
+            },
+        ))
     }
 
     /// Done, failed, canceled, without a result, unfinished.

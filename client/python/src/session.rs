@@ -14,7 +14,7 @@ use scalems_client::protocol::{Bytes, limits};
 use scalems_client::{ClientError, Indices, Pending, Task};
 use serde::Serialize;
 
-use crate::completions::{Completion, Completions, Taken, address, taken};
+use crate::completions::{Completion, Completions, Taken, address, taken, value};
 use crate::errors::{self, raised};
 use crate::events::Events;
 use crate::handles::{ArrayHandle, Handle, Template, strength, when};
@@ -50,6 +50,9 @@ pub(crate) fn packed<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<B
         Err(error) => Err(errors::exception(py, "ScalemsError", "", &error.to_string())),
     }
 }
+
+/// Tasks that have ended, of two kinds.
+type Two<'py> = (Bound<'py, PyList>, Bound<'py, PyList>);
 
 /// A session with a pilot.
 #[pyclass(frozen, module = "scalems_pilot._native")]
@@ -154,7 +157,8 @@ impl Session {
     }
 
     /// Submits a task. `token` comes back with its end from `take`. `after`: handles, each with `ok`, `any` or `failed`.
-    #[pyo3(signature = (template, data, token, after=None))]
+    /// `plain`: if it is done at the first attempt, its value is all that is asked for.
+    #[pyo3(signature = (template, data, token, after=None, plain=false))]
     fn submit(
         &self,
         py: Python<'_>,
@@ -162,6 +166,7 @@ impl Session {
         data: PyBackedBytes,
         token: Py<PyAny>,
         after: Option<Vec<(PyRef<'_, Handle>, String)>>,
+        plain: bool,
     ) -> PyResult<Handle> {
         let session = self.ours(py)?;
         let submitted = match after {
@@ -180,7 +185,9 @@ impl Session {
         };
         let handle = submitted.map_err(|error| raised(py, &error))?;
         let completions = Arc::clone(&self.completions);
-        handle.notify(move |result| completions.push(Completion { token, result }));
+        handle.notify(move |result| {
+            completions.push(Completion { token, plain, result });
+        });
         Ok(Handle(handle))
     }
 
@@ -209,18 +216,27 @@ impl Session {
 
     /// Tasks that have ended since, waited for so long; none if nothing comes any more.
     #[pyo3(signature = (timeout))]
-    fn take<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Option<Bound<'py, PyList>>> {
+    ///
+    /// Two lists: of tasks that are done, whose submitters asked for no more, the token and the value by turns; and the others as
+    /// `wait_task` gives them. So those are no objects that garbage collection would look at.
+    fn take<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Option<Two<'py>>> {
         self.owner.check(py)?;
         let wait = seconds(Some(timeout)).unwrap_or(SLICE);
         let Some(ended) = py.detach(|| self.completions.take(wait)) else {
             return Ok(None);
         };
         py.check_signals()?;
-        let list = PyList::empty(py);
+        let (plain, others) = (PyList::empty(py), PyList::empty(py));
         for completion in ended {
-            list.append(taken(py, completion))?;
+            match completion.into_plain() {
+                Ok((token, bytes)) => {
+                    plain.append(token)?;
+                    plain.append(value(py, &bytes))?;
+                }
+                Err(other) => others.append(taken(py, other))?,
+            }
         }
-        Ok(Some(list))
+        Ok(Some((plain, others)))
     }
 
     /// Waits for the end of a task by driving the session. None: it has not ended in time, or somebody else has taken its end.

@@ -50,15 +50,17 @@ class Connection:
         data: bytes,
         token: Any,
         after: Optional[List[Tuple["_native.Handle", str]]] = None,
+        plain: bool = False,
     ) -> "_native.Handle":
-        """Submits; ``token._on_end`` is called with how it ended. Waits while too much waits in this process."""
+        """Submits; ``token._on_end`` is called with how it ended, or if it is ``plain`` and done at the first attempt,
+        ``token._on_value``. Waits while too much waits in this process."""
         if self._retired:
             raise RuntimeError("cannot schedule new futures after shutdown")
         self.pending[id(token)] = token
         try:
             while True:
                 try:
-                    handle = self.session.submit(template, data, token, after)
+                    handle = self.session.submit(template, data, token, after, plain)
                     break
                 except Refused as error:
                     if error.code != "backlog_full":
@@ -73,7 +75,10 @@ class Connection:
         """Waits for the end of a task in this thread; if it is not taken by another one, ``token._on_end`` is called."""
         ended = self.session.wait_task(handle, token, timeout)
         if ended is not None:
-            self._deliver(ended)
+            token, *how = ended
+            self._deliver(token, token._on_end, *how)
+            if not self.pending:
+                self._all_ended()
 
     def _take(self) -> None:
         try:
@@ -81,25 +86,31 @@ class Connection:
                 ended = self.session.take(LOOK_S)
                 if ended is None:
                     break
-                for one in ended:
-                    self._deliver(one)
+                plain, others = ended
+                turns = iter(plain)
+                for token, value in zip(turns, turns):
+                    self._deliver(token, token._on_value, value)
+                for token, *how in others:
+                    self._deliver(token, token._on_end, *how)
+                if not self.pending:
+                    self._all_ended()
                 if self._retired and not self.pending:
                     break
         finally:
             self._close()
 
-    def _deliver(self, ended: Any) -> None:
-        token, *how = ended
+    def _deliver(self, token: Any, call: Callable[..., None], *how: Any) -> None:
         self.pending.pop(id(token), None)
         try:
-            token._on_end(*how)
+            call(*how)
         except Exception as error:  # noqa: BLE001  one task's end must not keep the others'
             token._on_fault(error)
-        if not self.pending:
-            with self._idle:
-                self._idle.notify_all()
-            if self._retired:
-                self.session.close_completions()
+
+    def _all_ended(self) -> None:
+        with self._idle:
+            self._idle.notify_all()
+        if self._retired:
+            self.session.close_completions()
 
     def wait_durable(self, timeout: Optional[float]) -> None:
         """Waits until the results that have come are on the pilot's disk."""

@@ -98,7 +98,7 @@ class Submitter(concurrent.futures.Executor):
                 )
                 return future
         future._connection = self._connection
-        future._handle = self._connection.submit(template, data, future, after)
+        future._handle = self._connection.submit(template, data, future, after, True)
         return future
 
     def _after(self) -> Optional[List[Tuple[Any, str]]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 import time
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from typing import Any, List, Optional, Tuple
+import types
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import Any, List, Mapping, Optional, Tuple
 
 from . import codec, errors
 
@@ -13,20 +15,44 @@ from . import codec, errors
 FEW = 4
 #: How long a worker may take to say whether it has begun with a task, and how often that is looked for, seconds.
 WORKER_S, LOOK_S = 2.0, 0.02
+#: Held while a condition is made, or something done because there is none.
+_making = threading.Lock()
 _OVER = (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
 
 class Future(concurrent.futures.Future):
-    """A task that was submitted. A future as others, with more to ask."""
+    """A task that was submitted. A future as others, with more to ask.
+
+    Many are made at once, and mostly nobody waits for one or is called back. So what that takes (the condition, and the lists of
+    those who are told) is made when it is first asked for: until then a future is one object that Python's garbage collection looks at.
+    """
+
+    _state = PENDING
+    _result: Any = None
+    _exception: Optional[BaseException] = None
+    _waiters: Any = ()
+    _done_callbacks: Any = ()
+    _own_condition: Optional[threading.Condition] = None
+    _connection: Any = None
+    _handle: Any = None
+    _id: Optional[Tuple[int, int]] = None
+    _beside: Mapping[str, Any] = types.MappingProxyType({})
+    _attempt = 0
 
     def __init__(self) -> None:
-        super().__init__()
-        self._connection: Any = None
-        self._handle: Any = None
-        self._id: Optional[Tuple[int, int]] = None
-        self._beside: dict = {}
-        #: Which attempt ended so, from 1; 0 before.
-        self.attempt = 0
+        # All of it is above.
+        pass
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        return self._own_condition or self._make_condition()
+
+    def _make_condition(self) -> threading.Condition:
+        with _making:
+            if self._own_condition is None:
+                self._waiters, self._done_callbacks = [], []
+                self._own_condition = threading.Condition()
+            return self._own_condition
 
     # What may be asked
 
@@ -35,6 +61,12 @@ class Future(concurrent.futures.Future):
         """The task as people name it, ``SUBMISSION.INDEX``, once the pilot has given it a name."""
         found = self._id or (self._handle.id if self._handle is not None else None)
         return None if found is None else f"{found[0]}.{found[1]}"
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt ended so, from 1; 0 before, and if none began."""
+        # Mostly it is the first one, and nothing is said of it.
+        return self._attempt or int(self._state == FINISHED and self._exception is None)
 
     @property
     def stdout(self) -> str:
@@ -56,6 +88,8 @@ class Future(concurrent.futures.Future):
         taken back, :class:`TimeoutError` if it has not ended by then."""
         if self._state not in _OVER:
             timeout = self._take(timeout)
+        if self._state == FINISHED and self._exception is None:
+            return self._result
         return super().result(timeout)
 
     def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
@@ -141,14 +175,9 @@ class Future(concurrent.futures.Future):
         error: Optional[Tuple[str, str, str, Optional[str], Optional[str], bool]],
     ) -> None:
         self._id = task
-        self.attempt = attempt
+        self._attempt = attempt
         if ending == "done":
-            # What was written beside is rare.
-            if value and value[:2] == b"\xc1\x02":
-                self._beside, rest = codec.split_beside(value)
-                self._on_value(rest)
-            else:
-                self._on_value(value)
+            self._on_value(value)
         elif ending == "canceled" and (error is None or error[1] == "canceled"):
             self._on_cancel()
         else:
@@ -158,12 +187,25 @@ class Future(concurrent.futures.Future):
 
     def _on_value(self, value: Any) -> None:
         try:
+            # What was written beside is rare.
+            if value and value[:2] == b"\xc1\x02":
+                self._beside, value = codec.split_beside(value)
             result = codec.decode(value)
         except BaseException as error:  # noqa: BLE001  a pickle raises what it likes
             self._settle_error(error)
         else:
             if not self.done():
                 self.set_result(result)
+
+    def set_result(self, result: Any) -> None:
+        """Ends it well, and tells those who wait for it."""
+        with _making:
+            # Nobody can be told, and who makes a condition looks at the state after that.
+            if self._own_condition is None and self._state == PENDING:
+                self._result = result
+                self._state = FINISHED
+                return
+        super().set_result(result)
 
     def _on_fault(self, error: BaseException) -> None:
         self._settle_error(error)

@@ -105,6 +105,6 @@ class ProgramFuture(Future):
         if ending == "lost" or taken_back:
             super()._on_end(ending, None, task, attempt, error)
             return
-        self._id, self.attempt = task, attempt
+        self._id, self._attempt = task, attempt
         if not self.done():
             self.set_result(result_of(ending, value, task, attempt, error))

@@ -7,6 +7,7 @@ import collections
 import errno
 import fcntl
 import faulthandler
+import gc
 import os
 import select
 import signal
@@ -71,6 +72,8 @@ class Interpreter:
             self._end()
         self._take_outputs()
         watch.start()
+        # What is there by now stays, and is looked at no more when garbage is collected.
+        gc.freeze()
         self.own_threads = set(threading.enumerate())
         try:
             while not self.ending:
