@@ -83,6 +83,20 @@ class Future(concurrent.futures.Future):
         """The last of its log records: time, level, logger, message."""
         return [tuple(record) for record in self._beside.get("log", [])]
 
+    # One look at the state needs no lock.
+
+    def done(self) -> bool:
+        """Whether it has ended, or was taken back."""
+        return self._state in _OVER
+
+    def cancelled(self) -> bool:
+        """Whether it was taken back, or ended as somebody asked."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+
+    def running(self) -> bool:
+        """Never true: it is not told when a task begins. See :meth:`~scalems_pilot.Pilot.tasks`."""
+        return False
+
     def result(self, timeout: Optional[float] = None) -> Any:
         """What the task returned, waited for so long. Raises what it raised; :class:`concurrent.futures.CancelledError` if it was
         taken back, :class:`TimeoutError` if it has not ended by then."""
@@ -96,6 +110,8 @@ class Future(concurrent.futures.Future):
         """What the task raised, waited for so long; none if it returned."""
         if self._state not in _OVER:
             timeout = self._take(timeout)
+        if self._state == FINISHED:
+            return self._exception
         return super().exception(timeout)
 
     def _take(self, timeout: Optional[float]) -> Optional[float]:
