@@ -338,6 +338,9 @@ impl Pilot {
     /// killed, since workers and clients wait for the next one (R5).
     pub fn run(mut self) -> Result<(), PilotError> {
         let bus = self.bus.take().expect("invariant: a pilot runs once");
+        if !scalems_transport::keep_freed_memory() {
+            tracing::debug!("the C library gives freed memory back as it likes");
+        }
         // Also if that panics.
         self.failed = true;
         let ended = bus.run();

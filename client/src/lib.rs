@@ -70,6 +70,7 @@ pub use pending::Pending;
 pub use result::{TaskResult, UnclaimedResults};
 /// The types of the wire that the library hands through: selectors, rows, strengths, errors.
 pub use scalems_protocol as protocol;
+pub use scalems_transport::keep_freed_memory;
 pub use session::Session;
 pub use task::{Indices, Task};
 pub use workers::WorkersAsked;

@@ -28,7 +28,7 @@ use scalems_protocol::limits::LOG_WORKER_BYTES;
 use scalems_protocol::{Amount, Role};
 use scalems_transport::connection_file::start_time;
 use scalems_transport::{ConnectionFile, ConnectionFileError, SendError, TransportError};
-use tracing::info;
+use tracing::{debug, info};
 
 use self::bus::Bus;
 use self::environment::Surroundings;
@@ -204,6 +204,9 @@ pub enum WorkerError {
 /// Serves an agent until it ends the worker, the worker is stopped, or the agent stays away. By then all
 /// programs of the worker are ended.
 pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, WorkerError> {
+    if !scalems_transport::keep_freed_memory() {
+        debug!("the C library gives freed memory back as it likes");
+    }
     let host = crate::host_name();
     let reach = Reach::open(&options.connection, &host)?;
     let machine = Machine::of(options)?;

@@ -27,17 +27,10 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    /// Token and value, if that is all that is wanted.
-    pub(crate) fn into_plain(self) -> Result<(Py<PyAny>, Bytes), Self> {
-        match self.result {
-            Ok(TaskResult {
-                ending: Ending::Done,
-                attempt: 1,
-                value,
-                ..
-            }) if self.plain => Ok((self.token, value)),
-            result => Err(Self { result, ..self }),
-        }
+    /// Its value, if that is all that is wanted.
+    pub(crate) fn plain_value(&self) -> Option<&Bytes> {
+        let result = self.result.as_ref().ok().filter(|_| self.plain)?;
+        (result.ending == Ending::Done && result.attempt == 1).then_some(&result.value)
     }
 
     /// What tells its token from others.

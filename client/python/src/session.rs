@@ -135,6 +135,8 @@ impl Session {
             None => options.find(pilot),
         });
         let session = connected.map_err(|error| raised(py, &error))?;
+        // Where there is no such choice large values are slower.
+        let _kept = scalems_client::keep_freed_memory();
         Ok(Self {
             owner: Owner(std::process::id()),
             client: Some(session),
@@ -228,12 +230,11 @@ impl Session {
         py.check_signals()?;
         let (plain, others) = (PyList::empty(py), PyList::empty(py));
         for completion in ended {
-            match completion.into_plain() {
-                Ok((token, bytes)) => {
-                    plain.append(token)?;
-                    plain.append(value(py, &bytes))?;
-                }
-                Err(other) => others.append(taken(py, other))?,
+            if let Some(bytes) = completion.plain_value() {
+                plain.append(&completion.token)?;
+                plain.append(value(py, bytes))?;
+            } else {
+                others.append(taken(py, completion))?;
             }
         }
         Ok(Some((plain, others)))

@@ -55,6 +55,14 @@ impl Context {
     }
 }
 
+/// Has the C library keep freed memory for what comes next, up to 64 MiB, where it is glibc: for processes that pass large messages.
+///
+/// libzmq allocates each message that it receives. Of the size of a mebibyte glibc gives them back to the system, and the time to get
+/// new pages is longer than that to copy the bytes. Returns whether it does so; otherwise all is as before, and slower.
+pub fn keep_freed_memory() -> bool {
+    raw::keep_freed_memory()
+}
+
 /// Seeds what libzmq draws from: the start of the routing ids, and the pauses before connecting again. libzmq
 /// 4.3.5 leaves this out, so all processes would begin alike: a peer that sets the next routing id as its own
 /// ends the process by an assertion, and a thousand workers would come back in the same millisecond.

@@ -32,7 +32,7 @@ mod waker;
 mod zap;
 
 pub use connection_file::{ConnectionFile, ConnectionFileError};
-pub use context::{Context, check_build};
+pub use context::{Context, check_build, keep_freed_memory};
 pub use dealer::Dealer;
 pub use directory::{DirectoryError, PrivateDir};
 pub use domain::{IpcDomain, TcpDomain};

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import functools
 import mmap
 import os
 import socket
@@ -19,10 +20,25 @@ HEAD_BYTES = 16 << 20
 READ_BYTES = 1 << 18
 #: The tray begins with `u32` how often it was emptied, `u32` how much lies in it.
 _TRAY = struct.Struct("<II")
+#: Options of glibc's malloc.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 #: So long an answer may wait for those of the next calls, seconds.
 HELD = 0.001
 #: Up to here joining costs less than another call of the system.
 JOINED_BYTES = 1 << 16
+
+
+@functools.lru_cache(maxsize=None)
+def _keep_freed_memory() -> None:
+    """Has glibc keep what is freed for the next large value: new pages cost more than copying into them."""
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    for option, size in ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 64 << 20)):
+        mallopt(option, size)
 
 
 class Wire:
@@ -147,6 +163,7 @@ class Wire:
 
     def _take_large(self, messages: List[Any], lengths: List[int], at: int, total: int) -> Optional[Any]:
         """The rest of a frame that has begun comes at once: it is waited for, into its place."""
+        _keep_freed_memory()
         whole = bytearray(total)
         have = len(self._buffer)
         whole[:have] = self._buffer
