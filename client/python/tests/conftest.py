@@ -1,9 +1,11 @@
 """A pilot for each module of tests, and one whose processes a test may end."""
 
 import faulthandler
+import subprocess
 
 import pytest
 import scalems_pilot
+from scalems_pilot._command import command
 
 #: No test takes so long: one that hangs says where.
 HANG_S = 120
@@ -26,3 +28,16 @@ def pilot():
 def ex():
     with scalems_pilot.Executor(max_workers=2) as executor:
         yield executor
+
+
+@pytest.fixture
+def named_pilot(tmp_path, monkeypatch):
+    """The name of a pilot that was started at the shell."""
+    monkeypatch.setenv("SCALEMS_HOME", str(tmp_path / "home"))
+
+    def scalems(*words):
+        subprocess.run([command(), *words], check=True, capture_output=True, timeout=HANG_S)
+
+    scalems("pilot", "start", "--detach", "--name", "night", "--cores", "2")
+    yield "night"
+    scalems("pilot", "stop", "--pilot", "night")

@@ -66,10 +66,14 @@ def test_calls_of_radical_pilot() -> None:
     assert made == {"mode": "task.function", "data": {"function": "math:sqrt", "args": [4]}}
     made = rp.envelope({"mode": "task.function", "function": json.dumps, "kwargs": {"obj": 1}})
     assert made["data"] == {"function": "json:dumps", "kwargs": {"obj": 1}}
+    made = rp.envelope({"mode": "task.method", "method": "package.module.Class.run", "args": [1]})
+    assert made["data"] == {"function": "package.module:Class.run", "args": [1]}
     made = rp.envelope({"mode": "task.eval", "code": "1 + 1", "named_env": "science"})
     assert made["data"] == {"code": "1 + 1", "python": "science"}
     made = rp.envelope({"mode": "task.executable", "executable": "x", "cpu_processes": 3, "cpu_threads": 2, "gpu_processes": 1})
     assert made["needs"] == {"ranks": 3, "cores_per_rank": 2, "gpus_per_rank": 1}
+    made = rp.envelope({"executable": "x", "ranks": 2, "use_mpi": True, "lfs_per_rank": 100, "threading_type": "OpenMP"})
+    assert made["needs"] == {"ranks": 2, "named": {"disk": 200}}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,11 @@ def test_calls_of_radical_pilot() -> None:
         ({"mode": "task.exec"}, "code"),
         ({"mode": "task.shell"}, "command"),
         ({"executable": "x", "environment": ["A=1"]}, "environment"),
+        ({"mode": "task.service", "executable": "x"}, "task.service"),
+        ({"executable": "x", "use_mpi": True}, "use_mpi"),
+        ({"executable": "x", "use_mpi": False, "ranks": 2}, "use_mpi"),
+        ({"executable": "x", "threading_type": "green"}, "threading_type"),
+        ({"executable": "x", "lfs_per_rank": -1}, "lfs_per_rank"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_by_name(description: Any, said: str) -> None:

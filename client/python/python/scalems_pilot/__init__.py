@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import (
     ForkedSession,
+    MissingPackage,
     PilotNotFound,
     Refused,
     RemoteError,
@@ -25,6 +26,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from ._progress import progress
     from ._task import CurrentTask, current_task
     from .events import Event
     from .executor import Executor
@@ -39,6 +41,7 @@ __all__ = [
     "Executor",
     "ForkedSession",
     "Future",
+    "MissingPackage",
     "Pilot",
     "PilotNotFound",
     "ProgramResult",
@@ -52,6 +55,7 @@ __all__ = [
     "connect",
     "current_task",
     "local",
+    "progress",
 ]
 
 # Found when they are asked for: an interpreter that runs functions imports this package too, and needs none of them.
@@ -66,6 +70,7 @@ _LAZY = {
     "connect": "pilot",
     "current_task": "_task",
     "local": "pilot",
+    "progress": "_progress",
 }
 
 

@@ -25,6 +25,11 @@ def run_chunk(function: Callable[..., Any], *columns: List[Any]) -> List[Any]:
     return list(map(function, *columns))
 
 
+def run_batch(batch: Callable[[], Any]) -> Any:
+    """What the tasks of joblib do: call what has its calls in it."""
+    return batch()
+
+
 class Bodies:
     """What was made of functions that were submitted before, with one set of options."""
 

@@ -39,6 +39,11 @@ class Options:
             raise TypeError(f"no option is called {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
         return dataclasses.replace(self, **changes)
 
+    def given(self) -> Dict[str, Any]:
+        """Those that were said."""
+        fields = dataclasses.fields(self)
+        return {field.name: getattr(self, field.name) for field in fields if getattr(self, field.name) != field.default}
+
     def template(self, mode: str, body: bytes = b"") -> Dict[str, Any]:
         """The template for tasks of a mode."""
         template: Dict[str, Any] = {"mode": mode}

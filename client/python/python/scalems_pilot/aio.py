@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, AsyncIterator, Callable, Iterable, Optional
+from typing import Any, AsyncIterator, Callable, Iterable, Optional, Union
 
 from . import executor
 
@@ -48,11 +48,16 @@ class Executor:
         return asyncio.wrap_future(self.sync.submit(fn, *args, **kwargs))
 
     async def map(
-        self, fn: Callable[..., Any], *iterables: Iterable[Any], chunksize: int = 1, buffersize: Optional[int] = None
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        chunksize: int = 1,
+        buffersize: Optional[int] = None,
+        progress: Union[bool, str] = False,
     ) -> AsyncIterator[Any]:
         """The results for all items, in order, as they come."""
         loop = asyncio.get_running_loop()
-        results = self.sync.map(fn, *iterables, chunksize=chunksize, buffersize=buffersize)
+        results = self.sync.map(fn, *iterables, chunksize=chunksize, buffersize=buffersize, progress=progress)
         end = object()
         while True:
             # In a thread: the next one may have to be waited for.

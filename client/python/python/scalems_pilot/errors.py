@@ -7,6 +7,7 @@ from typing import Optional
 
 __all__ = [
     "ForkedSession",
+    "MissingPackage",
     "PilotNotFound",
     "Refused",
     "RemoteError",
@@ -51,6 +52,15 @@ class SessionOver(ScalemsError):
 
 class ForkedSession(ScalemsError):
     """A session is used in a process that was forked from the one that opened it."""
+
+
+class MissingPackage(ScalemsError, ImportError):
+    """A package that a part of this one works with is not installed, or cannot be imported."""
+
+    @classmethod
+    def of(cls, package: str, cause: ImportError) -> "MissingPackage":
+        """For a package that is also the name of an extra."""
+        return cls(f"{package} cannot be imported ({cause}): install it by pip install 'scalems-pilot[{package}]'")
 
 
 class TaskFailed(ScalemsError):

@@ -8,11 +8,11 @@ import functools
 import itertools
 import time
 import weakref
-from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 import msgpack
 
-from . import _native, codec
+from . import _html, _native, _progress, _resources, codec
 from ._connection import Connection
 from ._embedded import EmbeddedPilot
 from ._functions import Bodies, run_chunk
@@ -26,6 +26,8 @@ CANCEL_AFTER_S = 600.0
 VALUE_BYTES = 64 << 20
 #: Chunks that ``map`` has submitted and not given the results of.
 AHEAD = 4_096
+#: Resource dictionaries whose options are kept.
+VIEWS = 64
 #: Bytes of a template's body: a larger function goes with each of its calls.
 BODY_BYTES = 256 << 10
 FUNCTION = "task.function"
@@ -44,6 +46,7 @@ class Submitter(concurrent.futures.Executor):
         self._connection = connection
         self._options = options
         self._bodies = Bodies(options, self._common)
+        self._views: Dict[str, Submitter] = {}
 
     def _common(self, body: bytes) -> Common:
         if len(body) <= BODY_BYTES:
@@ -62,8 +65,11 @@ class Submitter(concurrent.futures.Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:  # type: ignore[override]
         """Has a function called, and gives the future of what it returns.
 
-        What cannot be sent (function, arguments) is the future's exception.
+        What cannot be sent (function, arguments) is the future's exception. ``resource_dict`` is not passed on: it says what
+        the call needs, in executorlib's words.
         """
+        if "resource_dict" in kwargs:
+            return self._with_resources(fn, kwargs.pop("resource_dict")).submit(fn, *args, **kwargs)
         if self._connection.retired:
             raise RuntimeError("cannot schedule new futures after shutdown")
         future = Future()
@@ -74,6 +80,21 @@ class Submitter(concurrent.futures.Executor):
             future.set_exception(error)
             return future
         return self._send(common, data, future)
+
+    def _with_resources(self, fn: Callable[..., Any], resources: Mapping[str, Any]) -> "Submitter":
+        if not _resources.is_free(fn):
+            raise TypeError(
+                "resource_dict says what a call needs, and is an argument of this function too: use options() for the one, or "
+                "functools.partial for the other"
+            )
+        options = _resources.options_of(resources)
+        key = repr(sorted(options.items()))
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) >= VIEWS:
+                self._views.clear()
+            view = self._views[key] = self.options(**options)
+        return view
 
     def _template(self, fn: Callable[..., Any]) -> Common:
         if not callable(fn):
@@ -123,10 +144,12 @@ class Submitter(concurrent.futures.Executor):
         timeout: Optional[float] = None,
         chunksize: int = 1,
         buffersize: Optional[int] = None,
+        progress: Union[bool, str] = False,
     ) -> Iterator[Any]:
         """The results of a function for all items, in order. ``chunksize`` items are one task.
 
-        The items are taken as they are needed: at most ``buffersize`` of them are under way.
+        The items are taken as they are needed: at most ``buffersize`` of them are under way. ``progress`` shows a bar in a
+        terminal or notebook, ``"always"`` elsewhere too.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -137,9 +160,15 @@ class Submitter(concurrent.futures.Executor):
         until = None if timeout is None else time.monotonic() + timeout
         ahead = AHEAD if buffersize is None else max(1, buffersize // chunksize)
         futures = self._chunks(fn, iterables, chunksize)
+        bar = None
+        if progress:
+            total = _progress.length(iterables)
+            bar = _progress.Bar(total, show=True if progress == "always" else None)
+            futures = _progress.watched(futures, bar, chunksize, total)
         # As map of other executors does: the first are under way when this returns.
         begun: Deque[Future] = collections.deque(itertools.islice(futures, ahead))
-        return _results(futures, begun, until, chunksize > 1)
+        results = _results(futures, begun, until, chunksize > 1)
+        return results if bar is None else _progress.until_closed(results, bar)
 
     def _chunks(self, fn: Callable[..., Any], iterables: Tuple[Iterable[Any], ...], size: int) -> Iterator[Future]:
         broken: Optional[codec.CodecError] = None
@@ -174,6 +203,22 @@ class Submitter(concurrent.futures.Executor):
                 yield future
                 continue
             yield self._send(common, data, future)
+
+    @property
+    def _max_workers(self) -> Optional[int]:
+        """How many tasks run at once, as the pools of :mod:`concurrent.futures` have it; dask asks for it."""
+        return _resources.places(self._connection.session, self._options)
+
+    def _repr_html_(self) -> str:
+        session = self._connection.session
+        said = session.pilot()
+        over = session.over or ("it takes nothing more" if self._connection.retired else "")
+        return _html.shown(
+            "executor on pilot",
+            said[0] if said else "",
+            over or f"{len(self._connection.pending)} tasks have not ended",
+            self._options.given().items(),
+        )
 
     def wait_accepted(self, timeout: Optional[float] = None) -> None:
         """Waits until the pilot has taken everything that was submitted."""

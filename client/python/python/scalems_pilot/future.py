@@ -9,7 +9,7 @@ import types
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import Any, List, Mapping, Optional, Tuple
 
-from . import codec, errors
+from . import _html, codec, errors
 
 #: With so few tasks under way, who waits for one takes what comes by itself, the shortest way.
 FEW = 4
@@ -241,8 +241,11 @@ class Future(concurrent.futures.Future):
                     waiter.add_cancelled(self)
 
     def _repr_html_(self) -> str:
-        state = "canceled" if self.cancelled() else "ended" if self.done() else "not ended"
-        return f"<b>task {self.task_id or '(not sent yet)'}</b>: {state}"
+        state = "not ended"
+        if self.done():
+            error = None if self.cancelled() else self.exception()
+            state = "canceled" if self.cancelled() else "ended" if error is None else f"{type(error).__name__}: {error}"
+        return _html.shown("task", self.task_id or "(not sent yet)", state, (), self.stdout + self.stderr)
 
 
 def exception_of(value: Any, error: Optional[Tuple[str, str, str, Optional[str], Optional[str], bool]]) -> BaseException:

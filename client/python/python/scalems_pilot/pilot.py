@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import msgpack
 
-from . import _native
+from . import _html, _native, _progress
 from ._connection import Connection
 from ._embedded import EmbeddedPilot
 from ._options import Options
-from .errors import TaskFailed
+from .errors import ScalemsError, TaskFailed
 from .events import Event, Events, Listening
 from .executor import CANCEL_AFTER_S, open_session
 from .program import ProgramFuture, ProgramResult, program, result_of
@@ -190,11 +189,15 @@ class Pilot:
         self.close()
 
     def _repr_html_(self) -> str:
-        if self.over:
-            return f"<b>pilot {html.escape(self.name)}</b>: {html.escape(self.over)}"
-        status = self.status()
-        rows = "".join(f"<tr><td>{html.escape(state)}</td><td>{n}</td></tr>" for state, n in status["tasks"].items() if n)
-        return f"<b>pilot {html.escape(self.name)}</b>, {status['workers'][0]} workers<table>{rows}</table>"
+        try:
+            status = None if self.over else self.status()
+        except ScalemsError as error:
+            return _html.shown("pilot", self.name, str(error))
+        if status is None:
+            return _html.shown("pilot", self.name, self.over or "")
+        rows = [(state, number) for state, number in status["tasks"].items() if number]
+        rows += [(kind, f"{used} of {total} in use") for kind, total, used in status["resources"]]
+        return _html.shown("pilot", self.name, f"{status['workers'][0]} workers", rows)
 
 
 class Array:
@@ -214,9 +217,13 @@ class Array:
         """How many of its tasks ended how, until now."""
         return dict(zip(("done", "failed", "canceled", "without_result", "unfinished"), self._handle.counts()))
 
-    def wait(self, timeout: Optional[float] = None) -> Dict[str, int]:
-        """Waits until all have ended, and counts them. Raises :class:`TimedOut`."""
-        self._session.wait_array(self._handle, timeout)
+    def wait(self, timeout: Optional[float] = None, *, progress: Union[bool, str] = False) -> Dict[str, int]:
+        """Waits until all have ended, and counts them. Raises :class:`TimedOut`. ``progress`` is that of ``Executor.map``."""
+        if progress:
+            show = True if progress == "always" else None
+            _progress.watch_array(self, lambda slice: self._session.wait_array(self._handle, slice), timeout, show)
+        else:
+            self._session.wait_array(self._handle, timeout)
         return self.counts()
 
     def result(self, index: int) -> Optional[ProgramResult]:
@@ -232,3 +239,7 @@ class Array:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def _repr_html_(self) -> str:
+        number = "(not accepted yet)" if self.submission is None else str(self.submission)
+        return _html.shown("array", number, f"{len(self)} tasks", self.counts().items())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import msgpack
 
+from . import _html
 from .future import Future
 
 EXECUTABLE, SHELL = "task.executable", "task.shell"
@@ -40,8 +40,10 @@ class ProgramResult:
         return self.ending == "done"
 
     def _repr_html_(self) -> str:
-        how = "ended well" if self.ok else html.escape(self.message or self.code or self.ending)
-        return f"<b>task {self.task_id}</b>: {how}<pre>{html.escape(self.stdout[-2_000:])}</pre>"
+        how = "ended well" if self.ok else self.message or self.code or self.ending
+        rows = [("exit code", self.exit_code), ("signal", self.signal), ("host", self.host), ("seconds", f"{self.wall_s:.3f}")]
+        said = [(name, value) for name, value in rows if value not in (None, "")]
+        return _html.shown("task", self.task_id or "", how, said, self.stdout + self.stderr)
 
 
 def program(

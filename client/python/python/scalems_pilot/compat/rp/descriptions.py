@@ -1,9 +1,4 @@
-"""Task descriptions as RADICAL-Pilot has them, as envelopes (page 2 of the specification, "Single envelope").
-
-The modes and the names of fields are RADICAL-Pilot's (``radical.pilot.TaskDescription``, version 1.6 and later). A field
-that means nothing here, or that cannot be honoured, is refused by name if it is set to anything: a description is
-never half followed.
-"""
+"""Task descriptions as envelopes (page 2 of the specification, "Single envelope")."""
 
 from __future__ import annotations
 
@@ -15,13 +10,24 @@ __all__ = ["UnsupportedDescription", "envelope"]
 Envelope = Dict[str, Any]
 
 #: Modes that take a program.
-PROGRAMS = ("task.executable", "task.proc", "task.service")
+PROGRAMS = ("task.executable", "task.proc")
 #: Modes that take a call, with the field that has it.
 CALLS = {"task.function": "function", "task.method": "method", "task.eval": "code", "task.exec": "code"}
 #: Fields that say which process of theirs serves a task: any worker here does.
 IGNORED = {"raptor_id", "raptor_file", "raptor_class", "scheduler", "partition", "pilot"}
+#: Fields that they ignore too.
+IGNORED |= {"cpu_process_type", "gpu_process_type"}
 #: What they were called in earlier versions.
-RENAMED = {"cpu_processes": "ranks", "cpu_threads": "cores_per_rank", "gpu_processes": "gpus_per_rank"}
+RENAMED = {
+    "cpu_processes": "ranks",
+    "cpu_threads": "cores_per_rank",
+    "gpu_processes": "gpus_per_rank",
+    "mem_per_process": "mem_per_rank",
+    "lfs_per_process": "lfs_per_rank",
+    "cpu_thread_type": "threading_type",
+}
+#: Kinds of threads: each task finds in ``OMP_NUM_THREADS`` how many it may have.
+THREADS = ("OpenMP", "POSIX")
 
 
 class UnsupportedDescription(ValueError):
@@ -34,7 +40,8 @@ def envelope(description: Mapping[str, Any]) -> Envelope:
     >>> envelope({"executable": "/bin/date", "arguments": ["-u"], "cores_per_rank": 2})["data"]
     {'argv': ['/bin/date', '-u']}
     """
-    left = _renamed({key: value for key, value in dict(description).items() if not _is_unset(value)})
+    said = dict(description).items()
+    left = _renamed({key: value for key, value in said if not _is_unset(value) or (key == "use_mpi" and value is False)})
     mode = left.pop("mode", "task.executable")
     made: Envelope = {"mode": mode, "data": _data(mode, left)}
     for part, take in (("needs", _needs), ("policy", _policy)):
@@ -59,7 +66,7 @@ def envelope(description: Mapping[str, Any]) -> Envelope:
 
 def _is_unset(value: Any) -> bool:
     """Their descriptions have all fields, most of them with what stands for nothing."""
-    return value is None or (isinstance(value, (str, list, tuple, dict)) and not value) or value is False
+    return value is None or (isinstance(value, (str, list, tuple, dict, float, bool)) and not value)
 
 
 def _renamed(fields: Dict[str, Any]) -> Dict[str, Any]:
@@ -121,10 +128,11 @@ def _call(mode: str, left: Dict[str, Any]) -> Dict[str, Any]:
     elif isinstance(what, str) and ":" in what:
         call["function"] = what
     elif isinstance(what, str) and "." in what:
-        module, _, name = what.rpartition(".")
-        call["function"] = f"{module}:{name}"
+        # The name of a method has that of its class before it.
+        parts = what.rsplit(".", 2 if mode == "task.method" and what.count(".") > 1 else 1)
+        call["function"] = f"{parts[0]}:{'.'.join(parts[1:])}"
     elif callable(what):
-        from ..codec import function_call
+        from ...codec import function_call
 
         call.update(function_call(what))
     else:
@@ -145,7 +153,13 @@ def _call(mode: str, left: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _needs(left: Dict[str, Any]) -> Dict[str, Any]:
-    takes: Dict[str, Callable[[Any], Any]] = {"ranks": int, "cores_per_rank": int, "gpus_per_rank": float, "mem_per_rank": int}
+    takes: Dict[str, Callable[[Any], Any]] = {
+        "ranks": int,
+        "cores_per_rank": int,
+        "gpus_per_rank": float,
+        "mem_per_rank": int,
+        "lfs_per_rank": int,
+    }
     found: Dict[str, Any] = {}
     for field, kind in takes.items():
         if field not in left:
@@ -154,8 +168,18 @@ def _needs(left: Dict[str, Any]) -> Dict[str, Any]:
         if number < 0:
             raise UnsupportedDescription(f"{field} is not negative: {number!r}")
         found[field] = number if number != int(number) else int(number)
-    if found.get("ranks") == 0:
+    ranks = found.get("ranks", 1)
+    if ranks == 0:
         raise UnsupportedDescription("ranks is at least 1")
+    if left.pop("use_mpi", ranks > 1) != (ranks > 1):
+        raise UnsupportedDescription(f"use_mpi is for tasks with several ranks, and for all of those: ranks is {ranks}")
+    threads = left.pop("threading_type", None)
+    if threads not in (None, *THREADS):
+        raise UnsupportedDescription(f"threading_type is {' or '.join(THREADS)}, not {threads!r}")
+    disk = found.pop("lfs_per_rank", 0)
+    if disk:
+        # Amounts of other kinds are for the whole task.
+        found["named"] = {"disk": disk * ranks}
     return found
 
 
