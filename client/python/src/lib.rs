@@ -19,4 +19,13 @@ mod _native {
     use crate::handles::{ArrayHandle, Handle, Template};
     #[pymodule_export]
     use crate::session::Session;
+
+    use pyo3::prelude::*;
+    use scalems_client::protocol::limits::{BODY_BYTES, VALUE_BYTES};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("BODY_BYTES", BODY_BYTES)?;
+        module.add("VALUE_BYTES", VALUE_BYTES)
+    }
 }

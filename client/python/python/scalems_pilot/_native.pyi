@@ -2,6 +2,10 @@
 
 from typing import Any, List, Optional, Tuple
 
+#: Bytes of a template's body; of one call's arguments, and of its result.
+BODY_BYTES: int
+VALUE_BYTES: int
+
 _Error = Tuple[str, str, str, Optional[str], Optional[str], bool]
 _Taken = Tuple[Any, str, Optional[bytes], Optional[Tuple[int, int]], int, Optional[_Error]]
 _Canceled = Tuple[int, int, int, int]

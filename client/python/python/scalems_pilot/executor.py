@@ -22,14 +22,10 @@ from .future import Future
 
 #: The session's tasks are canceled so long after its client is gone, seconds.
 CANCEL_AFTER_S = 600.0
-#: Bytes of one call's arguments, and of its result.
-VALUE_BYTES = 64 << 20
 #: Chunks that ``map`` has submitted and not given the results of.
 AHEAD = 4_096
 #: Resource dictionaries whose options are kept.
 VIEWS = 64
-#: Bytes of a template's body: a larger function goes with each of its calls.
-BODY_BYTES = 256 << 10
 FUNCTION = "task.function"
 #: What the calls of a function have in common: a template, and the function itself if that is not in there.
 Common = Tuple["_native.Template", Optional[bytes]]
@@ -49,7 +45,8 @@ class Submitter(concurrent.futures.Executor):
         self._views: Dict[str, Submitter] = {}
 
     def _common(self, body: bytes) -> Common:
-        if len(body) <= BODY_BYTES:
+        # A larger function goes with each of its calls.
+        if len(body) <= _native.BODY_BYTES:
             return self._connection.template(self._options.template(FUNCTION, body)), None
         return self._connection.template(self._options.template(FUNCTION)), body
 
@@ -105,8 +102,8 @@ class Submitter(concurrent.futures.Executor):
         template, function = common
         if function is not None:
             data = msgpack.packb({**msgpack.unpackb(function), "args": data})
-        if len(data) > VALUE_BYTES:
-            most = VALUE_BYTES >> 20
+        if len(data) > _native.VALUE_BYTES:
+            most = _native.VALUE_BYTES >> 20
             message = f"the arguments have {len(data)} bytes, at most {most} MiB can be sent: write a file, and send its name"
             future.set_exception(TaskFailed(message, "too_large"))
             return future
