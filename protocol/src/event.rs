@@ -6,6 +6,7 @@ use crate::client::{Counts, WorkerRow};
 use crate::frame::{decoders, messages};
 use crate::group::Run;
 use crate::id::Incarnation;
+use crate::progress::Progress;
 use crate::scan::Scanned;
 use crate::state::TaskState;
 use crate::{Amount, WireError};
@@ -72,6 +73,11 @@ pub enum Body {
         runs: Vec<(Run, TaskState)>,
         /// The whole submission, afterwards.
         counts: Counts,
+    },
+    /// How far tasks of the topic's submission are, as they say themselves.
+    Progress {
+        /// The last words of those that have said something.
+        tasks: Vec<Progress>,
     },
     /// Workers as they are now.
     Workers {

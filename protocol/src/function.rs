@@ -34,6 +34,8 @@ pub struct Call {
     pub function: Option<String>,
     /// The function by content.
     pub pickle: Option<IgnoredAny>,
+    /// The Python that wrote `pickle`, where only another such one can read it.
+    pub written_by: Option<IgnoredAny>,
     /// Code of `task.eval` and `task.exec`.
     pub code: Option<IgnoredAny>,
     /// Arguments; not in a body.

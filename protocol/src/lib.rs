@@ -20,6 +20,7 @@ pub mod id;
 pub mod limits;
 pub mod packed;
 pub mod program;
+pub mod progress;
 pub mod role;
 pub mod scan;
 pub mod select;
@@ -33,6 +34,7 @@ pub use bytes::Bytes;
 pub use error::{Code, Refusal, TaskError};
 pub use frame::WireError;
 pub use id::{Incarnation, JournalMark, Link, Origin, PilotId, TaskId};
+pub use progress::Progress;
 pub use role::Role;
 pub use state::{Ending, TaskState};
 

@@ -67,6 +67,15 @@ pub const INTERPRETER_IDLE_MS: u64 = 60_000;
 /// How long an interpreter may take to start, milliseconds: imports from a file system that a thousand nodes read at once.
 pub const INTERPRETER_START_MS: u64 = 120_000;
 
+/// Bytes of what a task says that it is at: a line.
+pub const PROGRESS_TEXT_BYTES: usize = 256;
+/// Tasks whose progress goes into one message or event: with the longest texts half a header.
+pub const PROGRESS_TASKS: usize = 1_024;
+/// Time between two words of a worker, or to those who listen, about how far tasks are, milliseconds: what a person sees move.
+pub const PROGRESS_EVERY_MS: u64 = 250;
+/// Tasks that run whose last word about how far they are the agent keeps: all cores of 128 nodes, in some MiB.
+pub const PROGRESS_KEPT: usize = 16_384;
+
 /// Tasks in one columnar batch: past 1,024 a batch gains nothing and costs latency.
 pub const BATCH_TASKS: usize = 1_024;
 /// Tasks in one range lease of an array that has no columns: 16,384 indices cost one message.

@@ -7,6 +7,7 @@ use crate::frame::{decoders, messages};
 use crate::group::{HeldRun, LeaseGroup, ResultGroup, Run};
 use crate::id::{Incarnation, JournalMark, Link, PilotId};
 use crate::program::Written;
+use crate::progress::Progress;
 use crate::scan::Scanned;
 use crate::state::Strength;
 use crate::task::Template;
@@ -176,6 +177,15 @@ pub struct OutputRead {
     pub over: bool,
 }
 
+/// How far tasks are, as they say themselves: their last words since the last such message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TasksProgress {
+    /// One for each attempt that has said something.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::PROGRESS_TASKS }>")]
+    pub tasks: Vec<Progress>,
+}
+
 messages! {
     /// From a worker to the agent.
     WorkerToAgent {
@@ -191,6 +201,8 @@ messages! {
         Pong = "pong",
         /// What a program has written.
         OutputRead = "output",
+        /// How far tasks are.
+        TasksProgress = "progress",
         /// The worker ends.
         WorkerGoodbye = "goodbye",
     }

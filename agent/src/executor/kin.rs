@@ -21,6 +21,11 @@ use nix::unistd::Pid;
 /// The values of a program's marking variables, each ended by a zero byte. Empty: it bears none.
 pub(super) type Marks = Box<[u8]>;
 
+/// The variables that name an attempt.
+pub(super) const TASK_MARKS: [&str; 3] = ["SCALEMS_TASK", "SCALEMS_ATTEMPT", "SCALEMS_RANK"];
+/// The variable that names an interpreter, which sets those anew for each task that it runs.
+pub(crate) const INTERPRETER_MARK: &str = "SCALEMS_INTERPRETER";
+
 /// All programs that run.
 #[derive(Debug)]
 pub(super) struct Kin {
@@ -197,11 +202,17 @@ impl Kin {
         self.guard
     }
 
+    /// The names that count where an interpreter's mark is there, or is not: what it is at changes from call to call.
+    fn names(&self, of_interpreter: bool) -> impl Iterator<Item = &str> {
+        let names = self.mark_names.iter().map(String::as_str);
+        let of_tasks = names.filter(move |name| !(of_interpreter && TASK_MARKS.contains(name)));
+        of_tasks.chain(of_interpreter.then_some(INTERPRETER_MARK))
+    }
+
     /// The marks of a program from the environment it is given.
     pub(super) fn marks_of(&self, env: &[(OsString, OsString)]) -> Marks {
-        let value = |name: &String| env.iter().find(|(variable, _)| variable == name.as_str());
-        self.mark_names
-            .iter()
+        let value = |name: &str| env.iter().find(|(variable, _)| variable == name);
+        self.names(value(INTERPRETER_MARK).is_some())
             .filter_map(value)
             .flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"].concat())
             .collect()
@@ -209,15 +220,14 @@ impl Kin {
 
     /// The marks of a process from its `/proc/PID/environ`.
     pub(super) fn marks_in(&self, environ: &[u8]) -> Marks {
-        let entry = |name: &String| {
+        let entry = |name: &str| {
             environ.split(|byte| *byte == 0).find(|entry| {
                 entry
                     .strip_prefix(name.as_bytes())
                     .is_some_and(|rest| rest.starts_with(b"="))
             })
         };
-        self.mark_names
-            .iter()
+        self.names(entry(INTERPRETER_MARK).is_some())
             .filter_map(entry)
             .flat_map(|entry| [entry, b"\0"].concat())
             .collect()
@@ -243,6 +253,10 @@ mod tests {
             given
         );
         assert!(kin.marks_in(b"PATH=/bin\0").is_empty());
+        let interpreter = [("SCALEMS_INTERPRETER", "3"), ("SCALEMS_ATTEMPT", "0")];
+        let given = kin.marks_of(&interpreter.map(|(name, value)| (name.into(), value.into())));
+        let child = b"SCALEMS_TASK=5.7\0SCALEMS_ATTEMPT=2\0SCALEMS_INTERPRETER=3\0";
+        assert_eq!(kin.marks_in(child), given);
     }
 
     #[test]

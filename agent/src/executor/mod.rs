@@ -54,6 +54,7 @@ mod sweeper;
 mod sys;
 mod table;
 
+pub(crate) use kin::INTERPRETER_MARK;
 pub use memory::{MemoryRule, memory_limit, memory_rule};
 pub use outcome::{
     Captured, Exit, Leftovers, LogFileState, ProgramEvent, ProgramOutcome, StartError, Step, StoppedBy,
@@ -103,7 +104,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let marks = ["SCALEMS_TASK", "SCALEMS_ATTEMPT", "SCALEMS_RANK"];
+        let marks = kin::TASK_MARKS;
         Self {
             threads: None,
             marks: marks.map(str::to_owned).into(),

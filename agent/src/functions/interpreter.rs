@@ -249,3 +249,28 @@ impl Interpreter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_a_time_to_start_in_and_a_time_to_be_idle() {
+        let now = Instant::now();
+        let idle = Duration::from_secs(60);
+        let (mut interpreter, _child) =
+            Interpreter::new(Arc::default(), Vec::new(), now).expect("sockets can be made");
+        let start = Duration::from_millis(INTERPRETER_START_MS);
+        assert_eq!(interpreter.due(idle), Some(now + start));
+        interpreter.phase = Phase::Ready;
+        assert_eq!(interpreter.due(idle), Some(now + idle));
+        // With a line it is not idle; a call that says nothing is taken to have begun after a moment.
+        interpreter.line = Some(1);
+        assert_eq!(interpreter.due(idle), None);
+        interpreter.calls.push_back(7);
+        assert_eq!(interpreter.due(idle), Some(now + SILENT));
+        assert!(!interpreter.is_read(now) && interpreter.is_read(now + SILENT));
+        interpreter.began = true;
+        assert_eq!(interpreter.due(idle), None);
+    }
+}

@@ -19,6 +19,7 @@ mod interpreter;
 mod outputs;
 mod place;
 mod pool;
+mod reading;
 mod tray;
 mod unsent;
 
@@ -31,8 +32,10 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use scalems_core::leaseholder::Input;
 use scalems_protocol::task::Template;
+use scalems_protocol::worker::OutputRead;
 use scalems_protocol::{Incarnation, TaskId};
 
+use self::reading::Reader;
 use crate::executor::inbox::Inbox;
 use crate::executor::{Executor, ExecutorError, MemoryCap, ProgramOutcome, Wake};
 
@@ -95,6 +98,7 @@ enum Command {
         kill: bool,
         reason: String,
     },
+    Read(Reader),
     Ended {
         number: u64,
         outcome: Box<ProgramOutcome>,
@@ -111,6 +115,8 @@ pub(crate) struct Ground {
     pub(crate) executor: Arc<Executor>,
     /// Interpreters begin here, and directories of attempts are made in here.
     pub(crate) directory: PathBuf,
+    /// Directories that all attempts at a task share are made in here.
+    pub(crate) checkpoints: PathBuf,
     /// Whether CPU numbers are those of CPUs.
     pub(crate) pins: bool,
     /// The environment of an interpreter, beside `PYTHONPATH`.
@@ -129,8 +135,15 @@ pub(crate) struct Functions {
 struct Shared {
     inbox: Inbox<Command>,
     /// Bounded as the executor's events are: two for each call.
-    events: Mutex<Vec<Input>>,
+    events: Mutex<Told>,
     wake: Wake,
+}
+
+/// What the thread tells.
+#[derive(Debug, Default)]
+struct Told {
+    inputs: Vec<Input>,
+    reads: Vec<OutputRead>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -140,13 +153,14 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn push(&self, batch: &mut Vec<Input>) {
-        if batch.is_empty() {
+    fn push(&self, inputs: &mut Vec<Input>, reads: &mut Vec<OutputRead>) {
+        if inputs.is_empty() && reads.is_empty() {
             return;
         }
         let mut waiting = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = waiting.is_empty();
-        waiting.append(batch);
+        let was_empty = waiting.inputs.is_empty() && waiting.reads.is_empty();
+        waiting.inputs.append(inputs);
+        waiting.reads.append(reads);
         drop(waiting);
         if was_empty {
             (self.wake)();
@@ -194,15 +208,22 @@ impl Functions {
         self.shared.inbox.send(Command::Stop { key, kill, reason });
     }
 
+    /// Reads what a call writes from these places on: the answer comes once there is something, or the call is over.
+    pub(crate) fn read_output(&self, key: u64, id: u64, from: (u64, u64)) {
+        self.shared.inbox.send(Command::Read(Reader { key, id, from }));
+    }
+
     /// Whether what ended is an interpreter: then it is taken in.
     pub(crate) fn take_end(&self, key: u64, outcome: Box<ProgramOutcome>) {
         let number = key & !INTERPRETER;
         self.shared.inbox.send(Command::Ended { number, outcome });
     }
 
-    /// Moves all events that wait to the end of `into`.
-    pub(crate) fn drain(&self, into: &mut Vec<Input>) {
-        into.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Moves all events that wait to the end of `into`, and what is told of outputs to that of `reads`.
+    pub(crate) fn drain(&self, into: &mut Vec<Input>, reads: &mut Vec<OutputRead>) {
+        let mut told = self.shared.events.lock().unwrap_or_else(PoisonError::into_inner);
+        into.append(&mut told.inputs);
+        reads.append(&mut told.reads);
     }
 }
 

@@ -8,6 +8,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read};
 use scalems_protocol::function::Beside;
 use scalems_protocol::limits::BESIDE_BYTES;
+use scalems_protocol::program::Written;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -50,6 +51,18 @@ impl Stream {
         }
     }
 
+    /// What came from a place on, as far as it is kept.
+    fn since(&self, from: u64) -> Written {
+        let kept = self.tail.len() as u64;
+        let from = from.clamp(self.total - kept, self.total);
+        let first = (kept - (self.total - from)) as usize;
+        Written {
+            from,
+            bytes: self.tail.get(first..).unwrap_or_default().to_vec(),
+            total: self.total,
+        }
+    }
+
     fn take(&mut self) -> (Vec<u8>, u64) {
         let mut tail = std::mem::take(&mut self.tail);
         tail.drain(..tail.len().saturating_sub(BESIDE_BYTES));
@@ -87,6 +100,12 @@ impl Outputs {
         for stream in &mut self.streams {
             stream.read(&mut buffer);
         }
+    }
+
+    /// What was written since the last `take`, behind these places.
+    pub(super) fn since(&self, from: (u64, u64)) -> (Written, Written) {
+        let [stdout, stderr] = &self.streams;
+        (stdout.since(from.0), stderr.since(from.1))
     }
 
     /// What was written since the last time.

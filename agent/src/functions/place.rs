@@ -6,22 +6,28 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tracing::debug;
 
-use super::Wants;
+use super::{Ground, Wants};
 
 /// What an interpreter is told of where it is; its calls have that in common.
 #[derive(serde::Serialize)]
 pub(super) struct Place<'a> {
     cpus: &'a [u32],
     gpus: &'a [u32],
+    cores: u64,
+    pinned: bool,
     directory: &'a Path,
+    checkpoints: &'a Path,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(directory: &'a Path, cpus: &'a [u32], wants: &'a Wants) -> Self {
+    pub(super) fn new(ground: &'a Ground, cpus: &'a [u32], wants: &'a Wants) -> Self {
         Self {
             cpus,
             gpus: &wants.gpus,
-            directory,
+            cores: wants.threads,
+            pinned: ground.pins,
+            directory: &ground.directory,
+            checkpoints: &ground.checkpoints,
         }
     }
 }

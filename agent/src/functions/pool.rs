@@ -12,14 +12,16 @@ use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scalems_core::leaseholder::{Input, Outcome};
 use scalems_protocol::limits::INTERPRETER_IDLE_MS;
+use scalems_protocol::worker::OutputRead;
 use tracing::{debug, warn};
 
 use super::ended::{self, with_beside};
 use super::frames::{Failure, Frame, Heard, Said};
 use super::interpreter::{Interpreter, Phase};
 use super::place::{Place, pin};
+use super::reading::Reader;
 use super::{Call, Command, Ground, INTERPRETER, Shared, Wants};
-use crate::executor::{ProgramOutcome, ProgramSpec, Stop};
+use crate::executor::{INTERPRETER_MARK, ProgramOutcome, ProgramSpec, Stop};
 
 /// How long an interpreter is kept that has nothing to do.
 const IDLE: Duration = Duration::from_millis(INTERPRETER_IDLE_MS);
@@ -65,6 +67,9 @@ pub(super) struct Pool {
     /// Lines in which something may be sent.
     touched: BTreeSet<u64>,
     events: Vec<Input>,
+    pub(super) readers: Vec<Reader>,
+    /// What they are told.
+    pub(super) reads: Vec<OutputRead>,
     last: u64,
 }
 
@@ -78,6 +83,8 @@ impl Pool {
             calls: HashMap::new(),
             touched: BTreeSet::new(),
             events: Vec::new(),
+            readers: Vec::new(),
+            reads: Vec::new(),
             last: 0,
         }
     }
@@ -90,6 +97,7 @@ impl Pool {
                     Command::Call(call) => self.accept(*call),
                     Command::Recall { key } => self.recall(key),
                     Command::Stop { key, kill, reason } => self.stop(key, kill, &reason),
+                    Command::Read(reader) => self.read_output(reader),
                     Command::Ended { number, outcome } => self.interpreter_ended(number, &outcome),
                     Command::Warm(wants) => self.warm(wants),
                     Command::Shutdown => return,
@@ -102,7 +110,10 @@ impl Pool {
             while let Some(line) = self.touched.pop_first() {
                 self.pump(line);
             }
-            self.shared.push(&mut self.events);
+            if !self.readers.is_empty() {
+                self.tell_readers();
+            }
+            self.shared.push(&mut self.events, &mut self.reads);
         }
     }
 
@@ -197,7 +208,11 @@ impl Pool {
         true
     }
 
-    fn interpreter_of(&mut self, key: u64) -> Option<(u64, &mut Interpreter)> {
+    pub(super) fn is_held(&self, key: u64) -> bool {
+        self.calls.contains_key(&key)
+    }
+
+    pub(super) fn interpreter_of(&mut self, key: u64) -> Option<(u64, &mut Interpreter)> {
         let number = self.lines.get(&self.calls.get(&key)?.line)?.interpreter?;
         Some((number, self.interpreters.get_mut(&number)?))
     }
@@ -338,7 +353,7 @@ impl Pool {
                         );
                     }
                     Said::Dropped(key) => self.dropped(number, key),
-                    Said::Progress { key, fraction, text } => debug!(key, fraction, text, "progress"),
+                    Said::Progress { key, fraction, text } => self.progress(number, key, fraction, text),
                     Said::Retire(why) => {
                         debug!(number, why, "an interpreter takes no further call");
                         if let Some(interpreter) = self.interpreters.get_mut(&number) {
@@ -367,7 +382,7 @@ impl Pool {
             let mut frame = Frame::default();
             frame.add(&(
                 "place",
-                Place::new(&self.ground.directory, &interpreter.cpus, &interpreter.wants),
+                Place::new(&self.ground, &interpreter.cpus, &interpreter.wants),
             ));
             interpreter.send(frame);
         }
@@ -380,6 +395,13 @@ impl Pool {
         if interpreter.calls.front() == Some(&key) && !interpreter.began {
             interpreter.began = true;
             self.events.push(Input::Started { key });
+        }
+    }
+
+    fn progress(&mut self, number: u64, key: u64, fraction: f64, text: String) {
+        let interpreter = self.interpreters.get(&number);
+        if interpreter.is_some_and(|one| one.calls.front() == Some(&key)) {
+            self.events.push(Input::Progress { key, fraction, text });
         }
     }
 
@@ -397,6 +419,10 @@ impl Pool {
             frame.add(&("drained", key));
             interpreter.send(frame);
         }
+        self.tell_last(key);
+        let Some(interpreter) = self.interpreters.get_mut(&number) else {
+            return;
+        };
         let written = interpreter.outputs.take();
         self.advance(number, key);
         let Some(held) = self.calls.get(&key) else {
@@ -665,10 +691,7 @@ impl Pool {
                     pin(pid, &line.cpus);
                 }
                 let mut frame = Frame::default();
-                frame.add(&(
-                    "place",
-                    Place::new(&self.ground.directory, &interpreter.cpus, wants),
-                ));
+                frame.add(&("place", Place::new(&self.ground, &interpreter.cpus, wants)));
                 interpreter.send(frame);
             }
             return true;
@@ -708,8 +731,8 @@ impl Pool {
     fn spec(&self, wants: &Wants, cpus: &[u32], number: u64, child: OwnedFd) -> ProgramSpec {
         let mut env = (self.ground.environment)(wants);
         env.push((DESCRIPTOR.into(), child.as_raw_fd().to_string().into()));
-        // Processes that it leaves behind are found by these.
-        env.push(("SCALEMS_TASK".into(), format!("interpreter-{number}").into()));
+        // Processes that it leaves behind are found by this, whatever task they are of.
+        env.push((INTERPRETER_MARK.into(), number.to_string().into()));
         let pinned = self.ground.pins;
         ProgramSpec {
             env,

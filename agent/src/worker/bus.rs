@@ -245,10 +245,15 @@ impl Bus {
                 }
             }
         }
-        let mut inputs = Vec::new();
+        let (mut inputs, mut reads) = (Vec::new(), Vec::new());
         if let Some((_, functions)) = &self.functions {
-            functions.drain(&mut inputs);
+            functions.drain(&mut inputs, &mut reads);
         }
+        self.out.extend(
+            reads
+                .into_iter()
+                .map(|read| Output::Send(read.into(), Vec::new())),
+        );
         for input in inputs {
             if let Input::Ended { key, .. } = input {
                 self.called.remove(&key);
@@ -324,7 +329,9 @@ impl Bus {
             },
             Output::Stop(order) => self.stop_program(order),
             Output::Read { key, id, from } => {
-                if !self.executor.read_output(key, id, from) {
+                if let Some(functions) = self.functions_of(key) {
+                    functions.read_output(key, id, from);
+                } else if !self.executor.read_output(key, id, from) {
                     let over = OutputRead {
                         id,
                         over: true,

@@ -221,6 +221,8 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
         })
     };
     let directory = absolute(&options.directory)?;
+    // Another pilot's tasks may have had the same numbers.
+    let checkpoints = directory.join("checkpoints").join(reach.pilot());
     let mark = mark(&host, settings.pid);
     let waker = stop.wake.waker();
     let mut config = executor::Config {
@@ -253,6 +255,7 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
         let ground = functions::Ground {
             executor: Arc::clone(&executor),
             directory: directory.clone(),
+            checkpoints: checkpoints.clone(),
             pins: surroundings.pins,
             environment: Box::new(move |wants| around.of_interpreter(wants)),
             idle: settings.cpus.len().max(1),
@@ -269,6 +272,7 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
     let site = Site {
         host,
         directory,
+        checkpoints,
         surroundings,
     };
     Bus::new(settings, reach, stop, executor, calls.zip(functions), site).run()

@@ -30,6 +30,8 @@ pub(super) struct Site {
     pub(super) host: String,
     /// Directories of attempts are made in here; it is absolute.
     pub(super) directory: PathBuf,
+    /// Directories that all attempts at a task share are in here.
+    pub(super) checkpoints: PathBuf,
     pub(super) surroundings: Arc<Surroundings>,
 }
 
@@ -87,6 +89,8 @@ pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Be
         TaskError::retryable(Code::NotStarted, message)
     })?;
     let mut more: Vec<(&str, OsString)> = vec![("SCALEMS_SELF", place), ("PWD", cwd.clone().into())];
+    let checkpoints = site.checkpoints.join(task.to_string());
+    more.push(("SCALEMS_CHECKPOINT_DIR", checkpoints.into()));
     more.extend(deadline.map(|deadline| ("SCALEMS_DEADLINE", deadline.into())));
     let argv = if shell {
         ["/bin/sh".to_owned(), "-c".to_owned()]

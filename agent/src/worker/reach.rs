@@ -61,6 +61,13 @@ impl Reach {
         &self.file.host
     }
 
+    /// Which pilot it is: enough of that to tell it from others before and after it.
+    pub(super) fn pilot(&self) -> String {
+        let mut id = self.file.pilot_id.to_string();
+        id.truncate(16);
+        id
+    }
+
     /// What files of the worker's packed log say of it.
     pub(super) fn file_start(&self, settings: &Settings) -> FileStart {
         let short = |text: &str| text[..text.floor_char_boundary(NAME_BYTES)].to_owned();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TaskError;
 use crate::group::Run;
 use crate::id::Incarnation;
+use crate::progress::Progress;
 use crate::state::TaskState;
 use crate::task::Template;
 use crate::{Amount, bounded, is_default, limits};
@@ -241,4 +242,7 @@ pub struct Explanation {
     /// Why it is where it is, one sentence each, the most important first.
     #[serde(deserialize_with = "bounded::list::<_, _, { limits::NAMES }>")]
     pub reasons: Vec<String>,
+    /// How far it is, if it runs and has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }

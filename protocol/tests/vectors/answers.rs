@@ -11,7 +11,7 @@ use scalems_protocol::{Amount, Code, Refusal, Role, TaskState};
 
 use crate::event::alarm;
 use crate::samples::{
-    ORIGIN, PILOT, done, failed, full_template, labels, mark, place, raised, run, token, written,
+    ORIGIN, PILOT, done, failed, full_template, labels, mark, place, progress, raised, run, token, written,
 };
 use crate::{Sample, check_direction, plain, with_blobs};
 
@@ -265,6 +265,12 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         task: full_template(),
         faults: (1, 0),
         reasons: vec!["it waits for submission 4, of which 3 tasks have not ended".into()],
+        progress: None,
+    };
+    let running = Explanation {
+        reasons: vec!["runs on worker node-17".into()],
+        progress: Some(progress()),
+        ..explanation.clone()
     };
     let results = with_blobs(
         "the results asked for",
@@ -310,6 +316,7 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
             }),
         ),
         answer("why a task waits", 5, Reply::Explain(Box::new(explanation))),
+        answer("how far a task is", 13, Reply::Explain(Box::new(running))),
         results,
         answer("all have ended", 7, Reply::Ended(counts)),
         answer(

@@ -5,7 +5,7 @@ use scalems_protocol::event::{AgentToSubscriber, Alarm, Body, Event};
 use scalems_protocol::{Amount, TaskState};
 
 use crate::answers::worker_row;
-use crate::samples::run;
+use crate::samples::{progress, run};
 use crate::{Sample, check_direction, plain};
 
 fn event(name: &'static str, topic: &str, seq: u64, body: Body) -> Sample<AgentToSubscriber> {
@@ -60,6 +60,14 @@ fn samples() -> Vec<Sample<AgentToSubscriber>> {
                     (run(5, 90, 100, 0), TaskState::Ready),
                 ],
                 counts,
+            },
+        ),
+        event(
+            "how far tasks of a submission are",
+            "submission/5",
+            18,
+            Body::Progress {
+                tasks: vec![progress()],
             },
         ),
         event(

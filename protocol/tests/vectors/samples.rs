@@ -6,7 +6,9 @@ use scalems_protocol::group::{HeldRun, Place, ResultGroup, Run};
 use scalems_protocol::program::Written;
 use scalems_protocol::task::{After, MemoryLimit, Needs, OnSilence, Placement, Policy, Template, When};
 use scalems_protocol::token::Token;
-use scalems_protocol::{Amount, Code, Ending, JournalMark, Origin, PilotId, Role, TaskError, TaskState};
+use scalems_protocol::{
+    Amount, Code, Ending, JournalMark, Origin, PilotId, Progress, Role, TaskError, TaskState,
+};
 
 pub(crate) const SECRET: [u8; 32] = *b"a secret of thirty-two bytes ...";
 pub(crate) const PILOT: PilotId = PilotId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0xb, 0xc, 0xd, 0xe, 0xff]);
@@ -34,6 +36,15 @@ pub(crate) fn run(submission: u64, lo: u32, hi: u32, attempt: u32) -> Run {
         lo,
         hi,
         attempt,
+    }
+}
+
+/// How far a task says that it is.
+pub(crate) fn progress() -> Progress {
+    Progress {
+        run: run(5, 84, 85, 2),
+        fraction: 0.5,
+        text: "step 500 of 1000".into(),
     }
 }
 

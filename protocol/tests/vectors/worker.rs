@@ -4,13 +4,14 @@ use scalems_protocol::group::{HeldRun, LeaseGroup, Place};
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, Holdings, Lease, ListHoldings, ModeOffer, OutputRead, Ping, Pong, ReadOutput,
-    Recorded, Report, Revoke, WorkerGoodbye, WorkerHello, WorkerRefused, WorkerResume, WorkerStop,
-    WorkerToAgent, WorkerWelcome,
+    Recorded, Report, Revoke, TasksProgress, WorkerGoodbye, WorkerHello, WorkerRefused, WorkerResume,
+    WorkerStop, WorkerToAgent, WorkerWelcome,
 };
 use scalems_protocol::{Amount, Code, Refusal, Role, TaskState, VERSION};
 
 use crate::samples::{
-    ORIGIN, PILOT, done, echo, failed, full_template, held, mark, place, raised, run, token, written,
+    ORIGIN, PILOT, done, echo, failed, full_template, held, mark, place, progress, raised, run, token,
+    written,
 };
 use crate::{Sample, check_direction, plain, with_blobs};
 
@@ -124,6 +125,12 @@ fn from_worker() -> Vec<Sample<WorkerToAgent>> {
                 stdout: written(4, b"more\n"),
                 stderr: written(0, b""),
                 over: false,
+            },
+        ),
+        plain(
+            "how far tasks are",
+            TasksProgress {
+                tasks: vec![progress()],
             },
         ),
         plain(
@@ -253,7 +260,9 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
 fn worker_to_agent() {
     check_direction(
         "worker_to_agent",
-        &["hello", "report", "holdings", "beat", "pong", "output", "goodbye"],
+        &[
+            "hello", "report", "holdings", "beat", "pong", "output", "progress", "goodbye",
+        ],
         &from_worker(),
         WorkerToAgent::encode,
         WorkerToAgent::decode,

@@ -54,7 +54,8 @@ impl Python {
             output.status.success().then(|| said.trim().to_owned())
         };
         let site = "import msgpack, os; print(os.path.dirname(os.path.dirname(msgpack.__file__)))";
-        let modules = format!("{}:{}", ask(&self.program, site, "")?, self.modules.display());
+        // Those of the sources before what may be installed there.
+        let modules = format!("{}:{}", self.modules.display(), ask(&self.program, site, "")?);
         // Those that a version manager keeps, too.
         let home = PathBuf::from(std::env::var_os("HOME")?).join(".pyenv/versions");
         let kept = std::fs::read_dir(home).into_iter().flatten().flatten();

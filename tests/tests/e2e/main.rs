@@ -12,6 +12,7 @@ mod dependencies;
 mod forms;
 mod functions;
 mod functions_bad;
+mod functions_within;
 mod graph;
 mod guides;
 mod help;

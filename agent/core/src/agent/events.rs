@@ -86,6 +86,18 @@ impl Agent {
         out.push(self.event(topic, seq, Body::Open));
     }
 
+    /// Whether somebody listens to a topic.
+    pub(super) fn listens_to(&self, topic: &Topic) -> bool {
+        self.events.topics.contains_key(topic)
+    }
+
+    /// Publishes something in a topic, if somebody listens to it.
+    pub(super) fn publish_one(&mut self, topic: Topic, body: Body, out: &mut Vec<Action>) {
+        if let Some(seq) = self.events.next(&topic) {
+            out.push(self.event(topic, seq, body));
+        }
+    }
+
     fn event(&self, topic: Topic, seq: u64, body: Body) -> Action {
         let event = Event {
             incarnation: self.config.incarnation,

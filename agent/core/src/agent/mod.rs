@@ -16,6 +16,7 @@ mod grant;
 mod listing;
 mod open;
 mod output;
+mod progress;
 mod reads;
 mod requests;
 mod restore;
@@ -41,6 +42,7 @@ use crate::worker::Worker;
 use answers::Answers;
 use events::Events;
 use output::Readings;
+use progress::Words;
 use reads::Waiting;
 use requests::Requests;
 use restore::Reserved;
@@ -104,6 +106,7 @@ pub struct Agent {
     events: Events,
     waiting: Vec<Waiting>,
     readings: Readings,
+    words: Words,
     requests: Requests,
     counters: Counters,
     /// Submissions whose dependents have to be looked at, and which of their offsets ended.
@@ -198,6 +201,7 @@ impl Agent {
             events: Events::default(),
             waiting: Vec::new(),
             readings: Readings::default(),
+            words: Words::default(),
             requests: Requests::default(),
             counters: Counters::new(),
             settling: VecDeque::new(),
@@ -305,6 +309,7 @@ impl Agent {
         self.advance_requests(out);
         self.forget_oldest(out);
         self.publish(out);
+        self.publish_progress(out);
         self.advance_stop(out);
         self.send_recorded(out);
     }
@@ -320,6 +325,7 @@ impl Agent {
             answers,
             self.tell_at,
             self.readings.deadline(),
+            self.words.deadline(),
             self.requests.deadline(),
         ]
         .into_iter()

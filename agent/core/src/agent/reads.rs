@@ -492,11 +492,13 @@ impl Agent {
         };
         let task = (*submission.template).clone();
         let faults = (faults.own, faults.crashes);
+        let progress = self.last_word(number, lo, slot);
         Ok(Reply::Explain(Box::new(Explanation {
             row,
             task,
             faults,
             reasons,
+            progress,
         })))
     }
 

@@ -62,6 +62,7 @@ impl Agent {
             WorkerToAgent::Beat(beat) => self.beat(&beat, out),
             WorkerToAgent::Pong(_) => {}
             WorkerToAgent::OutputRead(read) => self.output_read(number, read, out),
+            WorkerToAgent::TasksProgress(said) => self.progress(number, said),
             WorkerToAgent::WorkerGoodbye(goodbye) => {
                 let reason = if goodbye.reason.is_empty() {
                     "it said goodbye"

@@ -85,6 +85,15 @@ pub enum Input {
         /// How it went.
         outcome: Outcome,
     },
+    /// A task that was started says how far it is. It may be left out.
+    Progress {
+        /// The key that it was started under.
+        key: u64,
+        /// From 0 to 1.
+        fraction: f64,
+        /// What it is at.
+        text: String,
+    },
     /// The worker is asked on its own machine to end, after letting run what runs for so long.
     Stop {
         /// For so long, milliseconds.

@@ -19,6 +19,7 @@ mod messages;
 mod mode;
 mod outbox;
 mod pace;
+mod progress;
 mod queue;
 mod room;
 mod running;
@@ -38,6 +39,7 @@ use self::grant::Grant;
 use self::link::{Link, Stage};
 use self::outbox::Outbox;
 use self::pace::Pace;
+use self::progress::Words;
 use self::queue::Queue;
 use self::room::Room;
 use self::table::Table;
@@ -54,6 +56,7 @@ pub struct Leaseholder {
     outbox: Outbox,
     pace: Pace,
     pace_of_functions: Pace,
+    words: Words,
     /// The state hash, once all news is told.
     sum: u64,
     phase: Phase,
@@ -87,6 +90,7 @@ impl Leaseholder {
             outbox: Outbox::default(),
             pace: Pace::default(),
             pace_of_functions: Pace::default(),
+            words: Words::default(),
             sum: 0,
             phase: Phase::Serving,
             reason: None,
@@ -114,6 +118,7 @@ impl Leaseholder {
             Input::Disconnected => self.link.disconnected(),
             Input::Started { key } => self.task_started(now, key, out),
             Input::Ended { key, outcome } => self.task_ended(key, outcome, out),
+            Input::Progress { key, fraction, text } => self.task_is_at(key, fraction, text),
             Input::Stop { drain_ms } => self.stop_here(now, drain_ms, out),
         }
     }
@@ -139,6 +144,7 @@ impl Leaseholder {
             }
             _ => {}
         }
+        self.tell_progress(now, out);
         self.report(now, out);
         self.answer(now, out);
         self.advance(now, out);
@@ -165,6 +171,7 @@ impl Leaseholder {
             news,
             silence,
             idle,
+            self.progress_timer(),
         ]
         .into_iter()
         .flatten()

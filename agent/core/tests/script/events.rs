@@ -1,8 +1,11 @@
 //! Events: made for who listens, numbered by topic, with snapshots to begin from.
 
 use scalems_core::Input;
-use scalems_protocol::client::{Ask, Question};
+use scalems_protocol::client::{Ask, Question, Reply};
 use scalems_protocol::event::Topic;
+use scalems_protocol::progress::Progress;
+use scalems_protocol::select::Selector;
+use scalems_protocol::worker::TasksProgress;
 
 use crate::say::{QUICK, RUN, done, joins, run, submit};
 use crate::world::World;
@@ -116,4 +119,58 @@ fn an_alarm_is_told_once() {
     world
         .client(1, snapshot("alarms"))
         .is(&["c1< answer 9: snapshot alarms 1: worker_lost w"]);
+}
+
+#[test]
+fn how_far_tasks_are_is_told_four_times_a_second_and_kept_while_they_run() {
+    let said = |lo: u32, attempt: u32, fraction: f64| Progress {
+        run: run(1, lo, lo + 1, attempt),
+        fraction,
+        text: "step".into(),
+    };
+    let tell = |tasks: Vec<Progress>| TasksProgress { tasks };
+    let mut world = World::small(2);
+    world.lives(1, true);
+    world
+        .client(1, submit(1, 3, RUN))
+        .begins(&["c1< accepted", "w1< lease"]);
+    // Nobody listens: it is kept for those who ask.
+    world.worker(1, tell(vec![said(0, 1, 0.25)])).is(&[]);
+    let explain = || Question::Explain(Selector::task(1, 0));
+    let Reply::Explain(told) = world.ask(1, explain()) else {
+        panic!("it is explained");
+    };
+    assert_eq!(told.progress, Some(said(0, 1, 0.25)));
+    world
+        .listen(Topic::Submission(1))
+        .begins(&["event submission/1 0"]);
+    world
+        .worker(1, tell(vec![said(0, 1, 0.5), said(1, 1, 0.5)]))
+        .is(&["event submission/1 1: 1.0@1 at 0.5 step; 1.1@1 at 0.5 step"]);
+    // The last word counts. What cannot be so, and what is of no attempt here, is left out.
+    world.worker(1, tell(vec![said(0, 1, 0.6)])).is(&[]);
+    let wrong = vec![
+        said(0, 1, 0.75),
+        said(1, 2, 0.9),
+        said(1, 1, f64::NAN),
+        said(9, 1, 0.9),
+        Progress {
+            run: run(7, 0, 1, 1),
+            ..said(0, 1, 0.9)
+        },
+        Progress {
+            run: run(1, 0, 2, 1),
+            ..said(0, 1, 0.9)
+        },
+    ];
+    world.worker(1, tell(wrong)).is(&[]);
+    world.wait(249).is(&[]);
+    world.wait(1).is(&["event submission/1 2: 1.0@1 at 0.75 step"]);
+    world
+        .worker(1, done(1, run(1, 0, 1, 1)))
+        .begins(&["w1< lease", "event submission/1 3: 1.0@1 done"]);
+    let Reply::Explain(told) = world.ask(1, explain()) else {
+        panic!("it is explained");
+    };
+    assert_eq!(told.progress, None);
 }

@@ -259,6 +259,13 @@ fn body(body: &Body) -> String {
                 .collect();
             runs.join("; ")
         }
+        Body::Progress { tasks } => {
+            let tasks: Vec<String> = tasks
+                .iter()
+                .map(|said| format!("{} at {} {}", run(&said.run), said.fraction, said.text))
+                .collect();
+            tasks.join("; ")
+        }
         Body::Workers { rows } => {
             let rows: Vec<String> = rows
                 .iter()

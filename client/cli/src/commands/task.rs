@@ -252,6 +252,12 @@ fn info(context: &Context, session: &Session, select: &Selector) -> anyhow::Resu
     if let Some(worker) = &row.worker {
         lines.push(("worker", worker.clone()));
     }
+    if let Some(said) = &explained.progress {
+        lines.push((
+            "progress",
+            format!("{:.1} % {}", 100.0 * said.fraction, said.text),
+        ));
+    }
     let result = if row.state.is_final() {
         result(session, task)?
     } else {

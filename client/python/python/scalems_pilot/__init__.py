@@ -23,11 +23,13 @@ from .errors import (
     SessionOver,
     TaskFailed,
     TimedOut,
+    WouldDeadlock,
 )
 
 if TYPE_CHECKING:
     from ._progress import progress
     from ._task import CurrentTask, current_task
+    from .children import Child
     from .events import Event
     from .executor import Executor
     from .future import Future
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Array",
+    "Child",
     "CurrentTask",
     "Event",
     "Executor",
@@ -52,6 +55,7 @@ __all__ = [
     "SessionOver",
     "TaskFailed",
     "TimedOut",
+    "WouldDeadlock",
     "connect",
     "current_task",
     "local",
@@ -61,6 +65,7 @@ __all__ = [
 # Found when they are asked for: an interpreter that runs functions imports this package too, and needs none of them.
 _LAZY = {
     "Array": "pilot",
+    "Child": "children",
     "CurrentTask": "_task",
     "Event": "events",
     "Executor": "executor",

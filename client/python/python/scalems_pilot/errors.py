@@ -16,6 +16,7 @@ __all__ = [
     "SessionOver",
     "TaskFailed",
     "TimedOut",
+    "WouldDeadlock",
 ]
 
 
@@ -73,6 +74,10 @@ class TaskFailed(ScalemsError):
 
     def __reduce__(self):  # type: ignore[no-untyped-def]
         return type(self), (*self.args, self.code, self.trace, self.retryable)
+
+
+class WouldDeadlock(ScalemsError):
+    """A task waits for a child that cannot begin before it ends itself, or has not begun in time. The child was taken back."""
 
 
 class RemoteError(ScalemsError):

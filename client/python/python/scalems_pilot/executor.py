@@ -69,7 +69,7 @@ class Submitter(concurrent.futures.Executor):
             return self._with_resources(fn, kwargs.pop("resource_dict")).submit(fn, *args, **kwargs)
         if self._connection.retired:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        future = Future()
+        future = self._future()
         try:
             common = self._template(fn)
             data = codec.encode_arguments(args, kwargs)
@@ -77,6 +77,9 @@ class Submitter(concurrent.futures.Executor):
             future.set_exception(error)
             return future
         return self._send(common, data, future)
+
+    def _future(self) -> Future:
+        return Future()
 
     def _with_resources(self, fn: Callable[..., Any], resources: Mapping[str, Any]) -> "Submitter":
         if not _resources.is_free(fn):
@@ -190,7 +193,7 @@ class Submitter(concurrent.futures.Executor):
                 args = [list(column) for column in zip(*itertools.islice(rows, size))]
                 if not args:
                     return
-            future = Future()
+            future = self._future()
             try:
                 if broken is not None:
                     raise broken

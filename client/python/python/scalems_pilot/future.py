@@ -9,6 +9,8 @@ import types
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import Any, List, Mapping, Optional, Tuple
 
+import msgpack
+
 from . import _html, codec, errors
 
 #: With so few tasks under way, who waits for one takes what comes by itself, the shortest way.
@@ -82,6 +84,14 @@ class Future(concurrent.futures.Future):
     def log(self) -> List[Tuple[float, str, str, str]]:
         """The last of its log records: time, level, logger, message."""
         return [tuple(record) for record in self._beside.get("log", [])]
+
+    def progress(self) -> Optional[Tuple[float, str]]:
+        """How far the task says that it is, from 0 to 1, and what it is at; none if it does not run, or has not said. Asks the pilot."""
+        found = self._id or (self._handle.id if self._handle is not None else None)
+        if found is None or self.done():
+            return None
+        said = msgpack.unpackb(self._connection.session.explain(*found), strict_map_key=False).get("progress")
+        return None if said is None else (said["fraction"], said["text"])
 
     # One look at the state needs no lock.
 

@@ -170,6 +170,11 @@ class Pilot:
         return said[0] if said else ""
 
     @property
+    def connection_file(self) -> str:
+        """The connection file that it was connected by, also for an :class:`Executor`."""
+        return self._session.connection_file or ""
+
+    @property
     def over(self) -> Optional[str]:
         """Why the session is over, if it is."""
         return self._session.over

@@ -4,6 +4,7 @@ mod ending;
 mod following;
 mod joining;
 mod model;
+mod progress;
 mod revoking;
 mod running;
 mod slots;

@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use scalems_client::locate::Located;
 use scalems_client::protocol::TaskId;
 use scalems_client::protocol::client::Page;
+use scalems_client::protocol::function::Beside;
 use scalems_client::protocol::packed::Stream;
 use scalems_client::protocol::program::ProgramResult;
 use scalems_client::protocol::select::Selector;
-use scalems_client::{Session, locate};
+use scalems_client::{Session, TaskResult, locate};
 
 use self::paper::Paper;
 use self::whole::Whole;
@@ -125,6 +126,21 @@ fn asked(session: &Session, submission: u64) -> anyhow::Result<Vec<Stretch>> {
     }
 }
 
+/// What a program wrote, or a function.
+fn output_of(result: &TaskResult) -> Option<ProgramResult> {
+    if let Ok(program) = result.program() {
+        return Some(program);
+    }
+    let (beside, _) = Beside::split(&result.value).ok()?;
+    (beside != Beside::default()).then(|| ProgramResult {
+        stdout: beside.stdout,
+        stderr: beside.stderr,
+        stdout_bytes: beside.stdout_bytes,
+        stderr_bytes: beside.stderr_bytes,
+        ..ProgramResult::default()
+    })
+}
+
 fn each(
     session: &Session,
     select: &Selector,
@@ -142,7 +158,7 @@ fn each(
             let place = (held.submission, held.offset);
             let task = indices.of(session, held.submission, held.offset)?;
             // A value of another mode is not a program's output.
-            if let Ok(program) = held.result.program() {
+            if let Some(program) = output_of(&held.result) {
                 take(place, (task, held.result.attempt), program)?;
             }
         }

@@ -5,6 +5,8 @@ import sys
 
 
 def main() -> None:
+    if sys.version_info < (3, 9):
+        sys.exit("this is Python {}.{}, and scalems_pilot needs 3.9 or later".format(*sys.version_info[:2]))
     # `-m` puts the directory in front that we happen to be in.
     if sys.path and sys.path[0] in ("", os.getcwd()):
         del sys.path[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import msgpack
@@ -19,10 +20,12 @@ class WrongCall(Exception):
 class Function:
     """What a task's call names, ready to be called."""
 
-    __slots__ = ("call", "cwd")
+    __slots__ = ("call", "cwd", "written")
 
     def __init__(self, mode: str, call: Dict[str, Any]) -> None:
         self.cwd: Optional[str] = call.get("cwd")
+        #: What was said of where it runs.
+        self.written = {name: call[name] for name in ("python", "env") if name in call}
         self.call = _callable(mode, call)
 
 
@@ -64,6 +67,7 @@ def _callable(mode: str, call: Dict[str, Any]) -> Callable[..., Any]:
         if name is not None:
             found = codec.import_name(name)
         elif content is not None:
+            _refuse_other_python(call.get("written_by"))
             found = pickle.loads(content)
         else:
             raise WrongCall(f"{mode} takes function or pickle, not code")
@@ -76,6 +80,15 @@ def _callable(mode: str, call: Dict[str, Any]) -> Callable[..., Any]:
     if not callable(found):
         raise WrongCall(f"{name or 'what was pickled'} cannot be called: it is of type {type(found).__name__}")
     return found
+
+
+def _refuse_other_python(written_by: Any) -> None:
+    here = codec.python_version()
+    if written_by is not None and written_by != here:
+        raise WrongCall(
+            f"the function was written by Python {written_by} and cannot be read by the {here} of {sys.executable}: say python=... for "
+            "one of that version"
+        )
 
 
 def _code(mode: str, code: Any) -> Callable[..., Any]:

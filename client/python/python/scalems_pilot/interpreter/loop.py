@@ -20,6 +20,7 @@ from typing import Any, Deque, Dict, List, Optional, Set
 
 from .. import _task, codec
 from .calls import Function, WrongCall, arguments_of, read_arguments, read_call
+from .variables import Variables
 from .wire import Wire
 
 #: A call that takes longer is said to have begun.
@@ -55,6 +56,7 @@ class Interpreter:
         self.began = False
         self.busy = threading.Event()
         self.place: Dict[str, Any] = {}
+        self.variables = Variables()
         self.records: Any = None
         self.outputs: List[int] = []
         self.saved: List[int] = []
@@ -75,6 +77,7 @@ class Interpreter:
         # What is there by now stays, and is looked at no more when garbage is collected.
         gc.freeze()
         self.own_threads = set(threading.enumerate())
+        _task._adopt = self.own_threads.add
         try:
             while not self.ending:
                 if not self.calls or self.undrained is not None:
@@ -152,7 +155,7 @@ class Interpreter:
         if even_running and running is not None and running[1] == key:
             task = _task._current
             if task is not None:
-                task._cancel = True
+                task._asked_to_end()
 
     # A second thread
 
@@ -232,18 +235,21 @@ class Interpreter:
 
     def _make(self, call: List[Any]) -> Any:
         _, key, body, mode, data, (submission, index, incarnation, attempt, limit_ms), place = call
-        _task._set(
-            _task.CurrentTask(
-                submission,
-                index,
-                attempt,
-                tuple(place.get("cpus", ())),
-                tuple(place.get("gpus", ())),
-                time.time() + limit_ms / 1e3 if limit_ms else None,
-                f"{place.get('directory', '.')}/{submission}.{index}/{incarnation}.{attempt}",
-                lambda fraction, text: self.wire.send([["progress", key, fraction, text]]),
-            )
+        uid = f"{submission}.{index}"
+        task = _task.CurrentTask(
+            submission,
+            index,
+            attempt,
+            tuple(place.get("cpus", ())),
+            tuple(place.get("gpus", ())),
+            time.time() + limit_ms / 1e3 if limit_ms else None,
+            f"{place.get('directory', '.')}/{uid}/{incarnation}.{attempt}",
+            lambda fraction, text: self.wire.send([["progress", key, fraction, text]]),
+            _checkpoints=f"{place.get('checkpoints', '.')}/{uid}",
+            _cores=place.get("cores", 1),
         )
+        _task._set(task)
+        self.variables.tell(uid, submission, index, attempt, task.deadline, task._checkpoints, place)
         directory = None
         try:
             if body is not None:
@@ -253,6 +259,7 @@ class Interpreter:
                 whole = read_call(data)
                 function = Function(mode, whole)
                 args, kwargs = arguments_of(whole)
+            task._call = function.written
             if function.cwd:
                 directory = os.getcwd()
                 self._enter(function.cwd, call)
@@ -262,6 +269,7 @@ class Interpreter:
         except BaseException as error:  # noqa: BLE001  SystemExit too
             return self._failed(key, "exception", error, error)
         finally:
+            task._end()
             _task._set(None)
             if directory is not None:
                 os.chdir(directory)
