@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 pub use scalems_core::Quota;
 use scalems_core::{Config, Restore};
+use scalems_protocol::filter::Rule;
 use scalems_protocol::{PilotId, Role, limits};
 use scalems_transport::{
     ConnectionFile, ConnectionFileError, DirectoryError, PrivateDir, TransportError, connection_file,
@@ -72,6 +73,8 @@ pub struct PilotOptions {
     pub orphan_ms: u64,
     /// Time after which what has ended is forgotten, milliseconds; 0: never.
     pub retain_ms: u64,
+    /// Filters, in the order in which they see tasks.
+    pub filters: Vec<Rule>,
 }
 
 impl PilotOptions {
@@ -90,6 +93,7 @@ impl PilotOptions {
             lost_ms: limits::LOST_MS,
             orphan_ms: limits::ORPHAN_MS,
             retain_ms: limits::RETAIN_MS,
+            filters: Vec::new(),
         }
     }
 
@@ -227,6 +231,7 @@ impl Pilot {
             retain_us: options.retain_ms.saturating_mul(1_000),
             patience_us: PATIENCE_US,
             spill_over: limits::SPILL_OVER,
+            filters: options.filters.clone(),
         };
         let room = Room::new(directory.path());
         let mut restore = Restore::new(config.clone(), 0);

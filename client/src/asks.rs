@@ -42,6 +42,23 @@ pub struct HeldResult {
     pub result: TaskResult,
 }
 
+impl ResultsPage {
+    /// The page that the answer to [`Question::Results`] is.
+    pub fn of((reply, blobs): (Reply, Vec<Bytes>)) -> Result<Self, ClientError> {
+        let Reply::Results(listing) = reply else {
+            return Err(ClientError::WrongAnswer { asked: "results" });
+        };
+        let mut results = Vec::new();
+        for group in listing.rows {
+            read(group, &blobs, &mut results).map_err(ClientError::Unreadable)?;
+        }
+        Ok(Self {
+            results,
+            next: listing.next,
+        })
+    }
+}
+
 impl Session {
     /// Asks something of the agent, without waiting for the answer.
     pub fn ask(
@@ -150,18 +167,7 @@ impl Session {
     /// # }
     /// ```
     pub fn ask_results(&self, page: Page) -> Result<ResultsPage, ClientError> {
-        let (reply, blobs) = self.answer(Question::Results(page), self.answer_timeout())?;
-        let Reply::Results(listing) = reply else {
-            return Err(ClientError::WrongAnswer { asked: "results" });
-        };
-        let mut results = Vec::new();
-        for group in listing.rows {
-            read(group, &blobs, &mut results).map_err(ClientError::Unreadable)?;
-        }
-        Ok(ResultsPage {
-            results,
-            next: listing.next,
-        })
+        ResultsPage::of(self.answer(Question::Results(page), self.answer_timeout())?)
     }
 
     /// Waits, at the agent, until all selected tasks have ended, and counts them. The time is the caller's

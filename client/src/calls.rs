@@ -50,6 +50,12 @@ impl Session {
             .wait(self.answer_timeout())
     }
 
+    /// As [`Self::submit_held`], without waiting until the agent has accepted them.
+    pub fn begin_held(&self, task: &Task, indices: Indices) -> Result<Pending<HeldSubmission>, ClientError> {
+        check_indices(indices)?;
+        self.held(task, indices, Data::shared(task.bytes().clone()), None)
+    }
+
     /// As [`Self::submit_held`], with one task for each item of data, at most [`limits::BATCH_TASKS`]. Their
     /// indices rise from `first`.
     pub fn submit_held_each<D: AsRef<[u8]>>(
@@ -176,12 +182,23 @@ impl Session {
         strength: Strength,
         reason: &str,
     ) -> Result<CancelDone, ClientError> {
+        self.begin_cancel(select, strength, reason)?
+            .wait(self.answer_timeout())
+    }
+
+    /// As [`Self::cancel`], without waiting for the answer.
+    pub fn begin_cancel(
+        &self,
+        select: Selector,
+        strength: Strength,
+        reason: &str,
+    ) -> Result<Pending<CancelDone>, ClientError> {
         let call = Call::Cancel {
             select,
             strength,
             reason: reason.to_owned(),
         };
-        pending(self.shared(), call, "the cancel", canceled)?.wait(self.answer_timeout())
+        pending(self.shared(), call, "the cancel", canceled)
     }
 
     /// Asks that tasks of this session end, also those that still wait in this process.
@@ -215,6 +232,11 @@ impl Session {
 
     /// Drops the entries and results of ended tasks at the agent.
     pub fn forget(&self, select: Selector) -> Result<ForgetDone, ClientError> {
+        self.begin_forget(select)?.wait(self.answer_timeout())
+    }
+
+    /// As [`Self::forget`], without waiting for the answer.
+    pub fn begin_forget(&self, select: Selector) -> Result<Pending<ForgetDone>, ClientError> {
         let forgotten = |answered| match answered {
             Answered::Forgotten(done) => Some(done),
             _ => None,
@@ -224,8 +246,7 @@ impl Session {
             Call::Forget { select },
             "the forgetting",
             forgotten,
-        )?
-        .wait(self.answer_timeout())
+        )
     }
 
     /// Asks that the pilot ends, or only one worker, after letting end what runs for so long. Returns once the

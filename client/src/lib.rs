@@ -43,6 +43,7 @@ mod carrier;
 mod driver;
 mod error;
 mod events;
+pub mod filter;
 mod handle;
 mod helm;
 mod intake;

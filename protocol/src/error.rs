@@ -138,6 +138,10 @@ codes! {
     WrongCall = "wrong_call",
     /// There is no such interpreter, or it does not start.
     NoInterpreter = "no_interpreter",
+    /// A filter refused the task, or its result.
+    FilterRefused = "filter_refused",
+    /// A filter that sees the task failed over it.
+    FilterFailed = "filter_failed",
     /// A newer attempt, or another result, replaced this one.
     SupersededResult = "superseded_result",
     /// The worker that held the task was lost.

@@ -18,6 +18,15 @@ pub const EXEC: &str = "task.exec";
 /// All of them.
 pub const MODES: [&str; 4] = [FUNCTION, METHOD, EVAL, EXEC];
 
+/// Whether a mode that a user registers may have this name.
+pub fn is_mode_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (1..=limits::NAME_BYTES).contains(&name.len())
+        && name.bytes().all(fits)
+        && !name.starts_with("task.")
+        && !name.starts_with("scalems.")
+}
+
 /// First byte of a value that is not plain msgpack.
 pub const MARK: u8 = 0xc1;
 /// Second byte of a value with a [`Beside`].

@@ -12,6 +12,7 @@ mod bounded;
 pub mod client;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod frame;
 pub mod function;
 pub mod group;

@@ -138,6 +138,16 @@ pub const LONGEST_START_MS: u64 = 3_600_000;
 pub const STARTER_AWAY_MS: u64 = 10_000;
 /// How long who starts workers may wait for something to do, milliseconds.
 pub const STARTER_MS: u64 = 60_000;
+/// Tasks that one filter has at once: as many as may be waited for, and some to spare.
+pub const FILTER_SEATS: u64 = 960;
+/// Tasks that a filter makes of one, and tasks that it adds to one.
+pub const FILTER_PARTS: usize = 1_024;
+/// Bytes of a frame between a filter and who keeps it: a task with its results, of which few are large.
+pub const FILTER_FRAME_BYTES: usize = 4 * BLOB_BYTES;
+/// Filters of a pilot.
+pub const FILTERS: usize = 16;
+/// What a filter has of time to hear of the end of what it has asked to end, beyond the grace of that, milliseconds.
+pub const FILTER_GRACE_MS: u64 = 5_000;
 /// Modes that a worker announces.
 pub const MODES: usize = 256;
 /// Kinds of resources in a pilot.

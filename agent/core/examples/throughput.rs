@@ -47,6 +47,7 @@ fn run(batch: u32, tasks: u32) {
         retain_us: 0,
         patience_us: 1_000,
         spill_over: u64::MAX,
+        filters: Vec::new(),
         life: 1,
     });
     let mut out = Vec::new();

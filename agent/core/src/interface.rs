@@ -53,6 +53,8 @@ pub struct Config {
     pub patience_us: Micros,
     /// Bytes of results in memory over which the oldest values are moved out.
     pub spill_over: u64,
+    /// Filters, in the order in which they see tasks.
+    pub filters: Vec<scalems_protocol::filter::Rule>,
 }
 
 /// What may be requested of workers.

@@ -65,10 +65,6 @@ pub(crate) fn run_within(
     command: &str,
     args: &[OsString],
 ) -> Result<String, CommandError> {
-    let failed = |source| CommandError::Run {
-        command: command.to_owned(),
-        source,
-    };
     // What a user has set for lists of their own would hide jobs and nodes from us.
     let hides = |name: &std::ffi::OsStr| {
         let name = name.as_encoded_bytes();
@@ -80,8 +76,22 @@ pub(crate) fn run_within(
     for (name, _) in std::env::vars_os().filter(|(name, _)| hides(name)) {
         child.env_remove(name);
     }
-    let child = child
-        .args(args)
+    child.args(args);
+    end_within(limit, system, command, child)
+}
+
+/// Runs a command to its end with nothing to read, and gives what it wrote. `called` is what errors call it.
+pub(crate) fn end_within(
+    limit: Duration,
+    system: &'static str,
+    called: &str,
+    mut command: Command,
+) -> Result<String, CommandError> {
+    let failed = |source| CommandError::Run {
+        command: called.to_owned(),
+        source,
+    };
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -90,7 +100,7 @@ pub(crate) fn run_within(
         .spawn();
     let mut child = child.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => CommandError::Missing {
-            command: command.to_owned(),
+            command: called.to_owned(),
             system,
         },
         _ => failed(source),
@@ -106,7 +116,7 @@ pub(crate) fn run_within(
     if !ended {
         // What has left its group may hold the pipes open: they are not waited for.
         return Err(CommandError::Silent {
-            command: command.to_owned(),
+            command: called.to_owned(),
         });
     }
     let text = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
@@ -116,7 +126,7 @@ pub(crate) fn run_within(
     let (said, complained) = (text(said), text(complained));
     if !status.success() {
         return Err(CommandError::Refused {
-            command: command.to_owned(),
+            command: called.to_owned(),
             status,
             said: complained,
         });

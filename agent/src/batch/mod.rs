@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::CommandError;
-pub(crate) use command::run_within;
+pub(crate) use command::{end_within, run_within};
 pub use flux::Flux;
 pub use grid_engine::GridEngine;
 pub use part::JobPart;

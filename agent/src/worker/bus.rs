@@ -14,11 +14,12 @@ use scalems_core::leaseholder::{
 };
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{AgentToWorker, OutputRead, WorkerToAgent};
-use scalems_protocol::{Code, TaskError, function};
+use scalems_protocol::{Code, TaskError};
 use scalems_transport::{ConnectionEvent, Message, SendError, Source, poll};
 use tracing::{debug, error, info, warn};
 
 use super::WorkerError;
+use super::deputy::DeputyOrder;
 use super::function::Calls;
 use super::program::{self, Begun, Site};
 use super::reach::Reach;
@@ -254,6 +255,9 @@ impl Bus {
                 .into_iter()
                 .map(|read| Output::Send(read.into(), Vec::new())),
         );
+        if let Some(deputy) = &self.site.deputy {
+            deputy.drain(&mut inputs);
+        }
         for input in inputs {
             if let Input::Ended { key, .. } = input {
                 self.called.remove(&key);
@@ -354,7 +358,11 @@ impl Bus {
                 outcome: result::not_begun(error),
             })
         };
-        if function::MODES.contains(&lease.template.mode.as_str()) {
+        if let Some(deputy) = &self.site.deputy {
+            deputy.tell(DeputyOrder::Begin(Box::new(lease.clone())));
+            return Some(Input::Started { key });
+        }
+        if !program::MODES.contains(&lease.template.mode.as_str()) {
             let Some((calls, functions)) = &mut self.functions else {
                 let message = format!(
                     "task {} calls a function, and this worker has no Python",
@@ -395,6 +403,9 @@ impl Bus {
     }
 
     fn stop_program(&mut self, order: StopOrder) {
+        if let Some(deputy) = &self.site.deputy {
+            return deputy.tell(DeputyOrder::Stop(order));
+        }
         if let Some(functions) = self.functions_of(order.key) {
             return functions.stop(order.key, order.strength == Strength::Kill, order.reason);
         }

@@ -80,6 +80,13 @@ impl Surroundings {
     /// The environment of an interpreter, which many tasks run in: what it has of one is told it with that.
     pub(super) fn of_interpreter(&self, wants: &Wants) -> Vec<(OsString, OsString)> {
         let mut all = self.variables.clone();
+        // Interpreters begin elsewhere: what lies where the worker began is found from there too.
+        if let Some(modules) = all.get_mut(&OsString::from("PYTHONPATH")) {
+            let here = env::split_paths(modules).map(|path| std::path::absolute(&path).unwrap_or(path));
+            if let Ok(whole) = env::join_paths(here) {
+                *modules = whole;
+            }
+        }
         let mut set = |name: &str, value: OsString| all.insert(name.into(), value);
         set("OMP_NUM_THREADS", wants.threads.to_string().into());
         for (name, value) in self.gpu_variables(&wants.gpus) {

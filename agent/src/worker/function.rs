@@ -1,6 +1,6 @@
 //! What a leased task becomes that calls a function: a call, or the reason why not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use scalems_protocol::program::RESERVED;
 use scalems_protocol::task::Template;
 use scalems_protocol::{Code, TaskError};
 
+use super::modes::ModesError;
 use super::program::memory_cap;
 use crate::functions::{Body, Call, Wants};
 
@@ -55,6 +56,8 @@ impl Warm {
 #[derive(Debug)]
 pub(super) struct Calls {
     pythons: BTreeMap<String, String>,
+    /// Modes that users have registered.
+    registered: BTreeSet<String>,
     known: VecDeque<Known>,
     bodies: u64,
 }
@@ -84,9 +87,26 @@ impl Calls {
         }
         (!named.is_empty()).then(|| Self {
             pythons: named,
+            registered: BTreeSet::new(),
             known: VecDeque::new(),
             bodies: 0,
         })
+    }
+
+    /// The Python of tasks that name none.
+    pub(super) fn own_python(&self) -> Result<&str, ModesError> {
+        let own = self.pythons.get("").map(String::as_str);
+        own.ok_or(ModesError::NoPython)
+    }
+
+    /// Serves these modes too, in that Python.
+    pub(super) fn register(&mut self, modes: Vec<String>) {
+        self.registered.extend(modes);
+    }
+
+    /// Those modes.
+    pub(super) fn registered(&self) -> impl Iterator<Item = &str> {
+        self.registered.iter().map(String::as_str)
     }
 
     /// The call of a lease.
@@ -99,7 +119,15 @@ impl Calls {
             );
             return Err(TaskError::new(Code::ImpossibleNeeds, message));
         }
-        let (body, mut wants) = if lease.template.body.is_empty() {
+        let mode = &lease.template.mode;
+        let registered = self.registered.contains(mode);
+        if registered && !lease.template.body.is_empty() {
+            let message = format!(
+                "task {task} has a body, for which mode {mode} has no use: what it is given is the task's data"
+            );
+            return Err(TaskError::new(Code::WrongData, message));
+        }
+        let (body, mut wants) = if lease.template.body.is_empty() && !registered {
             (None, Arc::new(self.wants(lease, &lease.data, false)?))
         } else {
             let (body, wants) = self.known(lease)?;
@@ -141,7 +169,13 @@ impl Calls {
         if let Some(Known { body, wants, .. }) = found {
             return Ok((Arc::clone(body), Arc::clone(wants)));
         }
-        let wants = Arc::new(self.wants(lease, &template.body, true)?);
+        // Of a registered mode nothing more is said: its body is empty.
+        let wants = if template.body.is_empty() {
+            self.wants_of(lease, Written::default())?
+        } else {
+            self.wants(lease, &template.body, true)?
+        };
+        let wants = Arc::new(wants);
         self.bodies += 1;
         let body = Arc::new(Body {
             id: self.bodies,
@@ -164,6 +198,10 @@ impl Calls {
         if let Some(complaint) = written.complaint(is_body) {
             return Err(wrong(lease, complaint));
         }
+        self.wants_of(lease, written)
+    }
+
+    fn wants_of(&self, lease: &TaskLease, written: Written) -> Result<Wants, TaskError> {
         if let Some(name) = written.env.keys().find(|name| name.starts_with(RESERVED)) {
             let message = format!(
                 "task {} sets {name}: variables that begin with {RESERVED} are set by scalems alone",

@@ -5,11 +5,13 @@
 
 mod bus;
 pub mod crowd;
+mod deputy;
 mod description;
 mod environment;
 mod function;
 mod joining;
 mod machine;
+mod modes;
 mod placeholder;
 mod program;
 mod reach;
@@ -24,7 +26,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use scalems_core::leaseholder::Settings;
-use scalems_protocol::limits::LOG_WORKER_BYTES;
+use scalems_protocol::filter::SEATS;
+use scalems_protocol::limits::{FILTER_SEATS, LOG_WORKER_BYTES};
 use scalems_protocol::{Amount, Role};
 use scalems_transport::connection_file::start_time;
 use scalems_transport::{ConnectionFile, ConnectionFileError, SendError, TransportError};
@@ -36,13 +39,15 @@ use self::program::{MODES, Site};
 use self::reach::Reach;
 use crate::batch::Share;
 use crate::executor::{self, Executor, ExecutorError, LogPlace};
-use crate::functions::{self, Functions};
+use crate::functions::{self, Functions, Wants};
 
+pub use self::deputy::{Deputy, DeputyOrder};
 pub use self::function::{Python, Warm};
 pub use self::joining::join_delay;
 pub use self::machine::{DISK, Gpu, Machine, Maker, Node, Offered, Part, memory_mib};
+pub use self::modes::{ModesError, Registrars};
 pub use self::stopper::{StopSignal, Stopper};
-pub use scalems_core::leaseholder::EndReason;
+pub use scalems_core::leaseholder::{EndReason, Outcome, StopOrder, TaskLease};
 
 /// How long a worker waits for the agent's first answer unless told otherwise: longer than a whole
 /// partition of a machine takes to start.
@@ -107,6 +112,10 @@ pub struct WorkerOptions {
     pub pythons: Vec<Python>,
     /// Interpreters that are started at once.
     pub warm: Vec<Warm>,
+    /// What else that Python's interpreters serve.
+    pub modes: Registrars,
+    /// Who ends its tasks in its stead: it runs no programs and calls no functions then.
+    pub deputy: Option<Deputy>,
 }
 
 impl WorkerOptions {
@@ -133,6 +142,8 @@ impl WorkerOptions {
             place: None,
             pythons: Vec::new(),
             warm: Vec::new(),
+            modes: Registrars::default(),
+            deputy: None,
         }
     }
 }
@@ -191,6 +202,9 @@ pub enum WorkerError {
     /// Programs cannot be run here.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
+    /// Modes that it was to serve cannot be had.
+    #[error(transparent)]
+    Modes(#[from] ModesError),
     /// The directory for attempts cannot be used.
     #[error("the directory {} for tasks cannot be used: {source}", directory.display())]
     Directory {
@@ -246,18 +260,48 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
             .map(|file| ("SCALEMS_CONNECTION", file.into())),
     );
     let surroundings = Arc::new(Surroundings::new(&machine, shared));
-    let calls = function::Calls::new(&options.pythons);
-    let functions = if calls.is_some() {
+    let registrars = &options.modes;
+    let mut calls = match &options.deputy {
+        None => function::Calls::new(&options.pythons),
+        Some(deputy) => {
+            deputy.woken_by(stop.wake.waker());
+            settings.modes = vec![deputy.mode().to_owned()];
+            // Its tasks wait for others, and not for each other.
+            settings.quick_us = 0;
+            // It offers nothing but room for tasks that wait.
+            settings.cpus.clear();
+            settings.gpus.clear();
+            settings.nodes.clear();
+            settings.memory_mib = 0;
+            settings.named = vec![(SEATS.to_owned(), Amount::whole(FILTER_SEATS))];
+            None
+        }
+    };
+    if !registrars.is_empty() {
+        let calls = calls.as_mut().ok_or(ModesError::NoPython)?;
+        let mut environment = surroundings.of_interpreter(&Wants::default());
+        environment.extend(registrars.variables());
+        let modes = modes::ask(calls.own_python()?, environment, &directory)?;
+        info!(?modes, "modes that are registered");
+        calls.register(modes);
+    }
+    let functions = if let Some(calls) = &calls {
         settings
             .modes
             .extend(scalems_protocol::function::MODES.map(str::to_owned));
+        settings.modes.extend(calls.registered().map(str::to_owned));
+        let told = registrars.variables();
         let around = Arc::clone(&surroundings);
         let ground = functions::Ground {
             executor: Arc::clone(&executor),
             directory: directory.clone(),
             checkpoints: checkpoints.clone(),
             pins: surroundings.pins,
-            environment: Box::new(move |wants| around.of_interpreter(wants)),
+            environment: Box::new(move |wants| {
+                let mut environment = around.of_interpreter(wants);
+                environment.extend(told.iter().cloned());
+                environment
+            }),
             idle: settings.cpus.len().max(1),
         };
         let waker = stop.wake.waker();
@@ -274,6 +318,7 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
         directory,
         checkpoints,
         surroundings,
+        deputy: options.deputy.clone(),
     };
     Bus::new(settings, reach, stop, executor, calls.zip(functions), site).run()
 }

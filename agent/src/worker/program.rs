@@ -11,6 +11,7 @@ use scalems_protocol::program::{self, Keep, Program, RESERVED};
 use scalems_protocol::task::{MemoryLimit, Template};
 use scalems_protocol::{Code, TaskError};
 
+use super::deputy::Deputy;
 use super::description::describe;
 use super::environment::{self, Surroundings};
 use super::placeholder::{Unfilled, Values};
@@ -33,6 +34,8 @@ pub(super) struct Site {
     /// Directories that all attempts at a task share are in here.
     pub(super) checkpoints: PathBuf,
     pub(super) surroundings: Arc<Surroundings>,
+    /// Who ends tasks instead.
+    pub(super) deputy: Option<Deputy>,
 }
 
 /// What is remembered of a program while it runs.

@@ -63,6 +63,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Journal(command) => commands::journal::run(context, &command),
         Command::Bench(args) => bench::run(context, &args),
         Command::Demo(args) => demo::run(&args),
+        Command::Filter(args) => commands::filter::run(&args),
         Command::DemoReplica(args) => {
             let summary = scalems_demo::run_replica(&args)?;
             println!("{summary}");

@@ -542,6 +542,7 @@ impl World {
             retain_us: 0,
             patience_us: 1_000 * (plan.seed % 2),
             spill_over: spill::over(plan),
+            filters: Vec::new(),
         }
     }
 

@@ -55,6 +55,7 @@ impl Found {
             retain_us: 0,
             patience_us: 1_000,
             spill_over: u64::MAX,
+            filters: Vec::new(),
         };
         let mut restore = Restore::new(config, self.life.age.as_micros() as u64);
         for record in &self.records {

@@ -12,6 +12,7 @@ mod cancel;
 mod clients;
 mod ended;
 mod events;
+mod filters;
 mod grant;
 mod listing;
 mod open;

@@ -150,15 +150,16 @@ impl Agent {
         self.check_takes()?;
         check_shape(&submit, &blobs)?;
         submit.task.check()?;
+        let task = self.filtered(seat, submit.task)?;
         let data = Data {
             bytes: blobs.pop().unwrap_or_default(),
             ends: submit.ends,
         };
         data.check(submit.count as usize)?;
-        self.check_each(seat, submit.total.unwrap_or(submit.count), &submit.task.after)?;
+        self.check_each(seat, submit.total.unwrap_or(submit.count), &task.after)?;
         let new = New {
             request: submit.request,
-            task: submit.task,
+            task,
             count: submit.count,
             indices: Indices::even(submit.first, submit.step),
             data,

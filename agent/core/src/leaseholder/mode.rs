@@ -1,8 +1,8 @@
 //! The modes that are built into every worker: they need no process, and take no time of their own.
 
+use scalems_protocol::program;
 use scalems_protocol::worker::ModeOffer;
 use scalems_protocol::{Code, TaskError, limits};
-use scalems_protocol::{function, program};
 
 use super::interface::Settings;
 use crate::interface::Micros;
@@ -41,8 +41,9 @@ impl Mode {
             program::FAIL => Self::Fail,
             program::SLEEP => Self::Sleep,
             _ if !settings.modes.iter().any(|mode| mode == name) => Self::Unknown,
-            _ if function::MODES.contains(&name) => Self::Function,
-            _ => Self::Shell,
+            program::EXECUTABLE | program::PROC | program::SHELL => Self::Shell,
+            // Those that users have registered too.
+            _ => Self::Function,
         }
     }
 

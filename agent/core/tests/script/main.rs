@@ -8,6 +8,7 @@ mod bringing;
 mod cancels;
 mod dependencies;
 mod events;
+mod filters;
 mod hashes;
 mod holdings;
 mod journal;

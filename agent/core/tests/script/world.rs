@@ -85,6 +85,7 @@ pub(crate) fn config() -> Config {
         retain_us: 0,
         patience_us: 0,
         spill_over: u64::MAX,
+        filters: Vec::new(),
     }
 }
 

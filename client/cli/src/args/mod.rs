@@ -30,7 +30,8 @@ pub(crate) use self::pilot::{
 };
 pub(crate) use self::submit::{Silence, SubmitArgs, ending};
 pub(crate) use self::task::TaskCommand;
-use self::values::{duration, selector};
+pub(crate) use self::values::duration;
+use self::values::selector;
 pub(crate) use self::worker::{LayoutArgs, WorkerCommand, WorkerDetectArgs, WorkerStartArgs};
 use crate::commands::report::By;
 
@@ -123,9 +124,24 @@ pub(crate) enum Command {
     },
     /// Print the version of the program and of the protocol.
     Version,
+    /// Keep a filter, for the pilot that starts this.
+    #[command(hide = true)]
+    Filter(FilterArgs),
     /// One replica of the demo's ensemble.
     #[command(hide = true)]
     DemoReplica(scalems_demo::ReplicaArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// The connection file of the pilot's workers; that of its clients lies beside it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) connection: PathBuf,
+    /// A file that says which process this is; it goes when the filter ends in order.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) note: Option<PathBuf>,
+    /// The file that says what the filter is.
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

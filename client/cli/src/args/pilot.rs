@@ -199,6 +199,9 @@ pub(crate) struct AgentArgs {
     /// Requested workers may offer more cores, GPUs and memory than their nodes have.
     #[arg(long)]
     pub(crate) overcommit: bool,
+    /// Have tasks pass the filter that this file says; repeatable, in this order.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) filter: Vec<PathBuf>,
 }
 
 impl AgentArgs {
@@ -230,6 +233,11 @@ impl AgentArgs {
         }
         if let Some(most) = self.max_workers {
             words.extend(["--max-workers".to_owned(), most.to_string()]);
+        }
+        for file in &self.filter {
+            // Where the words are said may be another directory.
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+            words.extend(["--filter".to_owned(), file.display().to_string()]);
         }
         words
     }

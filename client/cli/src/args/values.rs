@@ -81,7 +81,7 @@ pub(super) fn log_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// `90`, `90s`, `1h30m`, `500ms`, `HH:MM:SS`, `MM:SS`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: write 90s, 500ms, 1h30m or HH:MM:SS");
     if text.contains(':') {
         let parts: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
@@ -118,6 +118,25 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         rest = &rest[digits + letters..];
     }
     Ok(sum)
+}
+
+/// The name of a Python module, as an `import` has it.
+pub(super) fn module(text: &str) -> Result<String, String> {
+    let is_name = |part: &str| {
+        let mut letters = part.chars();
+        letters
+            .next()
+            .is_some_and(|first| first.is_alphabetic() || first == '_')
+            && letters.all(|letter| letter.is_alphanumeric() || letter == '_')
+    };
+    if text.split('.').all(is_name) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "give a module's name as an import has it, such as lab.modes; PYTHONPATH says where it is"
+                .to_owned(),
+        )
+    }
 }
 
 /// `[NAME=]PATH` of a Python. A path is whole from here on; a program without a directory is looked up where it runs.

@@ -10,7 +10,7 @@ use scalems_protocol::Amount;
 
 use super::live;
 use super::pilot::Batch;
-use super::values::{duration, log_bytes, part, python, resource, warm};
+use super::values::{duration, log_bytes, module, part, python, resource, warm};
 use crate::ssh;
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +63,12 @@ pub(crate) struct EachWorker {
     /// come.
     #[arg(long, value_parser = warm, value_name = "PATH[:DIR…]", hide = true)]
     pub(crate) warm: Vec<Warm>,
+    /// Offer the modes that this Python module registers (`@scalems_pilot.mode`); repeatable. The worker's Python imports it.
+    #[arg(long, value_parser = module, value_name = "MODULE")]
+    pub(crate) mode_module: Vec<String>,
+    /// Offer the modes that packages installed in the worker's Python register (entry points `scalems.modes`).
+    #[arg(long)]
+    pub(crate) installed_modes: bool,
 }
 
 impl EachWorker {
@@ -84,7 +90,16 @@ impl EachWorker {
             let word: Vec<&str> = std::iter::once(python).chain(path).map(String::as_str).collect();
             words.extend(["--warm".into(), word.join(":").into()]);
         }
+        words.extend(self.mode_words().into_iter().map(OsString::from));
         Ok(words)
+    }
+
+    /// The words of modes.
+    pub(crate) fn mode_words(&self) -> Vec<String> {
+        let modules = self.mode_module.iter();
+        let mut words: Vec<String> = modules.map(|module| format!("--mode-module={module}")).collect();
+        words.extend(self.installed_modes.then(|| "--installed-modes".to_owned()));
+        words
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod doctor;
+pub(crate) mod filter;
 pub(crate) mod graph;
 pub(crate) mod journal;
 pub(crate) mod logs;

@@ -27,6 +27,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from ._modes import mode
     from ._progress import progress
     from ._task import CurrentTask, current_task
     from .children import Child
@@ -59,6 +60,7 @@ __all__ = [
     "connect",
     "current_task",
     "local",
+    "mode",
     "progress",
 ]
 
@@ -75,6 +77,7 @@ _LAZY = {
     "connect": "pilot",
     "current_task": "_task",
     "local": "pilot",
+    "mode": "_modes",
     "progress": "_progress",
 }
 

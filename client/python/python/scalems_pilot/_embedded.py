@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Optional
+from typing import Optional, Sequence, Union
 
 from . import _command
 from ._functions import module_path
 from .errors import PilotNotFound
+
+Path = Union[str, "os.PathLike[str]"]
 
 #: How long it may take to serve.
 START_S = 30.0
@@ -29,16 +31,30 @@ class EmbeddedPilot:
     """A pilot without a journal in a directory of its own, with one worker that offers this machine. ``functions``: it gets an
     interpreter ready for some."""
 
-    def __init__(self, cores: Optional[int] = None, gpus: Optional[int] = None, functions: bool = False) -> None:
+    def __init__(
+        self,
+        cores: Optional[int] = None,
+        gpus: Optional[int] = None,
+        functions: bool = False,
+        mode_modules: Sequence[str] = (),
+        filters: Sequence[Path] = (),
+    ) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="scalems-"))
         try:
-            self._process = self._start(cores, gpus, functions)
+            self._process = self._start(cores, gpus, functions, mode_modules, filters)
             self._await()
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, cores: Optional[int], gpus: Optional[int], functions: bool) -> "subprocess.Popen[bytes]":
+    def _start(
+        self,
+        cores: Optional[int],
+        gpus: Optional[int],
+        functions: bool,
+        mode_modules: Sequence[str],
+        filters: Sequence[Path],
+    ) -> "subprocess.Popen[bytes]":
         words = [_command.command(), "--output", "json", "pilot", "start", "--ends-with-stdin"]
         words += ["--name", f"python-{os.getpid()}", "--dir", str(self.directory / "pilot"), "--journal", "none"]
         for word, number in (("--cores", cores), ("--gpus", gpus)):
@@ -51,6 +67,12 @@ class EmbeddedPilot:
         environment = dict(os.environ)
         # Functions run in this Python, unless they say otherwise.
         environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment.get("PATH", os.defpath)])
+        words += [f"--filter={os.fspath(file)}" for file in filters]
+        if mode_modules:
+            words += [f"--mode-module={module}" for module in mode_modules]
+            # They are where this process finds them.
+            found = [*module_path(), *filter(None, [environment.get("PYTHONPATH")])]
+            environment["PYTHONPATH"] = os.pathsep.join(found)
         with open(self.directory / "pilot.log", "wb") as log:
             # In a group of its own: Ctrl-C is for this process, which then ends that one.
             return subprocess.Popen(

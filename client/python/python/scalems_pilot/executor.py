@@ -8,7 +8,7 @@ import functools
 import itertools
 import time
 import weakref
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import msgpack
 
@@ -137,6 +137,10 @@ class Submitter(concurrent.futures.Executor):
                 return None
         return handles
 
+    def mode(self, name: str) -> "RegisteredMode":
+        """A mode that users have registered: what is called with data submits a task, and gives the future of its value."""
+        return RegisteredMode(self._connection, self._options, name)
+
     def map(  # type: ignore[override]
         self,
         fn: Callable[..., Any],
@@ -236,11 +240,34 @@ class Submitter(concurrent.futures.Executor):
             connection.join()
 
 
+class RegisteredMode:
+    """What submits to a mode that users have registered. Made by :meth:`Executor.mode` and :meth:`Pilot.mode`."""
+
+    def __init__(self, connection: Connection, options: Options, name: str) -> None:
+        for word in ("python", "env", "cwd", "comm"):
+            if getattr(options, word):
+                raise ValueError(f"{word} is not for mode {name}: who has registered it has said where it runs")
+        self.name = name
+        self._submitter = Submitter()
+        self._submitter._with(connection, options)
+        self._template = connection.template(options.template(name))
+
+    def __call__(self, data: Any = None) -> Future:
+        """Submits one task. Data that cannot be sent are the future's exception."""
+        future = Future()
+        try:
+            written = codec.encode(data)
+        except codec.CodecError as error:
+            future.set_exception(error)
+            return future
+        return self._submitter._send((self._template, None), written, future)
+
+
 class Executor(Submitter):
     """An executor of functions on a pilot.
 
     Without a name it starts a pilot of its own on this machine, which ends with it. ``pilot`` is the name of one that runs,
-    or the path of its connection file.
+    or the path of its connection file. A pilot of its own offers the modes that ``mode_modules`` register.
     """
 
     def __init__(
@@ -248,6 +275,7 @@ class Executor(Submitter):
         pilot: Optional[str] = None,
         *,
         max_workers: Optional[int] = None,
+        mode_modules: Sequence[str] = (),
         session: str = "",
         cancel_after: Optional[float] = CANCEL_AFTER_S,
         connect_timeout: Optional[float] = None,
@@ -255,9 +283,11 @@ class Executor(Submitter):
     ) -> None:
         if isinstance(pilot, int):
             raise TypeError(f"a pilot has a name, and {pilot} is none: for so many cores say max_workers={pilot}")
+        if pilot is not None and mode_modules:
+            raise ValueError("mode_modules are for a pilot of one's own: one that runs was started with --mode-module")
         chosen = Options().replaced(**options)
         chosen.template(FUNCTION)
-        embedded = EmbeddedPilot(cores=max_workers, functions=True) if pilot is None else None
+        embedded = EmbeddedPilot(max_workers, functions=True, mode_modules=mode_modules) if pilot is None else None
         try:
             native = open_session(
                 embedded.connection if embedded else pilot,

@@ -8,11 +8,11 @@ import msgpack
 
 from . import _html, _native, _progress
 from ._connection import Connection
-from ._embedded import EmbeddedPilot
+from ._embedded import EmbeddedPilot, Path
 from ._options import Options
 from .errors import ScalemsError, TaskFailed
 from .events import Event, Events, Listening
-from .executor import CANCEL_AFTER_S, open_session
+from .executor import CANCEL_AFTER_S, RegisteredMode, open_session
 from .program import ProgramFuture, ProgramResult, program, result_of
 
 Argv = Union[str, Sequence[str]]
@@ -33,9 +33,16 @@ def connect(
     return Pilot(Connection(native))
 
 
-def local(cores: Optional[int] = None, gpus: Optional[int] = None) -> "Pilot":
-    """Starts a pilot of this process's own on this machine; it ends when it is closed, or with the process."""
-    embedded = EmbeddedPilot(cores, gpus)
+def local(
+    cores: Optional[int] = None,
+    gpus: Optional[int] = None,
+    *,
+    mode_modules: Sequence[str] = (),
+    filters: Sequence[Path] = (),
+) -> "Pilot":
+    """Starts a pilot of this process's own on this machine; it ends when it is closed, or with the process. It offers the
+    modes that ``mode_modules`` register, and has tasks pass the filters that the files in ``filters`` say."""
+    embedded = EmbeddedPilot(cores, gpus, mode_modules=mode_modules, filters=filters)
     try:
         native = open_session(embedded.connection)
     except BaseException:
@@ -79,6 +86,10 @@ class Pilot:
         future._connection = self._connection
         future._handle = self._connection.submit(template, data, future, after or None)
         return future
+
+    def mode(self, name: str, **options: Any) -> RegisteredMode:
+        """A mode that users have registered: what is called with data submits a task, and gives the future of its value."""
+        return RegisteredMode(self._connection, Options().replaced(**options), name)
 
     def run(self, argv: Argv, *, timeout: Optional[float] = None, check: bool = False, **how: Any) -> ProgramResult:
         """Runs a program and gives how it ended. With ``check`` an end that is not well is raised."""

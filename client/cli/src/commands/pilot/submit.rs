@@ -18,6 +18,7 @@ use super::place;
 use super::start::{DEFAULT_NAME, own_program};
 use crate::Context;
 use crate::args::{Output, PilotSubmitArgs, Place};
+use crate::commands::filter::FilterFile;
 use crate::exit::{Exit, Misuse};
 use crate::print;
 
@@ -212,6 +213,8 @@ fn script_of(
     for (name, amount) in &args.resource {
         command.extend(["--resource".to_owned(), format!("{name}={amount}")]);
     }
+    // What is wrong with a filter is told here and not in the job.
+    FilterFile::read_all(&args.agent.filter)?;
     for word in args.each.words()? {
         command.push(text(Path::new(&word))?);
     }

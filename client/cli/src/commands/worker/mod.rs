@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 use scalems_agent::batch::{Kind, Leading, Share};
-use scalems_agent::worker::{self, Connection, EndReason, Machine, Part, Stopper, WorkerOptions};
+use scalems_agent::worker::{self, Connection, EndReason, Machine, Part, Registrars, Stopper, WorkerOptions};
 use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_transport::{ConnectionFile, PrivateDir};
@@ -264,6 +264,10 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         idle: args.idle_timeout,
         pythons: args.each.python.clone(),
         warm: args.each.warm.clone(),
+        modes: Registrars {
+            modules: args.each.mode_module.clone(),
+            installed: args.each.installed_modes,
+        },
         gpu_numbers: args.gpu_slots.as_deref().map(read_numbers).transpose()?,
         // The one that a node of a job begins with is known by the node.
         place: args.place.clone().or_else(|| share.node.clone()),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pickle
 import sys
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import msgpack
 
-from .. import codec
+from .. import _modes, codec
 
 Arguments = Tuple[List[Any], Dict[str, Any]]
 
@@ -27,6 +27,36 @@ class Function:
         #: What was said of where it runs.
         self.written = {name: call[name] for name in ("python", "env") if name in call}
         self.call = _callable(mode, call)
+
+    def arguments(self, data: bytes) -> Arguments:
+        """The arguments of a task whose function is in a body."""
+        return read_arguments(data)
+
+
+class Registered:
+    """What a mode that a user has registered calls, ready to be called."""
+
+    __slots__ = ("call",)
+    cwd = None
+
+    def __init__(self, mode: str, registry: _modes.Registry) -> None:
+        try:
+            found = registry.load().get(mode)
+        except BaseException as error:
+            raise WrongCall(f"the modules of modes cannot be read here: {type(error).__name__}: {error}") from error
+        if found is None:
+            raise WrongCall(f"mode {mode} is not registered here any more: its module has changed since the worker began")
+        self.call: Callable[..., Any] = found
+
+    def arguments(self, data: bytes) -> Arguments:
+        """The task's data is the only argument."""
+        try:
+            return [codec.decode(data)], {}
+        except Exception as error:
+            raise WrongCall(f"the data cannot be read here: {type(error).__name__}: {error}") from error
+
+
+Called = Union[Function, Registered]
 
 
 def read_call(data: bytes) -> Dict[str, Any]:

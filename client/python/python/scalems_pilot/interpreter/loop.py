@@ -19,7 +19,8 @@ import traceback
 from typing import Any, Deque, Dict, List, Optional, Set
 
 from .. import _task, codec
-from .calls import Function, WrongCall, arguments_of, read_arguments, read_call
+from .._modes import Registry
+from .calls import Called, Function, Registered, WrongCall, arguments_of, read_call
 from .variables import Variables
 from .wire import Wire
 
@@ -43,6 +44,7 @@ class Interpreter:
 
     def __init__(self, number: int) -> None:
         self.wire = Wire(number)
+        self.registry = Registry()
         self.calls: Deque[List[Any]] = collections.deque()
         self.bodies: Dict[int, Any] = {}
         self.dropped: Set[int] = set()
@@ -253,8 +255,8 @@ class Interpreter:
         directory = None
         try:
             if body is not None:
-                function = self._function(body)
-                args, kwargs = read_arguments(data)
+                function: Called = self._function(body)
+                args, kwargs = function.arguments(data)
             else:
                 whole = read_call(data)
                 function = Function(mode, whole)
@@ -284,11 +286,12 @@ class Interpreter:
             return self._failed(key, "wrong_result", codec.CodecError(text), None)
         return ["done", key, 0, False, 0], [written]
 
-    @staticmethod
-    def _function(body: List[Any]) -> Function:
+    def _function(self, body: List[Any]) -> Called:
         mode, content, found = body
         if found is None:
-            found = body[2] = Function(mode, read_call(content))
+            # All that is said of a registered mode is its name.
+            found = Function(mode, read_call(content)) if content else Registered(mode, self.registry)
+            body[2] = found
         return found
 
     def _enter(self, directory: str, call: List[Any]) -> None:

@@ -1,6 +1,7 @@
 //! `scalems pilot start`: the agent in this process, its workers as processes of their own, so that the
 //! death of one is not the death of another.
 
+mod filters;
 mod job;
 mod parent;
 mod starter;
@@ -17,6 +18,7 @@ use scalems_agent::bus::BusHandle;
 use scalems_agent::pilot::{JOURNAL, Journaling, Pilot, PilotOptions, Quota};
 use scalems_client::locate;
 use scalems_protocol::Role;
+use scalems_protocol::filter::Rule;
 use scalems_transport::ConnectionFile;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +27,7 @@ use self::time::WorkerTime;
 use self::workers::{Keeper, cpus_here, list, shares};
 use crate::Context;
 use crate::args::{Output, PilotStartArgs};
+use crate::commands::filter::FilterFile;
 use crate::exit::Exit;
 
 /// A pilot without a name has this one.
@@ -67,7 +70,9 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         let life = own_words(&[("--restart", false), ("--ends-with-job", false)]);
         return parent::run(life, &directory, args.ends_with_job);
     }
-    let pilot = Pilot::open(&options(args, name, &directory))?;
+    let filters = FilterFile::read_all(&args.agent.filter)?;
+    let rules = filters.iter().map(|filter| filter.rule.clone()).collect();
+    let pilot = Pilot::open(&options(args, name, &directory, rules))?;
     if nix::unistd::geteuid().is_root() {
         eprintln!("scalems: running as root: whoever gets the client's key is root here");
     }
@@ -102,7 +107,7 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     Ok(Exit::Well)
 }
 
-fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions {
+fn options(args: &PilotStartArgs, name: &str, directory: &Path, filters: Vec<Rule>) -> PilotOptions {
     let host = |address: std::net::IpAddr| {
         if address.is_unspecified() {
             scalems_agent::host_name()
@@ -114,7 +119,8 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
         ipc: !args.tcp_only,
         tcp: args.tcp.map(|address| (address, host(address))),
         journal: journaling(args, directory),
-        expected_workers: if args.no_workers { 0 } else { args.workers },
+        // Filters join as workers do.
+        expected_workers: if args.no_workers { 0 } else { args.workers } + filters.len() as u32,
         open_to_workers: !args.closed,
         quota: Quota {
             most: args.agent.max_workers,
@@ -126,6 +132,7 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path) -> PilotOptions 
         lost_ms: args.agent.lost_after.as_millis() as u64,
         orphan_ms: args.agent.orphan_time.as_millis() as u64,
         retain_ms: args.agent.retain.as_millis() as u64,
+        filters,
         ..PilotOptions::new(name, directory)
     }
 }
@@ -192,8 +199,9 @@ async fn serve(
     let local = tokio::task::LocalSet::new();
     let (ending, told) = tokio::sync::watch::channel(false);
     let starter = local
-        .run_until(async { keepers(args, file, count, told) })
+        .run_until(async { keepers(args, file, count, told.clone()) })
         .await?;
+    let filters = filters::keep(&local, args, file, &told)?;
     let workers = local.spawn_local(starter.run(!args.closed && !args.starts_elsewhere));
     let ended = async {
         let mut signals = 0;
@@ -220,11 +228,12 @@ async fn serve(
     };
     if local.run_until(ended).await.is_err() {
         // The next agent goes on with them, as after a death: they are neither told to end nor killed.
-        std::mem::forget((workers, local));
+        std::mem::forget((workers, filters, local));
         return Ok(());
     }
     // The agent told the workers to end that had joined; the others hear it now. They are given the time for it, then killed.
     ending.send_replace(true);
+    local.run_until(filters::ended(filters)).await;
     let gone = local
         .run_until(tokio::time::timeout(3 * WORKER_END, workers))
         .await;
