@@ -103,7 +103,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let marks = ["SCALEMS_TASK", "SCALEMS_ATTEMPT", "SCALEMS_RANK"];
+        // All ranks of a task are one program.
+        let marks = ["SCALEMS_TASK", "SCALEMS_ATTEMPT"];
         Self {
             threads: None,
             marks: marks.map(str::to_owned).into(),

@@ -33,6 +33,9 @@ use scalems_core::leaseholder::Input;
 use scalems_protocol::task::Template;
 use scalems_protocol::{Incarnation, TaskId};
 
+pub(crate) use ended::failure;
+pub(crate) use frames::Failure;
+
 use crate::executor::inbox::Inbox;
 use crate::executor::{Executor, ExecutorError, MemoryCap, ProgramOutcome, Wake};
 
@@ -54,6 +57,8 @@ pub(crate) struct Wants {
     pub(crate) threads: u64,
     /// The memory that it is kept to.
     pub(crate) memory: Option<MemoryCap>,
+    /// It is called in ranks, also in one, with the communicator of them.
+    pub(crate) comm: bool,
     /// It ends after so many calls.
     pub(crate) calls: u32,
 }

@@ -92,13 +92,6 @@ impl Calls {
     /// The call of a lease.
     pub(super) fn prepare(&mut self, lease: &TaskLease) -> Result<Call, TaskError> {
         let task = lease.task;
-        if lease.needs().ranks > 1 {
-            let message = format!(
-                "task {task} needs {} ranks, and this worker calls functions in one: use needs.ranks = 1",
-                lease.needs().ranks
-            );
-            return Err(TaskError::new(Code::ImpossibleNeeds, message));
-        }
         let (body, mut wants) = if lease.template.body.is_empty() {
             (None, Arc::new(self.wants(lease, &lease.data, false)?))
         } else {
@@ -178,6 +171,7 @@ impl Calls {
             gpus: Vec::new(),
             threads: lease.needs().cores_per_rank.ceil().max(1),
             memory: memory_cap(lease),
+            comm: written.comm.is_some(),
             calls: if written.after == 0 {
                 INTERPRETER_CALLS
             } else {

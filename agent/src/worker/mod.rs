@@ -12,6 +12,7 @@ mod joining;
 mod machine;
 mod placeholder;
 mod program;
+mod ranks;
 mod reach;
 mod result;
 mod stopper;
@@ -33,6 +34,7 @@ use tracing::{debug, info};
 use self::bus::Bus;
 use self::environment::Surroundings;
 use self::program::{MODES, Site};
+use self::ranks::Ranks;
 use self::reach::Reach;
 use crate::batch::Share;
 use crate::executor::{self, Executor, ExecutorError, LogPlace};
@@ -107,6 +109,8 @@ pub struct WorkerOptions {
     pub pythons: Vec<Python>,
     /// Interpreters that are started at once.
     pub warm: Vec<Warm>,
+    /// What starts ranks: a path, or a program in `PATH`; none: the first launcher of an MPI that is found there.
+    pub mpi: Option<PathBuf>,
 }
 
 impl WorkerOptions {
@@ -133,6 +137,7 @@ impl WorkerOptions {
             place: None,
             pythons: Vec::new(),
             warm: Vec::new(),
+            mpi: None,
         }
     }
 }
@@ -271,7 +276,8 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
         directory,
         surroundings,
     };
-    Bus::new(settings, reach, stop, executor, calls.zip(functions), site).run()
+    let ranks = Ranks::new(options.mpi.clone());
+    Bus::new(settings, reach, stop, executor, calls.zip(functions), ranks, site).run()
 }
 
 /// The variable that every program of this worker has, and no other: by it strays are found.

@@ -26,6 +26,7 @@ mod pilots;
 mod policies;
 mod programs;
 mod progress;
+mod ranks;
 mod report;
 mod requests;
 mod resources;

@@ -63,6 +63,9 @@ pub(crate) struct EachWorker {
     /// come.
     #[arg(long, value_parser = warm, value_name = "PATH[:DIR…]", hide = true)]
     pub(crate) warm: Vec<Warm>,
+    /// What starts the ranks of tasks with several: a path, or a program of PATH; without it, `mpiexec`.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) mpi: Option<PathBuf>,
 }
 
 impl EachWorker {
@@ -83,6 +86,9 @@ impl EachWorker {
         for Warm { python, path } in &self.warm {
             let word: Vec<&str> = std::iter::once(python).chain(path).map(String::as_str).collect();
             words.extend(["--warm".into(), word.join(":").into()]);
+        }
+        if let Some(mpi) = &self.mpi {
+            words.extend(["--mpi".into(), mpi.into()]);
         }
         Ok(words)
     }

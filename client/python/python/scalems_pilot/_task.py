@@ -33,6 +33,11 @@ class CurrentTask:
     _say: Callable[[float, str], None] = dataclasses.field(repr=False)
     _cancel: bool = False
     _said_at: float = -1.0
+    #: Which of its ranks this is, and how many there are.
+    rank: int = 0
+    ranks: int = 1
+    #: A file that is there once its ranks are asked to end.
+    _asked: Optional[str] = dataclasses.field(default=None, repr=False)
 
     @property
     def uid(self) -> str:
@@ -47,6 +52,8 @@ class CurrentTask:
 
     def cancel_requested(self) -> bool:
         """Whether the task is asked to end: soon it will be made to."""
+        if not self._cancel and self._asked is not None:
+            self._cancel = os.path.exists(self._asked)
         return self._cancel
 
     def remaining(self) -> Optional[float]:

@@ -167,6 +167,7 @@ fn words(args: &WorkerStartArgs, called: &str, hosts: usize) -> Vec<String> {
             .map_or_else(String::new, |name| format!("{name}="));
         format!("--python={name}{}", python.path.display())
     }));
+    words.extend(each.mpi.iter().map(|mpi| format!("--mpi={}", mpi.display())));
     words
 }
 

@@ -264,6 +264,7 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         idle: args.idle_timeout,
         pythons: args.each.python.clone(),
         warm: args.each.warm.clone(),
+        mpi: args.each.mpi.clone(),
         gpu_numbers: args.gpu_slots.as_deref().map(read_numbers).transpose()?,
         // The one that a node of a job begins with is known by the node.
         place: args.place.clone().or_else(|| share.node.clone()),
