@@ -135,7 +135,7 @@ fn a_rank_that_fails_ends_the_others() {
                 "comm.Abort(7)",
                 "time.sleep(600)",
                 Code::InterpreterEnded,
-                "rank 1 of 3 called MPI_Abort with code 7",
+                "with code 7",
             ),
             (
                 "result = __import__('threading').Lock()",
@@ -147,9 +147,11 @@ fn a_rank_that_fails_ends_the_others() {
             let task = with_comm(python, &format!("{all_there}{one}{does}\nelse: {waits}"));
             let result = run(session, task.ranks(3));
             let error = result.error.clone().expect("it fails");
+            // MPICH ends all ranks at once, and sometimes before it has said by whom.
+            let is_told = error.rank.is_some() || mpi.name != "MPICH" || does != "comm.Abort(7)";
             assert_eq!(
                 (error.code, error.rank),
-                (code, Some(1)),
+                (code, is_told.then_some(1)),
                 "{} {does}: {error}",
                 mpi.name
             );

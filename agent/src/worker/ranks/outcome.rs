@@ -176,7 +176,8 @@ fn ended(called: &Called, program: &ProgramOutcome, missing: &[u32], told: Told,
         Some(How::Aborted(code)) => (format!("called MPI_Abort with code {code}"), code),
         None => match program.exit {
             Exit::Exited(0) => ("ended before it had returned".to_owned(), 1),
-            Exit::Exited(code) => (format!("ended; its launcher did with exit code {code}"), code),
+            // So it is where a rank aborts, and its launcher does not say which.
+            Exit::Exited(code) => (format!("ended the launcher of all with code {code}"), code),
             Exit::Signaled(signal) => (
                 format!("ended; its launcher was by {}", signal_name(signal)),
                 128 + signal,
