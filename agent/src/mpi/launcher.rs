@@ -97,17 +97,15 @@ impl Kind {
 impl Launcher {
     /// The one that says this of its version; an error says what is wrong with it.
     pub(crate) fn recognised(program: PathBuf, words: &str) -> Result<Self, String> {
-        match Kind::of(words) {
-            Some(kind) => Ok(Self { program, kind }),
-            None => {
-                let mut said = last_line(words).unwrap_or_else(|| "nothing".to_owned());
-                said.truncate(said.floor_char_boundary(SHOWN));
-                Err(format!(
-                    "{} is no launcher of Open MPI, MPICH, Intel MPI or Slurm: to --version it says {said:?}",
-                    program.display()
-                ))
-            }
+        if let Some(kind) = Kind::of(words) {
+            return Ok(Self { program, kind });
         }
+        let mut said = last_line(words).unwrap_or_else(|| "nothing".to_owned());
+        said.truncate(said.floor_char_boundary(SHOWN));
+        Err(format!(
+            "{} is no launcher of Open MPI, MPICH, Intel MPI or Slurm: to --version it says {said:?}",
+            program.display()
+        ))
     }
 
     /// Its name, for people.

@@ -349,7 +349,7 @@ impl Ranks {
                     State::Known(launcher) => launcher.name(),
                     _ => "its launcher".to_owned(),
                 };
-                let outcome = outcome::outcome(&called, &place, &name, *program);
+                let outcome = outcome::outcome(&called, &place, &name, &program);
                 Ok(Input::Ended { key, outcome })
             }
             Some(_) | None => Err(program),

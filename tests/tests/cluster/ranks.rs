@@ -103,6 +103,7 @@ fn ranks_run_inside_a_job() {
     let handle = session
         .submit(sleeping.grace(Duration::from_millis(100)))
         .unwrap();
+    session.wait_accepted(PATIENCE).unwrap();
     until_tasks(&session, handle.id().unwrap().submission, |counts| {
         counts.running == 1
     });

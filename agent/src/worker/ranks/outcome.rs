@@ -16,7 +16,7 @@ use crate::mpi::{How, Told, last_line, told};
 /// Records of `logging` that are kept of all ranks together.
 const RECORDS: usize = 256;
 
-pub(super) fn outcome(called: &Called, place: &Place, launcher: &str, program: ProgramOutcome) -> Outcome {
+pub(super) fn outcome(called: &Called, place: &Place, launcher: &str, program: &ProgramOutcome) -> Outcome {
     let ran_us = (program.wall_seconds * 1e6) as u64;
     let stopped = match &program.stopped_by {
         Some(StoppedBy::Memory { .. }) => false,
@@ -32,7 +32,7 @@ pub(super) fn outcome(called: &Called, place: &Place, launcher: &str, program: P
     let (value, error) = match read(called, place) {
         Ok(mut ends) => {
             (written.log, written.dropped) = logs(&mut ends);
-            match verdict(called, &ends, place, launcher, &program) {
+            match verdict(called, &ends, place, launcher, program) {
                 Ok(()) => {
                     let values: Vec<_> = ends.into_iter().flatten().map(|end| end.value).collect();
                     (join_ranks(&values), None)
