@@ -33,6 +33,8 @@ pub const MARK: u8 = 0xc1;
 pub const FORM_BESIDE: u8 = 2;
 /// Second byte of an exception.
 pub const FORM_EXCEPTION: u8 = 3;
+/// Second byte of the values of several ranks.
+pub const FORM_RANKS: u8 = 4;
 
 /// A call, as far as a worker has to know of it: what is called with what is the interpreter's.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -145,9 +147,50 @@ impl Beside {
     }
 }
 
+/// The values of all ranks as one, in their order: a list in msgpack if all of them are msgpack, else each in its own form.
+pub fn join_ranks(values: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let values = values.iter().map(AsRef::as_ref);
+    let count = u32::try_from(values.len()).expect("ranks are bounded far below");
+    let total: usize = values.clone().map(|value| value.len().max(1)).sum();
+    let mut whole = Vec::with_capacity(total + 8 * values.len() + 6);
+    if values.clone().all(|value| value.first() != Some(&MARK)) {
+        // A list of 32-bit length.
+        whole.push(0xdd);
+        whole.extend(count.to_be_bytes());
+        for value in values {
+            // Nothing stands for nil.
+            whole.extend_from_slice(if value.is_empty() { &[0xc0] } else { value });
+        }
+        return whole;
+    }
+    whole.extend([MARK, FORM_RANKS]);
+    whole.extend(count.to_le_bytes());
+    for value in values.clone() {
+        whole.extend((value.len() as u64).to_le_bytes());
+    }
+    for value in values {
+        whole.extend_from_slice(value);
+    }
+    whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_ranks_are_a_list() {
+        let plain: [&[u8]; 3] = [&[7], &[], &[0xa1, b'x']];
+        let joined = join_ranks(&plain);
+        let read: (u8, (), String) = rmp_serde::from_slice(&joined).unwrap();
+        assert_eq!(read, (7, (), "x".to_owned()));
+        let mixed: [&[u8]; 2] = [&[7], &[MARK, 1, 0, 0]];
+        let mut expected = vec![
+            MARK, FORM_RANKS, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 7,
+        ];
+        expected.extend([MARK, 1, 0, 0]);
+        assert_eq!(join_ranks(&mixed), expected);
+    }
 
     #[test]
     fn a_value_has_beside_it_what_was_written() {

@@ -56,6 +56,8 @@ pub const BESIDE_BYTES: usize = 64 << 10;
 pub const VALUE_BYTES: usize = BLOB_BYTES;
 /// Bytes of a frame's head between a worker and an interpreter: 256 calls, and a traceback each.
 pub const FRAME_HEAD_BYTES: usize = 16 << 20;
+/// Ranks of one task, which all run on one host: more than it has hardware threads, by far. Each is a process.
+pub const RANKS: u32 = 4_096;
 /// Calls that are sent ahead to an interpreter: both sides then work on batches, and what one that ends leaves behind is soon
 /// sent to another.
 pub const CALLS_AHEAD: u64 = 256;

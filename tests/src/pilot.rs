@@ -6,6 +6,7 @@
 
 mod fifo;
 mod home;
+mod mpi;
 pub mod process;
 mod program;
 mod python;
@@ -22,6 +23,7 @@ use scalems_client::{ClientError, Session, Task, Update};
 
 pub use fifo::Fifo;
 pub use home::{Home, quoted};
+pub use mpi::Mpi;
 pub use program::program;
 pub use python::Python;
 pub use running::{Output, Running};

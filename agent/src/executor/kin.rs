@@ -21,8 +21,8 @@ use nix::unistd::Pid;
 /// The values of a program's marking variables, each ended by a zero byte. Empty: it bears none.
 pub(super) type Marks = Box<[u8]>;
 
-/// The variables that name an attempt.
-pub(super) const TASK_MARKS: [&str; 3] = ["SCALEMS_TASK", "SCALEMS_ATTEMPT", "SCALEMS_RANK"];
+/// The variables that name an attempt: all ranks of one are one program.
+pub(super) const TASK_MARKS: [&str; 2] = ["SCALEMS_TASK", "SCALEMS_ATTEMPT"];
 /// The variable that names an interpreter, which sets those anew for each task that it runs.
 pub(crate) const INTERPRETER_MARK: &str = "SCALEMS_INTERPRETER";
 

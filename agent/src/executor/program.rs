@@ -33,6 +33,8 @@ pub(super) struct Program {
     pub(super) started: Instant,
     pub(super) time_limit: Option<Duration>,
     pub(super) grace: Duration,
+    /// Whether it is asked to end by a signal.
+    pub(super) hears_term: bool,
     /// Its number in the packed log, if its output goes there.
     pub(super) log: Option<u64>,
     /// When its phase has lasted long enough.

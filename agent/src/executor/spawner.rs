@@ -387,6 +387,7 @@ impl Spawner {
             started,
             time_limit: spec.time_limit,
             grace: spec.grace,
+            hears_term: spec.hears_term,
             deadline: spec.time_limit.and_then(|limit| started.checked_add(limit)),
             memory: grip,
             peak_memory: 0,

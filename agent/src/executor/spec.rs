@@ -46,6 +46,9 @@ pub struct ProgramSpec {
     pub time_limit: Option<Duration>,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// Whether it gets SIGTERM when it is asked to end. If not, the caller asks it in another way, and its grace time runs
+    /// all the same.
+    pub hears_term: bool,
     /// All of its output goes into the worker's packed log as well.
     pub log: Option<PackedOutput>,
     /// A descriptor (a memfd) that the program inherits under the same number, so that the caller can
@@ -70,6 +73,7 @@ impl ProgramSpec {
             memory: None,
             time_limit: None,
             grace: DEFAULT_GRACE,
+            hears_term: true,
             log: None,
             inherit: None,
         }

@@ -70,7 +70,7 @@ pub(super) fn stopped() -> Outcome {
 }
 
 /// What an interpreter says went wrong.
-pub(super) fn failure(task: TaskId, template: &Template, failure: Failure) -> TaskError {
+pub(crate) fn failure(task: TaskId, template: &Template, failure: Failure) -> TaskError {
     let Failure {
         code,
         class,

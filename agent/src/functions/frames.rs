@@ -108,11 +108,11 @@ struct About {
 
 /// How a call failed.
 #[derive(Debug, PartialEq)]
-pub(super) struct Failure {
-    pub(super) code: String,
-    pub(super) class: String,
-    pub(super) message: String,
-    pub(super) trace: String,
+pub(crate) struct Failure {
+    pub(crate) code: String,
+    pub(crate) class: String,
+    pub(crate) message: String,
+    pub(crate) trace: String,
 }
 
 impl<'de> Deserialize<'de> for Said {

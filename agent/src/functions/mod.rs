@@ -35,6 +35,9 @@ use scalems_protocol::task::Template;
 use scalems_protocol::worker::OutputRead;
 use scalems_protocol::{Incarnation, TaskId};
 
+pub(crate) use ended::failure;
+pub(crate) use frames::Failure;
+
 use self::reading::Reader;
 use crate::executor::inbox::Inbox;
 use crate::executor::{Executor, ExecutorError, MemoryCap, ProgramOutcome, Wake};
@@ -57,6 +60,8 @@ pub(crate) struct Wants {
     pub(crate) threads: u64,
     /// The memory that it is kept to.
     pub(crate) memory: Option<MemoryCap>,
+    /// It is called in ranks, also in one, with the communicator of them.
+    pub(crate) comm: bool,
     /// It ends after so many calls.
     pub(crate) calls: u32,
 }

@@ -22,6 +22,7 @@ use super::WorkerError;
 use super::deputy::DeputyOrder;
 use super::function::Calls;
 use super::program::{self, Begun, Site};
+use super::ranks::{Ranks, Wanted};
 use super::reach::Reach;
 use super::result;
 use super::stopper::StopSignal;
@@ -46,6 +47,8 @@ pub(super) struct Bus {
     pub(super) begun: Instant,
     machine: Leaseholder,
     programs: HashMap<u64, Begun>,
+    /// What runs in several ranks, calls and programs.
+    ranks: Ranks,
     /// Keys of calls that are not over.
     called: HashSet<u64>,
     events: Vec<ProgramEvent>,
@@ -67,6 +70,7 @@ impl Bus {
         stop: StopSignal,
         executor: Arc<Executor>,
         functions: Option<(Calls, Functions)>,
+        ranks: Ranks,
         site: Site,
     ) -> Self {
         Self {
@@ -78,6 +82,7 @@ impl Bus {
             begun: Instant::now(),
             machine: Leaseholder::new(settings, 0),
             programs: HashMap::new(),
+            ranks,
             called: HashSet::new(),
             events: Vec::new(),
             out: Vec::new(),
@@ -208,7 +213,15 @@ impl Bus {
         }
         for event in std::mem::take(&mut self.events) {
             match event {
-                ProgramEvent::Started { key, .. } if is_interpreter(key) => {}
+                ProgramEvent::Started { key, .. } if is_interpreter(key) || Ranks::is_look(key) => {}
+                ProgramEvent::Ended { key, outcome } if Ranks::is_look(key) => {
+                    for input in self.ranks.looked(&outcome, &self.executor) {
+                        if let Input::Ended { key, .. } = &input {
+                            self.programs.remove(key);
+                        }
+                        self.input(input);
+                    }
+                }
                 ProgramEvent::Ended { key, outcome } if is_interpreter(key) => {
                     if let Some((_, functions)) = &self.functions {
                         functions.take_end(key, outcome);
@@ -237,6 +250,13 @@ impl Bus {
                     self.out.push(Output::Send(read.into(), Vec::new()));
                 }
                 ProgramEvent::Ended { key, outcome } => {
+                    let outcome = match self.ranks.ended(key, outcome) {
+                        Ok(input) => {
+                            self.input(input);
+                            continue;
+                        }
+                        Err(outcome) => outcome,
+                    };
                     let Some(begun) = self.programs.remove(&key) else {
                         error!(key, "a program ended that was not begun");
                         continue;
@@ -329,9 +349,15 @@ impl Bus {
             Output::Start(lease) => return Ok(self.start(&lease)),
             Output::Recall { key } => match self.functions_of(key) {
                 Some(functions) => functions.recall(key),
-                None => self.executor.recall(key),
+                None => match self.withdraw(key) {
+                    Some(input) => return Ok(Some(input)),
+                    None => self.executor.recall(key),
+                },
             },
-            Output::Stop(order) => self.stop_program(order),
+            Output::Stop(order) => match self.withdraw(order.key) {
+                Some(input) => return Ok(Some(input)),
+                None => self.stop_program(order),
+            },
             Output::Read { key, id, from } => {
                 if let Some(functions) = self.functions_of(key) {
                     functions.read_output(key, id, from);
@@ -371,6 +397,12 @@ impl Bus {
                 return ended(TaskError::new(Code::NoInterpreter, message));
             };
             return match calls.prepare(lease) {
+                Ok(call) if call.wants.comm || lease.needs().ranks > 1 => {
+                    match Wanted::call(lease, call, &self.site) {
+                        Ok(wanted) => self.ranks.start(wanted, &self.executor, &self.site.surroundings),
+                        Err(error) => ended(error),
+                    }
+                }
                 Ok(call) => {
                     self.called.insert(key);
                     functions.call(call);
@@ -383,6 +415,17 @@ impl Bus {
             Ok(prepared) => prepared,
             Err(error) => return ended(error),
         };
+        if lease.needs().ranks > 1 {
+            let wanted = match Wanted::program(lease, spec) {
+                Ok(wanted) => wanted,
+                Err(error) => return ended(error),
+            };
+            let not_begun = self.ranks.start(wanted, &self.executor, &self.site.surroundings);
+            if not_begun.is_none() {
+                self.programs.insert(key, begun);
+            }
+            return not_begun;
+        }
         let started = match lease.after {
             None => self.executor.start_program(key, spec),
             Some(after) => self.executor.start_program_after(key, spec, after),
@@ -394,6 +437,13 @@ impl Bus {
         debug!(task = begun.task, program = begun.program, "starting");
         self.programs.insert(key, begun);
         None
+    }
+
+    /// Takes back what waits for the launcher of ranks, if it does.
+    fn withdraw(&mut self, key: u64) -> Option<Input> {
+        let input = self.ranks.withdraw(key)?;
+        self.programs.remove(&key);
+        Some(input)
     }
 
     /// Who calls, if the key is that of a call.
@@ -412,6 +462,7 @@ impl Bus {
         let stop = if order.strength == Strength::Kill {
             Stop::Kill
         } else {
+            self.ranks.ask(order.key);
             Stop::Request
         };
         // If there is nothing to stop any more, its end is among the events.

@@ -98,16 +98,14 @@ impl Surroundings {
         set("SCALEMS_ATTEMPT", "0".into());
         set("SCALEMS_RANK", "0".into());
         set("SCALEMS_GPUS", list(&wants.gpus).into());
-        if !wants.path.is_empty() {
-            let path: OsString = wants.path.join(":").into();
-            let modules = all.entry("PYTHONPATH".into()).or_default();
-            let before = std::mem::replace(modules, path);
-            if !before.is_empty() {
-                modules.push(":");
-                modules.push(before);
-            }
-        }
-        all.into_iter().collect()
+        let mut all: Vec<(OsString, OsString)> = all.into_iter().collect();
+        add_modules(&mut all, &wants.path);
+        all
+    }
+
+    /// The environment of a program that belongs to no task.
+    pub(super) fn plain(&self) -> Vec<(OsString, OsString)> {
+        self.variables.clone().into_iter().collect()
     }
 
     /// How a task is told which GPUs it has: by the variable of their maker. With two makers' GPUs here, those of the one of which
@@ -140,6 +138,24 @@ impl Surroundings {
             set.push((ORDER, "PCI_BUS_ID".to_owned()));
         }
         set
+    }
+}
+
+/// Has a Python look through these directories first.
+pub(super) fn add_modules(env: &mut Vec<(OsString, OsString)>, path: &[String]) {
+    const NAME: &str = "PYTHONPATH";
+    if path.is_empty() {
+        return;
+    }
+    let path: OsString = path.join(":").into();
+    let Some((_, modules)) = env.iter_mut().find(|(name, _)| name == NAME) else {
+        env.push((NAME.into(), path));
+        return;
+    };
+    let before = std::mem::replace(modules, path);
+    if !before.is_empty() {
+        modules.push(":");
+        modules.push(before);
     }
 }
 

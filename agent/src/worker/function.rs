@@ -112,13 +112,6 @@ impl Calls {
     /// The call of a lease.
     pub(super) fn prepare(&mut self, lease: &TaskLease) -> Result<Call, TaskError> {
         let task = lease.task;
-        if lease.needs().ranks > 1 {
-            let message = format!(
-                "task {task} needs {} ranks, and this worker calls functions in one: use needs.ranks = 1",
-                lease.needs().ranks
-            );
-            return Err(TaskError::new(Code::ImpossibleNeeds, message));
-        }
         let mode = &lease.template.mode;
         let registered = self.registered.contains(mode);
         if registered && !lease.template.body.is_empty() {
@@ -126,6 +119,13 @@ impl Calls {
                 "task {task} has a body, for which mode {mode} has no use: what it is given is the task's data"
             );
             return Err(TaskError::new(Code::WrongData, message));
+        }
+        let ranks = lease.needs().ranks;
+        if registered && ranks > 1 {
+            let message = format!(
+                "task {task} needs {ranks} ranks, and {mode} is a registered mode, which is called in one: use needs.ranks = 1"
+            );
+            return Err(TaskError::new(Code::ImpossibleNeeds, message));
         }
         let (body, mut wants) = if lease.template.body.is_empty() && !registered {
             (None, Arc::new(self.wants(lease, &lease.data, false)?))
@@ -216,6 +216,7 @@ impl Calls {
             gpus: Vec::new(),
             threads: lease.needs().cores_per_rank.ceil().max(1),
             memory: memory_cap(lease),
+            comm: written.comm.is_some(),
             calls: if written.after == 0 {
                 INTERPRETER_CALLS
             } else {

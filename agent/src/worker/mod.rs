@@ -14,6 +14,7 @@ mod machine;
 mod modes;
 mod placeholder;
 mod program;
+mod ranks;
 mod reach;
 mod result;
 mod stopper;
@@ -36,6 +37,7 @@ use tracing::{debug, info};
 use self::bus::Bus;
 use self::environment::Surroundings;
 use self::program::{MODES, Site};
+use self::ranks::Ranks;
 use self::reach::Reach;
 use crate::batch::Share;
 use crate::executor::{self, Executor, ExecutorError, LogPlace};
@@ -116,6 +118,8 @@ pub struct WorkerOptions {
     pub modes: Registrars,
     /// Who ends its tasks in its stead: it runs no programs and calls no functions then.
     pub deputy: Option<Deputy>,
+    /// What starts ranks: a path, or a program in `PATH`; none: the first launcher of an MPI that is found there.
+    pub mpi: Option<PathBuf>,
 }
 
 impl WorkerOptions {
@@ -144,6 +148,7 @@ impl WorkerOptions {
             warm: Vec::new(),
             modes: Registrars::default(),
             deputy: None,
+            mpi: None,
         }
     }
 }
@@ -320,7 +325,8 @@ pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, Worke
         surroundings,
         deputy: options.deputy.clone(),
     };
-    Bus::new(settings, reach, stop, executor, calls.zip(functions), site).run()
+    let ranks = Ranks::new(options.mpi.clone());
+    Bus::new(settings, reach, stop, executor, calls.zip(functions), ranks, site).run()
 }
 
 /// The variable that every program of this worker has, and no other: by it strays are found.

@@ -54,13 +54,6 @@ pub(super) struct Begun {
 /// The program of a lease.
 pub(super) fn prepare(lease: &TaskLease, site: &Site) -> Result<(ProgramSpec, Begun), TaskError> {
     let task = lease.task;
-    let ranks = lease.needs().ranks;
-    if ranks > 1 {
-        let message = format!(
-            "task {task} needs {ranks} ranks, and this worker runs programs of one: use needs.ranks = 1"
-        );
-        return Err(TaskError::new(Code::ImpossibleNeeds, message));
-    }
     if !lease.template.body.is_empty() {
         return Err(wrong(lease, "it has a body, for which this mode has no use"));
     }

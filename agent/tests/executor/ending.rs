@@ -66,6 +66,22 @@ fn who_ignores_a_request_is_killed_after_its_grace() {
 }
 
 #[test]
+fn who_is_asked_otherwise_gets_no_signal_and_the_same_grace() {
+    let mut rig = Rig::new();
+    let mut spec = ProgramSpec::new(["/bin/sleep", "1000"]);
+    spec.grace = Duration::from_millis(100);
+    spec.hears_term = false;
+    let key = rig.start(spec);
+    rig.started(key);
+    rig.executor.stop_program(key, Stop::Request, "by a test");
+    assert_eq!(
+        rig.ended(key).exit,
+        Exit::Signaled(libc::SIGKILL),
+        "SIGTERM would have ended it"
+    );
+}
+
+#[test]
 fn a_stopped_program_hears_a_request() {
     let mut rig = Rig::new();
     let key = rig.start(ProgramSpec::new(["/bin/sleep", "1000"]));

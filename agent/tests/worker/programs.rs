@@ -207,19 +207,6 @@ fn what_went_wrong_is_said_with_a_code_and_the_reason() {
     }
     agent.lease(template(program::EXECUTABLE), run(2, 0, 1), "garbage");
     assert_eq!(agent.hear_result().0.error.unwrap().code, Code::WrongData);
-    let ranks = Needs {
-        ranks: 2,
-        ..Needs::default()
-    };
-    agent.lease_program(
-        Template {
-            needs: ranks,
-            ..template(program::PROC)
-        },
-        2,
-        &argv(["ls"]),
-    );
-    assert_eq!(agent.hear_result().0.error.unwrap().code, Code::ImpossibleNeeds);
     leave(agent, worker);
 }
 

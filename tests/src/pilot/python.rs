@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use scalems_client::Task;
 use serde_json::{Value, json};
 
+use super::Mpi;
+
 /// One that has what an interpreter needs.
 pub struct Python {
     /// The program.
@@ -18,8 +20,7 @@ impl Python {
     /// The one of the tests' own environment, or `python3`. None: there is none, and tests may be skipped.
     pub fn find() -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let own = std::env::var_os("SCALEMS_VENV").map_or_else(|| root.join("target/venv"), PathBuf::from);
-        let candidates = [own.join("bin/python"), "python3".into()];
+        let candidates = [Self::environment().join("bin/python"), "python3".into()];
         let modules = root
             .join("client/python/python")
             .canonicalize()
@@ -39,6 +40,29 @@ impl Python {
             eprintln!("skipped: there is no Python with msgpack and cloudpickle");
         }
         found.map(|program| Self { program, modules })
+    }
+
+    /// The tests' own environment, which may be missing.
+    pub(super) fn environment() -> PathBuf {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        std::env::var_os("SCALEMS_VENV").map_or_else(|| root.join("target/venv"), PathBuf::from)
+    }
+
+    /// The same one for tasks in ranks, and the launchers of each MPI that is there. None if it has no mpi4py, and tests may be skipped.
+    pub fn with_mpi() -> Option<(Self, Vec<Mpi>)> {
+        let python = Self::find()?;
+        let mut command = Command::new(&python.program);
+        command.args(["-c", "import mpi4py"]).stderr(Stdio::null());
+        let has = command
+            .stdin(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        let may_skip = std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty();
+        assert!(has || may_skip, "there is no mpi4py: run tests/run prepare");
+        if !has {
+            eprintln!("skipped: there is no Python with mpi4py");
+        }
+        has.then(|| (python, Mpi::all()))
     }
 
     /// Another version of Python with the same modules, as far as they are of Python alone.

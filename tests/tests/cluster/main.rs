@@ -10,5 +10,6 @@ mod layouts;
 mod links;
 mod losses;
 mod privacy;
+mod ranks;
 mod refusals;
 mod serving;

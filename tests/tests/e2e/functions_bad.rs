@@ -202,12 +202,6 @@ fn what_cannot_be_called() {
         let task = scalems_client::Task::new(mode).encode(&call).unwrap();
         fails(&session.submit(task).unwrap().wait(PATIENCE).unwrap(), code, text);
     }
-    let ranks = python.code("result = 1").ranks(2);
-    fails(
-        &session.submit(ranks).unwrap().wait(PATIENCE).unwrap(),
-        Code::ImpossibleNeeds,
-        "ranks",
-    );
     let fine = session
         .submit(python.code("result = 1"))
         .unwrap()

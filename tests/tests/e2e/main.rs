@@ -29,6 +29,7 @@ mod pilots;
 mod policies;
 mod programs;
 mod progress;
+mod ranks;
 mod report;
 mod requests;
 mod resources;

@@ -140,7 +140,7 @@ impl Spawner {
         }
     }
 
-    /// SIGTERM, and time to answer it.
+    /// SIGTERM, unless it hears of it otherwise, and time to answer it.
     fn ask(&mut self, place: usize, by: StoppedBy) {
         let Some(program) = self.table.get(place) else {
             return;
@@ -148,8 +148,11 @@ impl Spawner {
         program.phase = Phase::Asked;
         program.stopped_by = Some(by);
         let end = Instant::now().checked_add(program.grace);
+        let hears_term = program.hears_term;
         self.table.set_deadline(place, end);
-        self.signal(place, Signal::SIGTERM);
+        if hears_term {
+            self.signal(place, Signal::SIGTERM);
+        }
         // A stopped program could not act on it.
         self.signal(place, Signal::SIGCONT);
     }

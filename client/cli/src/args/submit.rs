@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
+use scalems_protocol::limits::RANKS;
 use scalems_protocol::select::{Selector, read_range};
 use scalems_protocol::task::{
     After, CORES, GPUS, MEMORY, MemoryLimit, Needs, OUT_OF_MEMORY, Placement, TIMED_OUT, When,
@@ -38,7 +39,7 @@ pub(crate) struct SubmitArgs {
     pub(crate) open: bool,
     /// Add to an open submission; what its tasks need, and the rules for them, are those that it was opened with.
     #[arg(long, value_parser = selector, value_name = "SEL", add = live::selections(), conflicts_with_all = [
-        "wait", "array", "after", "retries", "retry_on", "max_failures", "backoff", "cores", "gpus", "memory", "resource",
+        "wait", "array", "after", "retries", "retry_on", "max_failures", "backoff", "ranks", "cores", "gpus", "memory", "resource",
         "placement", "or_else", "priority", "on_silence", "memory_limit", "name", "label", "min_time", "time_limit", "deadline",
         "dry_run",
     ])]
@@ -58,6 +59,9 @@ pub(crate) struct SubmitArgs {
     /// The wait before the first further attempt; doubled for each one after it.
     #[arg(long, value_parser = duration, default_value = "0s", value_name = "TIME")]
     pub(crate) backoff: Duration,
+    /// Processes of each task, which run under MPI if there are several, all on one host. Cores, GPUs and memory are those of each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(RANKS)), value_name = "N")]
+    pub(crate) ranks: u32,
     /// Cores of each task; `0.5` shares one with others.
     #[arg(long, default_value = "1", value_name = "AMOUNT")]
     pub(crate) cores: Amount,
@@ -252,6 +256,10 @@ fn way(text: &str) -> Result<Needs, String> {
             MEMORY => {
                 let mib = value.parse();
                 needs.mem_per_rank = mib.map_err(|_| format!("{part:?} is no number of MiB"))?;
+            }
+            "ranks" => {
+                let ranks = value.parse();
+                needs.ranks = ranks.map_err(|_| format!("{part:?} is no number of ranks"))?;
             }
             "placement" => {
                 let lie = Lie::from_str(value, false);

@@ -69,6 +69,9 @@ pub(crate) struct EachWorker {
     /// Offer the modes that packages installed in the worker's Python register (entry points `scalems.modes`).
     #[arg(long)]
     pub(crate) installed_modes: bool,
+    /// What starts the ranks of tasks with several: a path, or a program of PATH; without it, `mpiexec`.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) mpi: Option<PathBuf>,
 }
 
 impl EachWorker {
@@ -91,6 +94,9 @@ impl EachWorker {
             words.extend(["--warm".into(), word.join(":").into()]);
         }
         words.extend(self.mode_words().into_iter().map(OsString::from));
+        if let Some(mpi) = &self.mpi {
+            words.extend(["--mpi".into(), mpi.into()]);
+        }
         Ok(words)
     }
 

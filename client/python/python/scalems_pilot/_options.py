@@ -29,7 +29,12 @@ class Options:
     python: Optional[str] = None
     env: Optional[Mapping[str, str]] = None
     cwd: Optional[str] = None
-    comm: Any = None
+    comm: Union[bool, str, None] = None
+
+    @property
+    def in_ranks(self) -> bool:
+        """Whether the result is a list of what ranks return."""
+        return (self.ranks or 1) > 1 or self.comm is not None
 
     def replaced(self, **changes: Any) -> "Options":
         """The same with changes. Unknown words are refused with those that there are."""
@@ -46,6 +51,10 @@ class Options:
 
     def template(self, mode: str, body: bytes = b"") -> Dict[str, Any]:
         """The template for tasks of a mode."""
+        if self.ranks is not None and (isinstance(self.ranks, bool) or not isinstance(self.ranks, int) or self.ranks < 1):
+            raise ValueError(f"ranks is a number of at least 1, not {self.ranks!r}")
+        if self.comm is not None and self.comm is not True and not (isinstance(self.comm, str) and self.comm):
+            raise ValueError(f"comm is True, for the first argument, or the name of one, not {self.comm!r}")
         template: Dict[str, Any] = {"mode": mode}
         needs = _given(
             ranks=self.ranks,

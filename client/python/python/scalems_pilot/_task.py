@@ -44,6 +44,11 @@ class CurrentTask:
     _children: "Optional[Children]" = dataclasses.field(default=None, repr=False)
     _outer: "Optional[CurrentTask]" = dataclasses.field(default=None, repr=False)
     _over: bool = False
+    #: Which of its ranks this is, and how many there are.
+    rank: int = 0
+    ranks: int = 1
+    #: A file that is there once its ranks are asked to end.
+    _asked: Optional[str] = dataclasses.field(default=None, repr=False)
 
     @property
     def uid(self) -> str:
@@ -86,6 +91,8 @@ class CurrentTask:
 
     def cancel_requested(self) -> bool:
         """Whether the task is asked to end: soon it will be made to."""
+        if not self._cancel and self._asked is not None:
+            self._cancel = os.path.exists(self._asked)
         return self._cancel or (self._outer is not None and self._outer.cancel_requested())
 
     def remaining(self) -> Optional[float]:

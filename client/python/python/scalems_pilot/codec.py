@@ -15,7 +15,7 @@ import pickle
 import struct
 import sys
 import threading
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import msgpack
 
@@ -38,7 +38,7 @@ Readable = Union[bytes, bytearray, memoryview]
 
 #: msgpack does not use this byte: what begins with it is of another form.
 MARK = 0xC1
-PICKLE, BESIDE, EXCEPTION = 1, 2, 3
+PICKLE, BESIDE, EXCEPTION, RANKS = 1, 2, 3, 4
 #: Buffers in a pickle begin at multiples of so many bytes.
 ALIGNED = 64
 #: Arrays of more bytes are pickled out of band, which copies them once.
@@ -244,6 +244,8 @@ def decode(data: Readable) -> Any:
         return _unpickle(data)
     if form == BESIDE:
         return decode(split_beside(data)[1])
+    if form == RANKS:
+        return [decode(part) for part in _split_ranks(data)]
     raise CodecError(f"a value of form {form}, which is not known here: it was written by a later version")
 
 
@@ -286,6 +288,25 @@ def split_beside(data: Readable) -> Tuple[dict, Readable]:
     if not isinstance(beside, dict):
         raise CodecError("what is beside a value is a map")
     return beside, view[6 + length :]
+
+
+def _split_ranks(data: Readable) -> List[memoryview]:
+    view = memoryview(data)
+    cut = CodecError("the values of ranks are cut off")
+    if len(view) < 6:
+        raise cut
+    (count,) = _LENGTH.unpack_from(view, 2)
+    at = 6 + 8 * count
+    if len(view) < at:
+        raise cut
+    lengths = struct.unpack_from(f"<{count}Q", view, 6)
+    if len(view) != at + sum(lengths):
+        raise cut
+    parts = []
+    for length in lengths:
+        parts.append(view[at : at + length])
+        at += length
+    return parts
 
 
 def _unpack(data: Readable) -> Any:

@@ -52,7 +52,12 @@ class Submitter(concurrent.futures.Executor):
 
     def options(self, **changes: Any) -> "Submitter":
         """The same executor with other options: ``cores, gpus, ranks, memory, walltime, deadline, retries, priority, name,
-        labels, resources, after, after_when, python, env, cwd, comm``."""
+        labels, resources, after, after_when, python, env, cwd, comm``.
+
+        With ``ranks`` above 1, or ``comm``, so many processes call the function under MPI, ``cores``, ``gpus`` and ``memory`` are
+        those of each, and the result is the list of what they return. ``comm=True`` passes the communicator as the first argument,
+        ``comm="name"`` as the one of that name.
+        """
         options = self._options.replaced(**changes)
         options.template(FUNCTION)  # Wrong values are refused here.
         view = Submitter()
@@ -153,7 +158,8 @@ class Submitter(concurrent.futures.Executor):
         """The results of a function for all items, in order. ``chunksize`` items are one task.
 
         The items are taken as they are needed: at most ``buffersize`` of them are under way. ``progress`` shows a bar in a
-        terminal or notebook, ``"always"`` elsewhere too.
+        terminal or notebook, ``"always"`` elsewhere too. With ranks each item is
+        a task of its own, whose result is a list.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -161,6 +167,8 @@ class Submitter(concurrent.futures.Executor):
             raise ValueError("buffersize must be None or > 0")
         if self._connection.retired:
             raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._options.in_ranks:
+            chunksize = 1
         until = None if timeout is None else time.monotonic() + timeout
         ahead = AHEAD if buffersize is None else max(1, buffersize // chunksize)
         futures = self._chunks(fn, iterables, chunksize)

@@ -247,7 +247,7 @@ fn task(args: &SubmitArgs, program: &Program) -> anyhow::Result<Task> {
     let template = Template {
         mode: if args.shell { SHELL } else { EXECUTABLE }.into(),
         needs: Needs {
-            ranks: 1,
+            ranks: args.ranks,
             cores_per_rank: args.cores,
             gpus_per_rank: args.gpus,
             mem_per_rank: args.memory,

@@ -168,6 +168,7 @@ fn words(args: &WorkerStartArgs, called: &str, hosts: usize) -> Vec<String> {
         format!("--python={name}{}", python.path.display())
     }));
     words.extend(each.mode_words());
+    words.extend(each.mpi.iter().map(|mpi| format!("--mpi={}", mpi.display())));
     words
 }
 

@@ -268,6 +268,7 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
             modules: args.each.mode_module.clone(),
             installed: args.each.installed_modes,
         },
+        mpi: args.each.mpi.clone(),
         gpu_numbers: args.gpu_slots.as_deref().map(read_numbers).transpose()?,
         // The one that a node of a job begins with is known by the node.
         place: args.place.clone().or_else(|| share.node.clone()),
