@@ -38,6 +38,8 @@ class Registered:
 
     __slots__ = ("call",)
     cwd = None
+    #: Who registered it has said where it runs.
+    written: Dict[str, Any] = {}
 
     def __init__(self, mode: str, registry: _modes.Registry) -> None:
         try:
