@@ -47,7 +47,7 @@ def test_what_main_scripts_write_is_sent(ex):
 
 def test_an_error_ends_the_call_and_not_the_executor(ex):
     with joblib.parallel_config("scalems", executor=ex):
-        with pytest.raises(ValueError, match="number 0"):
+        with pytest.raises(ValueError, match=r"number \d+"):
             joblib.Parallel(n_jobs=2)(joblib.delayed(fail)(n) for n in range(100))
         assert joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(n) for n in [-1]) == [1]
 

@@ -50,6 +50,8 @@ class Wire:
         self._sending = threading.Lock()
         self._pack = msgpack.Packer(autoreset=True).pack
         self._buffer = bytearray()
+        # Of a size that malloc would ask the system for anew each time.
+        self._room = memoryview(bytearray(READ_BYTES))
         self.descriptors: List[int] = []
         #: Answers that wait for company, since when, and where they lie meanwhile for the worker to find.
         self._held: List[bytes] = []
@@ -123,9 +125,9 @@ class Wire:
         """Waits for more bytes. Returns whether there were any: none come when the worker has gone."""
         if self.descriptors is not None and not self._buffer and not self.descriptors:
             return self._read_first()
-        more = self.socket.recv(READ_BYTES)
-        self._buffer += more
-        return bool(more)
+        count = self.socket.recv_into(self._room)
+        self._buffer += self._room[:count]
+        return count > 0
 
     def _read_first(self) -> bool:
         room = socket.CMSG_SPACE(8 * array.array("i").itemsize)
