@@ -4,7 +4,7 @@ use scalems_protocol::TaskError;
 use scalems_protocol::client::Durable;
 use scalems_protocol::error::Code;
 use scalems_protocol::group::Run;
-use scalems_protocol::state::{Ending, TaskState};
+use scalems_protocol::state::{Ending, Strength, TaskState};
 
 use super::Agent;
 use super::timers::Timer;
@@ -67,7 +67,11 @@ impl Agent {
             };
             let submission = self.tasks.known(number);
             let own = submission.faults.get(&offset).copied().unwrap_or_default().own;
-            if submission.canceling(offset).is_some() {
+            let canceling = submission.canceling(offset);
+            if canceling == Some(Strength::Withdraw) && one.ending == Ending::Failed {
+                // It had begun before it could be taken back, and ends as it did by itself. Nobody wants another attempt.
+                self.end(one, out);
+            } else if canceling.is_some() {
                 let mut one = Ended {
                     ending: Ending::Canceled,
                     ..one

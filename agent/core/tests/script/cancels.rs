@@ -69,6 +69,22 @@ fn what_started_while_it_was_withdrawn_runs_on() {
 }
 
 #[test]
+fn what_failed_while_it_was_withdrawn_has_failed() {
+    let mut world = one_in_each_state();
+    world
+        .client(1, cancel(6, Selector::submission(2), Withdraw))
+        .is(&[
+            "w1< revoke 4 withdraw: 2.0@1",
+            "c1< cancel_done 6: withdrawn 0 told 1 running 0 ended 0",
+        ]);
+    world.worker(1, started(3, run(2, 0, 1, 1))).is(&[]);
+    world.worker(1, failed(4, run(2, 0, 1, 1))).is(&[
+        "w1< lease 5 recorded 4: 3.0@1 run",
+        "c1< results 1 None: 2.0@1 failed exit_code",
+    ]);
+}
+
+#[test]
 fn request_and_kill_reach_what_runs() {
     for (strength, name) in [(Request, "request"), (Kill, "kill")] {
         let mut world = one_in_each_state();

@@ -40,7 +40,6 @@ BEGIN_S = 600.0
 _HERE = "it is called in the place of its parent"
 _IN_VAIN = "its parent waits for it in vain"
 #: What the errors of tasks say that were taken back, by their agent or by a worker. Whoever else cancels one says something else.
-_RAN = "canceled while it ran; it "
 _TAKEN_BACK = (_HERE, _IN_VAIN, "canceled before it ended by itself")
 
 _opening = threading.Lock()
@@ -341,15 +340,9 @@ class Child(Future):
             with self._condition:
                 self._came_back = True
                 self._condition.notify_all()
-        elif ending == "canceled" and self._asked_back and not self._unwanted and error[2].startswith(_RAN):
-            # It had begun, and failed by itself.
-            self._beside, value = codec.split_beside(value or b"")
-            found = codec.decode_exception(value) if value else None
-            self._settle_error(found or TaskFailed(error[2][len(_RAN) :], "task_failed"))
         else:
             super()._on_end(ending, value, task, attempt, error)
         self._owner._helper.look()
-
 
     def _on_value(self, value: Any) -> None:
         super()._on_value(value)
