@@ -149,8 +149,27 @@ def test_what_a_function_writes(ex):
 
     future = ex.submit(noisy)
     assert future.result(LONG_S) == 7
-    assert future.stdout == "to stdout\n" and "to stderr" in future.stderr
+    assert future.stdout == "to stdout\n"
+    assert future.stderr == "to stderr\nWARNING here: logged\n"
     assert [record[1:] for record in future.log] == [("WARNING", "here", "logged")]
+
+
+def test_records_are_shown_once(ex):
+    def configured():
+        import io
+        import logging
+
+        handler = logging.StreamHandler(io.StringIO())
+        logging.root.addHandler(handler)
+        try:
+            logging.warning("logged")
+        finally:
+            logging.root.removeHandler(handler)
+        return handler.stream.getvalue()
+
+    future = ex.submit(configured)
+    assert future.result(LONG_S) == "logged\n"
+    assert future.stderr == "" and [text for *_, text in future.log] == ["logged"]
 
 
 def test_arrays(ex):

@@ -120,7 +120,9 @@ fn what_a_function_writes_is_its_own() {
         );
         assert_eq!(
             beside.stderr,
-            expected(x % 5 == 0, format!("error {x}\n")).into_bytes(),
+            (expected(x % 5 == 0, format!("error {x}\n"))
+                + &expected(x % 7 == 0, format!("WARNING mine: told {x}\n")))
+                .into_bytes(),
             "{x}"
         );
         let logged: Vec<_> = beside

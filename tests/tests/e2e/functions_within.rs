@@ -78,7 +78,8 @@ fn what_a_function_writes_is_followed() {
     let mut told = Fifo::new(&pilot.home.work(), "told");
     let mut gate = Fifo::new(&pilot.home.work(), "gate");
     let code = format!(
-        "import sys\nprint('first', flush=True)\nprint('wrong', file=sys.stderr, flush=True)\n{0}print('second', flush=True)\n{0}",
+        "import sys\nprint('first', flush=True)\nprint('wrong', file=sys.stderr, flush=True)\n\
+         import logging\nlogging.getLogger('m').warning('told')\n{0}print('second', flush=True)\n{0}",
         meet(&told, &gate)
     );
     let handle = session.submit(python.code(&code)).unwrap();
@@ -88,13 +89,13 @@ fn what_a_function_writes_is_followed() {
     let follower = pilot.home.spawn(&format!("scalems logs -f {number}"));
     let errors = pilot.home.spawn(&format!("scalems logs -f --stderr {number}"));
     follower.until_written("first\n");
-    errors.until_written("wrong\n");
+    errors.until_written("wrong\nWARNING m: told\n");
     gate.release(1);
     follower.until_written("second\n");
     assert_eq!(told.line(), "here");
     gate.release(1);
     assert_eq!(follower.output().well().out, "first\nsecond\n");
-    assert_eq!(errors.output().well().out, "wrong\n");
+    assert_eq!(errors.output().well().out, "wrong\nWARNING m: told\n");
     assert_eq!(beside(&handle.wait(PATIENCE).unwrap()).stdout, b"first\nsecond\n");
     pilot.stop();
 }

@@ -337,7 +337,7 @@ class Interpreter:
 
         from .records import Records
 
-        self.records = Records()
+        self.records = Records(shown=True)
         logging.getLogger().addHandler(self.records)
 
     def _outputs_after(self) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import logging
-from typing import Any, Deque, Dict, List, Tuple
+import sys
+from typing import Any, Deque, Dict, Tuple
 
 #: So many of the last ones are kept.
 RECORDS = 256
@@ -14,10 +15,15 @@ Record = Tuple[float, str, str, str]
 
 
 class Records(logging.Handler):
-    """Keeps the last records."""
+    """Keeps the last records.
 
-    def __init__(self) -> None:
+    ``shown``: they are written to standard error as well, as Python does where nobody has said what becomes of them; so whoever
+    follows what a call writes sees them at once.
+    """
+
+    def __init__(self, shown: bool = False) -> None:
         super().__init__()
+        self._shown = shown
         self._kept: Deque[Record] = collections.deque(maxlen=RECORDS)
         self.made = 0
 
@@ -28,10 +34,16 @@ class Records(logging.Handler):
             text = f"{record.msg!r} cannot be shown: {error}"
         self.made += 1
         self._kept.append((record.created, record.levelname, record.name[:256], text[: BYTES // 4]))
+        if self._shown and not any(isinstance(other, logging.StreamHandler) for other in logging.root.handlers):
+            try:
+                sys.stderr.write(f"{record.levelname} {record.name}: {text}\n")
+            except Exception:  # noqa: BLE001  it may be anything by now; the record is kept
+                pass
 
     def take(self) -> Dict[str, Any]:
         """What was logged since the last time, as a part of a Beside."""
-        size, last = 0, []  # type: int, List[Record]
+        size = 0
+        last: list = []
         for record in reversed(self._kept):
             size += len(record[3].encode("utf-8", "replace")) + len(record[2])
             if size > BYTES:
