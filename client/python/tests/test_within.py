@@ -196,8 +196,11 @@ def test_progress_reaches_listeners(pilot):
     heard = []
 
     def slow():
-        for step in range(40):
-            current_task().progress(step / 40, f"step {step}")
+        task, step = current_task(), 0
+        # Until somebody has heard of it.
+        while not task.cancel_requested():
+            task.progress(min(step / 10_000, 0.9), f"step {step}")
+            step += 1
             time.sleep(0.05)
 
     with Executor(pilot._session.connection_file) as ex:
