@@ -68,8 +68,10 @@ impl Agent {
             let submission = self.tasks.known(number);
             let own = submission.faults.get(&offset).copied().unwrap_or_default().own;
             let canceling = submission.canceling(offset);
-            if canceling == Some(Strength::Withdraw) && one.ending == Ending::Failed {
-                // It had begun before it could be taken back, and ends as it did by itself. Nobody wants another attempt.
+            let again = retryable && own < retries;
+            if canceling == Some(Strength::Withdraw) && one.ending == Ending::Failed && !again {
+                // It had begun before it could be taken back, and ends as it did by itself. If there were another attempt, that one
+                // is what is taken back.
                 self.end(one, out);
             } else if canceling.is_some() {
                 let mut one = Ended {
@@ -90,7 +92,7 @@ impl Agent {
                     ));
                 }
                 self.end(one, out);
-            } else if retryable && own < retries {
+            } else if again {
                 let backoff = submission.template.policy.backoff_ms;
                 self.commit(
                     Record::Fault {
