@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
-use scalems_client::protocol::client::Page;
+use scalems_client::protocol::client::{Listing, Page};
 use scalems_client::protocol::event::Topic;
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::{Bytes, limits};
@@ -93,6 +93,25 @@ impl Session {
         let limit = self.session().answer_timeout();
         let pending = asked().map_err(|error| raised(py, &error))?;
         sliced(py, Some(limit), |slice| pending.wait_within(slice))
+    }
+
+    /// A page of what is asked for: rows and where the next begins.
+    fn page<'py, R: Serialize + Send>(
+        &self,
+        py: Python<'py>,
+        select: &str,
+        after: Option<(u64, u32)>,
+        ask: impl Fn(&scalems_client::Session, Page) -> Result<Listing<R>, ClientError> + Send + Sync,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let session = self.ours(py)?;
+        let page = Page {
+            select: Self::selector(py, select)?,
+            after,
+            rows: 0,
+        };
+        let listing = py.detach(|| ask(session, page));
+        let listing = listing.map_err(|error| raised(py, &error))?;
+        packed(py, &(listing.rows, listing.next))
     }
 
     fn selector(py: Python<'_>, text: &str) -> PyResult<Selector> {
@@ -361,15 +380,7 @@ impl Session {
         select: &str,
         after: Option<(u64, u32)>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let session = self.ours(py)?;
-        let page = Page {
-            select: Self::selector(py, select)?,
-            after,
-            rows: 0,
-        };
-        let listing = py.detach(|| session.ask_submissions(page));
-        let listing = listing.map_err(|error| raised(py, &error))?;
-        packed(py, &(listing.rows, listing.next))
+        self.page(py, select, after, scalems_client::Session::ask_submissions)
     }
 
     /// A page of tasks, as msgpack: rows and where the next begins.
@@ -380,15 +391,7 @@ impl Session {
         select: &str,
         after: Option<(u64, u32)>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let session = self.ours(py)?;
-        let page = Page {
-            select: Self::selector(py, select)?,
-            after,
-            rows: 0,
-        };
-        let listing = py.detach(|| session.ask_tasks(page));
-        let listing = listing.map_err(|error| raised(py, &error))?;
-        packed(py, &(listing.rows, listing.next))
+        self.page(py, select, after, scalems_client::Session::ask_tasks)
     }
 
     /// One task, as msgpack: all that is known of it, and why it waits.

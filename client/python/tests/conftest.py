@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import scalems_pilot
+from meeting import Meeting
 from scalems_pilot._command import command
 
 #: No test takes so long: one that hangs says where.
@@ -16,6 +17,13 @@ def no_hang():
     faulthandler.dump_traceback_later(HANG_S, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def meeting(tmp_path):
+    meeting = Meeting(tmp_path)
+    yield meeting
+    meeting.close()
 
 
 @pytest.fixture(scope="module")

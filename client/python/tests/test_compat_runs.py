@@ -3,14 +3,13 @@
 import json
 import os
 import sys
-import time
 
 import msgpack
 import pytest
+from meeting import LONG_S, until
 from scalems_pilot import Refused, TimedOut
 from scalems_pilot.compat import cpi, rp
 
-LONG_S = 60
 #: All that a description of RADICAL-Pilot has when nothing was said.
 DEFAULTS = {
     "uid": "",
@@ -69,13 +68,6 @@ class Description:
 
     def as_dict(self):
         return {**DEFAULTS, **self._fields}
-
-
-def wait_until(true):
-    until = time.monotonic() + LONG_S
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def triple(number, plus=0):
@@ -137,7 +129,7 @@ def test_the_states_of_a_task(pilot, tmp_path):
     (tmp_path / "began").read_text()
     (waiting,) = rp.submit(pilot, {"executable": "true", "cores_per_rank": 2})
     pilot.wait_accepted(LONG_S)
-    wait_until(lambda: running.state == "AGENT_EXECUTING")
+    until(lambda: running.state == "AGENT_EXECUTING")
     assert waiting.state in ("AGENT_SCHEDULING", "AGENT_EXECUTING_PENDING")
     with pytest.raises(TimedOut, match="has not ended"):
         running.wait(0.01)
@@ -206,25 +198,11 @@ def test_a_data_node(pilot, tmp_path, monkeypatch):
     assert "scalems" not in sys.modules, "it is imported where it runs"
 
 
-MODULE = """
-import time, scalems_pilot
-
-def until_asked(began):
-    open(began, "w").close()
-    while not scalems_pilot.current_task().cancel_requested():
-        time.sleep(0.005)
-    return "asked"
-"""
-
-
-def test_stop_drains_and_a_second_one_ends(pilot, tmp_path, monkeypatch):
-    os.mkfifo(tmp_path / "began")
-    (tmp_path / "of_an_item.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    item = json.dumps({**WORK, "func": "until_asked", "module": "of_an_item", "args": [str(tmp_path / "began")]})
+def test_stop_drains_and_a_second_one_ends(pilot, meeting):
+    item = json.dumps({**WORK, "func": "until_asked", "module": "meeting", "args": [meeting.came]})
     control = cpi.Control(pilot)
     name = control.answer({"add_item": item})["return_value"]
-    (tmp_path / "began").read_text()
+    meeting.arrived()
     first = control.answer({"command": "stop"})
     assert first["exit_code"] == 0 and "1 items have not ended" in first["stdout"]
     refused = control.answer({"add_item": WORK})

@@ -13,10 +13,9 @@ from concurrent.futures import wait
 
 import pytest
 import scalems_pilot
+from meeting import LONG_S, attend
 from scalems_pilot import Executor, Refused, RemoteError, RemoteTraceback, SessionOver, TaskFailed, TimedOut
 from scalems_pilot.codec import CodecError
-
-LONG_S = 60
 
 
 def add(a, b=1):
@@ -25,21 +24,6 @@ def add(a, b=1):
 
 def fail(text):
     raise ValueError(text)
-
-
-def wait_for(path, found):
-    open(path, "w").close()
-    until = time.monotonic() + LONG_S
-    while not os.path.exists(found) and time.monotonic() < until:
-        time.sleep(0.005)
-    return os.path.exists(found)
-
-
-def wait_until(true):
-    until = time.monotonic() + LONG_S
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 class Odd(Exception):
@@ -212,29 +196,26 @@ def test_map_gives_what_came_before_an_exception(ex):
         next(results)
 
 
-def test_map_has_a_time(ex, tmp_path):
-    go = str(tmp_path / "go")
-    results = ex.map(wait_for, [str(tmp_path / "x")], [go], timeout=0.2)
+def test_map_has_a_time(ex, meeting):
+    results = ex.map(attend, [meeting.came], [meeting.go], timeout=0.2)
     with pytest.raises(concurrent.futures.TimeoutError):
         next(results)
-    open(go, "w").close()
+    meeting.let_go()
 
 
-def test_result_has_a_time(ex, tmp_path):
-    go = str(tmp_path / "go")
-    future = ex.submit(wait_for, str(tmp_path / "began"), go)
+def test_result_has_a_time(ex, meeting):
+    future = ex.submit(attend, meeting.came, meeting.go)
     with pytest.raises(concurrent.futures.TimeoutError):
         future.result(0.05)
-    open(go, "w").close()
+    meeting.let_go()
     assert future.result(LONG_S)
 
 
-def test_cancel_is_true_only_if_it_will_not_run(ex, tmp_path):
-    go = str(tmp_path / "go")
-    running = [ex.submit(wait_for, str(tmp_path / f"began{n}"), go) for n in range(2)]
-    wait_until(lambda: all((tmp_path / f"began{n}").exists() for n in range(2)))
+def test_cancel_is_true_only_if_it_will_not_run(ex, meeting):
+    running = [ex.submit(attend, meeting.came, meeting.go) for _ in range(2)]
+    meeting.arrived(2)
     told = []
-    waiting = ex.submit(wait_for, str(tmp_path / "never"), go)
+    waiting = ex.submit(attend, meeting.came, meeting.go)
     waiting.add_done_callback(told.append)
     assert waiting.cancel() and waiting.cancelled() and waiting.done() and told == [waiting]
     assert waiting.cancel()
@@ -243,15 +224,15 @@ def test_cancel_is_true_only_if_it_will_not_run(ex, tmp_path):
     done, _ = concurrent.futures.wait([waiting], timeout=LONG_S)
     assert done == {waiting}
     assert not any(future.cancel() for future in running)
-    open(go, "w").close()
+    meeting.let_go(2)
     assert all(future.result(LONG_S) for future in running)
     assert not running[0].cancel()
-    assert not (tmp_path / "never").exists()
+    assert not meeting.anybody()
 
 
-def test_kill(ex, tmp_path):
-    future = ex.submit(wait_for, str(tmp_path / "began"), str(tmp_path / "never"))
-    wait_until((tmp_path / "began").exists)
+def test_kill(ex, meeting):
+    future = ex.submit(attend, meeting.came, meeting.go)
+    meeting.arrived()
     future.kill("enough")
     with pytest.raises((concurrent.futures.CancelledError, TaskFailed)):
         future.result(LONG_S)
@@ -319,13 +300,13 @@ def test_shutdown_without_waiting_lets_end_what_was_submitted():
     assert [future.result(LONG_S) for future in futures] == [1, 2, 3, 4, 5]
 
 
-def test_shutdown_that_cancels(tmp_path):
+def test_shutdown_that_cancels(meeting):
     ex = Executor(max_workers=1)
-    go = str(tmp_path / "go")
-    first = ex.submit(wait_for, str(tmp_path / "began"), go)
-    wait_until((tmp_path / "began").exists)
-    others = [ex.submit(wait_for, str(tmp_path / f"other{n}"), go) for n in range(5)]
-    threading.Timer(0.1, lambda: open(go, "w").close()).start()
+    first = ex.submit(attend, meeting.came, meeting.go)
+    meeting.arrived()
+    others = [ex.submit(attend, meeting.came, meeting.go) for _ in range(5)]
+    # Once they are taken back the first one may end, for which it waits.
+    others[-1].add_done_callback(lambda _: meeting.let_go())
     ex.shutdown(cancel_futures=True)
     assert first.result(0) and all(other.cancelled() for other in others)
 
@@ -341,10 +322,10 @@ def test_one_that_is_forgotten_ends():
     assert not connection._thread.is_alive()
 
 
-def test_a_pilot_that_is_killed(tmp_path):
+def test_a_pilot_that_is_killed(meeting):
     with Executor(max_workers=1) as ex:
-        future = ex.submit(wait_for, str(tmp_path / "began"), str(tmp_path / "never"))
-        wait_until((tmp_path / "began").exists)
+        future = ex.submit(attend, meeting.came, meeting.go)
+        meeting.arrived()
         os.kill(ex._embedded.pid, 9)
         with pytest.raises(SessionOver):
             future.result(LONG_S)
@@ -432,13 +413,13 @@ def test_a_result_that_is_waited_for_comes_to_those_who_look_otherwise_too(ex):
         assert called == [slow] and slow.result(0) is None
 
 
-def test_a_result_that_is_not_there_in_time(ex, tmp_path):
-    future = ex.submit(wait_for, str(tmp_path / "began"), str(tmp_path / "go"))
+def test_a_result_that_is_not_there_in_time(ex, meeting):
+    future = ex.submit(attend, meeting.came, meeting.go)
     with pytest.raises((TimeoutError, concurrent.futures.TimeoutError)):
         future.result(0.01)
     with pytest.raises(TimedOut):
         future.wait_durable(0.01)
-    (tmp_path / "go").touch()
+    meeting.let_go()
     assert future.result(LONG_S) is True
 
 

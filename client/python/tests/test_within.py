@@ -2,13 +2,13 @@
 
 import concurrent.futures
 import os
+import threading
 import time
 
 import pytest
 import scalems_pilot
+from meeting import LONG_S, hear, say, until, until_asked
 from scalems_pilot import Executor, TaskFailed, WouldDeadlock, current_task
-
-LONG_S = 60
 
 
 def fib(n):
@@ -41,21 +41,11 @@ def without_end(n):
     return current_task().submit(without_end, n + 1).result()
 
 
-def wait_for(began, go):
-    open(began, "w").close()
-    until = time.monotonic() + LONG_S
-    while not os.path.exists(go) and time.monotonic() < until:
-        if current_task().cancel_requested():
-            return "asked"
-        time.sleep(0.005)
-    return "gone on"
-
-
-def wait_until(true):
-    until = time.monotonic() + LONG_S
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
+def left_alone(child):
+    """Waits until a child has ended by itself: as its parent does not, which would call it in its own place."""
+    ended = threading.Event()
+    child.add_done_callback(lambda _: ended.set())
+    return ended.wait(LONG_S)
 
 
 @pytest.mark.parametrize("function", [fib, fib_by_wait])
@@ -80,10 +70,7 @@ def test_recursion_without_end_ends_with_an_error(ex):
 def test_a_child_runs_elsewhere_where_there_is_room(ex, tmp_path):
     def parent():
         child = current_task().submit(os.getpid)
-        # It ends by itself: nobody waits for it here.
-        until = time.monotonic() + LONG_S
-        while not child.done() and time.monotonic() < until:
-            time.sleep(0.005)
+        assert left_alone(child)
         return child.result(0), os.getpid(), child.task_id, current_task().uid
 
     there, here, child, uid = ex.submit(parent).result(LONG_S)
@@ -115,8 +102,7 @@ def test_children_bear_the_name_of_their_parent(pilot):
     def parent():
         task = current_task()
         child = task.options(name="mine", labels={"a": "b"}).submit(leaf, 1)
-        # Nobody waits for it, so that it is not called here.
-        wait_until(child.done)
+        assert left_alone(child)
         return child.result(), task.uid
 
     with Executor(pilot._session.connection_file) as ex:
@@ -125,28 +111,28 @@ def test_children_bear_the_name_of_their_parent(pilot):
     assert value == 1 and len(rows) == 1
 
 
-def test_children_end_with_their_parent(pilot, tmp_path):
-    began, never = str(tmp_path / "began"), str(tmp_path / "never")
+def test_children_end_with_their_parent(pilot, meeting):
+    came = meeting.came
 
     def parent():
-        current_task().submit(wait_for, began, never)
-        wait_until(lambda: os.path.exists(began))
+        current_task().submit(until_asked, came)
+        assert hear(came)
         return current_task().uid
 
     with Executor(pilot._session.connection_file) as ex:
         uid = ex.submit(parent).result(LONG_S)
-        wait_until(lambda: all(row["state"] in ("done", "canceled") for row in pilot.tasks(f"label:parent={uid}")))
+        until(lambda: all(row["state"] in ("done", "canceled") for row in pilot.tasks(f"label:parent={uid}")))
 
 
-def test_a_cancel_reaches_children(pilot, tmp_path):
-    began, never = str(tmp_path / "began"), str(tmp_path / "never")
+def test_a_cancel_reaches_children(pilot, meeting):
+    came = meeting.came
 
     def parent():
-        return current_task().submit(wait_for, began, never).result()
+        return current_task().submit(until_asked, came).result()
 
     with Executor(pilot._session.connection_file) as ex:
         future = ex.submit(parent)
-        wait_until(lambda: os.path.exists(began))
+        meeting.arrived()
         future.request_cancel("enough")
         assert future.result(LONG_S) == "asked"
 
@@ -161,17 +147,17 @@ def test_a_child_that_can_never_begin_is_reported(ex):
     assert ex.options(cores=2).submit(leaf, 2).result(LONG_S) == 2
 
 
-def test_parents_that_hold_all_slots_for_children_that_need_more_are_reported(ex, tmp_path):
+def test_parents_that_hold_all_slots_for_children_that_need_more_are_reported(ex, meeting):
     def parent(mine, other):
         # Both are there before either waits.
-        open(mine, "w").close()
-        wait_until(lambda: os.path.exists(other))
+        say(mine)
+        assert hear(other)
         # It wants a limit of its own, which its parent's place does not have.
         child = current_task().options(walltime=60).submit(leaf, 1)
         child.begin_within = 1.0
         return child.result()
 
-    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    one, two = meeting.fifo("one"), meeting.fifo("two")
     futures = [ex.submit(parent, one, two), ex.submit(parent, two, one)]
     errors = [future.exception(LONG_S) for future in futures]
     reported = [error for error in errors if error is not None]

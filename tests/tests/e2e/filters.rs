@@ -223,6 +223,14 @@ fn what_a_filter_fails_over_is_one_task() {
     pilot.stop();
 }
 
+/// Says that it runs, waits, and tells how often it was run.
+fn counted(pilot: &Pilot, told: &Fifo, gate: &Fifo) -> Task {
+    let (told, gate) = (told.path().display(), gate.path().display());
+    pilot.line(&format!(
+        "echo x >> ran; echo here > {told}; read go < {gate}; wc -l < ran"
+    ))
+}
+
 #[test]
 fn what_runs_goes_on_when_the_keeper_of_a_filter_dies() {
     let Some(files) = Files::new() else { return };
@@ -231,14 +239,7 @@ fn what_runs_goes_on_when_the_keeper_of_a_filter_dies() {
     let before = keeper(&session, "filter.lab", 0);
     let mut told = Fifo::new(&pilot.home.work(), "told");
     let mut gate = Fifo::new(&pilot.home.work(), "gate");
-    let line = format!(
-        "echo x >> ran; echo here > {}; read go < {}",
-        told.path().display(),
-        gate.path().display()
-    );
-    let handle = session
-        .submit(pilot.line(&format!("{line}; wc -l < ran")))
-        .unwrap();
+    let handle = session.submit(counted(&pilot, &told, &gate)).unwrap();
     assert_eq!(told.line(), "here");
     process::signal(before, Signal::SIGKILL);
     keeper(&session, "filter.lab", before);
@@ -262,14 +263,7 @@ fn filtered_tasks_outlive_the_agent() {
     keeper(&session, "filter.lab", 0);
     let mut told = Fifo::new(&pilot.home.work(), "told");
     let mut gate = Fifo::new(&pilot.home.work(), "gate");
-    let line = format!(
-        "echo x >> ran; echo here > {}; read go < {}",
-        told.path().display(),
-        gate.path().display()
-    );
-    let handle = session
-        .submit(pilot.line(&format!("{line}; wc -l < ran")))
-        .unwrap();
+    let handle = session.submit(counted(&pilot, &told, &gate)).unwrap();
     let waiting = session.submit_many((0..5).map(|number| echo("double", &json!(number))));
     assert_eq!(told.line(), "here");
     session.wait_accepted(PATIENCE).unwrap();

@@ -52,8 +52,8 @@ fn withdraw_ends_only_what_has_not_started() {
         .is(&["c1< results 3 None: 1.0@1 done"]);
 }
 
-#[test]
-fn what_started_while_it_was_withdrawn_runs_on() {
+/// One task of them is withdrawn, and has begun before its worker heard of that.
+fn one_withdrawn_too_late() -> World {
     let mut world = one_in_each_state();
     world
         .client(1, cancel(6, Selector::submission(2), Withdraw))
@@ -62,6 +62,12 @@ fn what_started_while_it_was_withdrawn_runs_on() {
             "c1< cancel_done 6: withdrawn 0 told 1 running 0 ended 0",
         ]);
     world.worker(1, started(3, run(2, 0, 1, 1))).is(&[]);
+    world
+}
+
+#[test]
+fn what_started_while_it_was_withdrawn_runs_on() {
+    let mut world = one_withdrawn_too_late();
     world.worker(1, done(4, run(2, 0, 1, 1))).is(&[
         "w1< lease 5 recorded 4: 3.0@1 run",
         "c1< results 1 None: 2.0@1 done",
@@ -70,14 +76,7 @@ fn what_started_while_it_was_withdrawn_runs_on() {
 
 #[test]
 fn what_failed_while_it_was_withdrawn_has_failed() {
-    let mut world = one_in_each_state();
-    world
-        .client(1, cancel(6, Selector::submission(2), Withdraw))
-        .is(&[
-            "w1< revoke 4 withdraw: 2.0@1",
-            "c1< cancel_done 6: withdrawn 0 told 1 running 0 ended 0",
-        ]);
-    world.worker(1, started(3, run(2, 0, 1, 1))).is(&[]);
+    let mut world = one_withdrawn_too_late();
     world.worker(1, failed(4, run(2, 0, 1, 1))).is(&[
         "w1< lease 5 recorded 4: 3.0@1 run",
         "c1< results 1 None: 2.0@1 failed exit_code",

@@ -2,32 +2,12 @@
 
 use scalems_core::Action;
 use scalems_protocol::client::{Acknowledge, AgentToClient, Page, Question, Reply};
-use scalems_protocol::group::{Place, ResultGroup};
 use scalems_protocol::select::Selector;
 use scalems_protocol::worker::Report;
 use scalems_protocol::{Ending, limits};
 
-use crate::say::{QUICK, RUN, With, done, forget, group, report, run, submit};
+use crate::say::{QUICK, RUN, With, done, forget, group, large, report, run, submit};
 use crate::world::{World, from_client};
-
-/// A report of one result with so many bytes.
-fn large(number: u64, submission: u64) -> Report {
-    let place = Place {
-        blob: Some(0),
-        at: 0,
-        length: limits::BLOB_BYTES as u32,
-        ends: Vec::new(),
-    };
-    let result = ResultGroup {
-        place,
-        ran_us: 1_000_000,
-        ..group(run(submission, 0, 1, 1), Ending::Done)
-    };
-    Report {
-        results: vec![result],
-        ..report(number)
-    }
-}
 
 #[test]
 fn nothing_is_granted_while_results_fill_the_memory() {

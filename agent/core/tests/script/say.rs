@@ -254,6 +254,25 @@ pub(crate) fn done(number: u64, run: Run) -> Report {
     }
 }
 
+/// One task is done, and its result has as many bytes as a blob may.
+pub(crate) fn large(number: u64, submission: u64) -> Report {
+    let place = Place {
+        blob: Some(0),
+        at: 0,
+        length: scalems_protocol::limits::BLOB_BYTES as u32,
+        ends: Vec::new(),
+    };
+    let result = ResultGroup {
+        place,
+        ran_us: 1_000_000,
+        ..group(run(submission, 0, 1, 1), Ending::Done)
+    };
+    Report {
+        results: vec![result],
+        ..report(number)
+    }
+}
+
 /// The run failed, in a way that another attempt may not.
 pub(crate) fn failed(number: u64, run: Run) -> Report {
     let error = Some(TaskError::retryable(Code::ExitCode, "it ended with exit code 1"));

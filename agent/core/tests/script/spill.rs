@@ -9,7 +9,7 @@ use scalems_protocol::worker::Report;
 use scalems_protocol::{Ending, limits};
 
 use crate::restored::{first_life, life};
-use crate::say::{RUN, With, forget, group, hello, joins, report, run, submit};
+use crate::say::{RUN, With, forget, group, hello, joins, large, report, run, submit};
 use crate::world::{World, config};
 
 /// What may stay in memory: parts are of 8 bytes then.
@@ -293,28 +293,14 @@ fn an_alarm_says_once_that_nothing_starts_and_what_helps() {
     world.worker(1, joins("w", 1)).begins(&["w1< welcome worker 1 w"]);
     world.client(1, hello("s")).begins(&["c1< welcome session 2"]);
     let blob = vec![0; limits::BLOB_BYTES];
-    let large = |number| {
-        let place = Place {
-            blob: Some(0),
-            at: 0,
-            length: limits::BLOB_BYTES as u32,
-            ends: Vec::new(),
-        };
-        let result = ResultGroup {
-            place,
-            ran_us: 1_000_000,
-            ..group(run(number, 0, 1, 1), Ending::Done)
-        };
-        Report {
-            results: vec![result],
-            ..report(number)
-        }
-    };
     for submission in 1..=6 {
         world.client(1, submit(submission, 1, RUN)).0.truncate(0);
     }
     for number in 1..=5 {
-        world.worker_with(1, large(number), &[&blob]).0.truncate(0);
+        world
+            .worker_with(1, large(number, number), &[&blob])
+            .0
+            .truncate(0);
     }
     // More than may be, but some are being moved: nothing starts, and nobody has to do anything.
     let reasons = |world: &mut World| {

@@ -15,12 +15,12 @@ import sys
 import termios
 import threading
 import time
-import traceback
 from typing import Any, Deque, Dict, List, Optional, Set
 
 from .. import _task, codec
 from .._modes import Registry
-from .calls import Called, Function, Registered, WrongCall, arguments_of, read_call
+from .calls import Called, Function, Registered, arguments_of, read_call
+from .failure import Failure, enter, failure_of, written
 from .variables import Variables
 from .wire import Wire
 
@@ -30,9 +30,6 @@ SLOW = 0.005
 QUICK_US = 200
 #: How long the watch waits at a time for words of the worker while a call runs.
 WATCH = 0.05
-VALUE_BYTES = 64 << 20
-TEXT_BYTES = 3000
-TRACE_BYTES = 16 << 10
 #: More memory than after its first call, and it is replaced.
 GROWTH_BYTES = 1 << 30
 #: Calls from one look at its memory to the next.
@@ -264,27 +261,21 @@ class Interpreter:
             task._call = function.written
             if function.cwd:
                 directory = os.getcwd()
-                self._enter(function.cwd, call)
+                enter(function.cwd)
             value = function.call(*args, **kwargs)
-        except WrongCall as error:
-            return self._failed(key, "wrong_call", error, error.__cause__)
         except BaseException as error:  # noqa: BLE001  SystemExit too
-            return self._failed(key, "exception", error, error)
+            return self._failed(key, failure_of(error))
         finally:
             task._end()
             _task._set(None)
             if directory is not None:
                 os.chdir(directory)
-        try:
-            written = codec.encode(value)
-        except BaseException as error:  # noqa: BLE001  whatever its class does when it is pickled
-            return self._failed(key, "wrong_result", error, error.__cause__)
-        finally:
-            del value, args, kwargs
-        if len(written) > VALUE_BYTES:
-            text = f"the result has {len(written)} bytes, and at most {VALUE_BYTES} are sent: write a file and return its name"
-            return self._failed(key, "wrong_result", codec.CodecError(text), None)
-        return ["done", key, 0, False, 0], [written]
+        data, failure = written(value)
+        # What it had goes before the next one comes.
+        del value, args, kwargs
+        if failure is not None:
+            return self._failed(key, failure)
+        return ["done", key, 0, False, 0], [data]
 
     def _function(self, body: List[Any]) -> Called:
         mode, content, found = body
@@ -294,30 +285,11 @@ class Interpreter:
             body[2] = found
         return found
 
-    def _enter(self, directory: str, call: List[Any]) -> None:
-        try:
-            os.chdir(directory)
-        except OSError as error:
-            raise WrongCall(f"its cwd {directory!r} cannot be entered: {error.strerror}") from error
-
-    def _failed(self, key: int, code: str, error: BaseException, cause: Optional[BaseException]) -> Any:
-        kind = type(cause or error)
-        try:
-            text = str(error)
-        except Exception as problem:  # noqa: BLE001  its class may do anything
-            text = f"its message cannot be shown: {type(problem).__name__}"
-        try:
-            trace = _trace(cause) if cause is not None else ""
-        except Exception:  # noqa: BLE001  as above
-            trace = ""
-        blobs: List[bytes] = []
-        if code == "exception":
-            # The frames stay here: they hold whatever the function had.
-            data = _bytes_of(error)
-            if data is not None and len(data) <= VALUE_BYTES:
-                blobs = [data]
-        name = f"{kind.__module__}.{kind.__qualname__}"
-        return ["failed", key, 0, False, code, name, _cut(text, TEXT_BYTES), trace, 0 if blobs else None], blobs
+    @staticmethod
+    def _failed(key: int, failure: Failure) -> Any:
+        code, kind, message, trace, value = failure
+        blobs = [] if value is None else [value]
+        return ["failed", key, 0, False, code, kind, message, trace, 0 if blobs else None], blobs
 
     # What a call leaves
 
@@ -372,27 +344,6 @@ class Interpreter:
             elif memory > self.first_memory + GROWTH_BYTES:
                 return f"its memory has grown to {memory >> 20} MiB"
         return None
-
-
-def _bytes_of(error: BaseException) -> Optional[bytes]:
-    try:
-        return codec.encode_exception(error)
-    except BaseException:  # noqa: BLE001  whatever its class does when it is pickled
-        return None
-
-
-def _trace(error: BaseException) -> str:
-    lines = traceback.format_exception(type(error), error, error.__traceback__)
-    # The first frame is ours.
-    text = "".join(lines)
-    if len(text) > TRACE_BYTES:
-        text = text[: TRACE_BYTES // 4] + "\n  [cut]\n" + text[-3 * TRACE_BYTES // 4 :]
-    return _cut(text, 4 * TRACE_BYTES)
-
-
-def _cut(text: str, most: int) -> str:
-    # Surrogates cannot be sent.
-    return text.encode("utf-8", "backslashreplace")[:most].decode("utf-8", "ignore")
 
 
 def _memory() -> int:

@@ -19,9 +19,9 @@ from typing import Any, Dict, List, NoReturn, Optional, Sequence
 
 import msgpack
 
-from .. import _task, codec
+from .. import _task
 from .calls import Function, WrongCall, arguments_of, read_arguments, read_call
-from .loop import TEXT_BYTES, VALUE_BYTES, _bytes_of, _cut, _trace
+from .failure import Failure, enter, failure_of, written
 from .records import Records
 
 #: What tells a rank its number: Open MPI, what is made from MPICH, PMIx, Slurm.
@@ -85,24 +85,21 @@ class Rank:
             function = Function(self.told["mode"], call)
             args, kwargs = arguments_of(call) if body is None else read_arguments(data)
             if function.cwd:
-                _enter(function.cwd)
+                enter(function.cwd)
             self._pass_comm(call.get("comm"), args, kwargs)
             value = function.call(*args, **kwargs)
-        except WrongCall as error:
-            return _failed("wrong_call", error, error.__cause__, self._who())
         except BaseException as error:  # noqa: BLE001  SystemExit too
-            return _failed("exception", error, error, self._who())
-        try:
-            written = codec.encode(value)
-        except BaseException as error:  # noqa: BLE001  whatever its class does when it is pickled
-            return _failed("wrong_result", error, error.__cause__, self._who())
-        if len(written) > VALUE_BYTES:
-            text = f"the result has {len(written)} bytes, and at most {VALUE_BYTES} are sent: write a file and return its name"
-            return _failed("wrong_result", codec.CodecError(text), None, self._who())
-        return {"value": written}
+            return self._failed(failure_of(error))
+        data, failure = written(value)
+        return {"value": data} if failure is None else self._failed(failure)
 
-    def _who(self) -> str:
-        return f"Rank {self.number} of {self.ranks}:\n"
+    def _failed(self, failure: Failure) -> Dict[str, Any]:
+        end: Dict[str, Any] = {"code": failure.code, "class": failure.kind, "message": failure.message, "trace": failure.trace}
+        if failure.trace:
+            end["trace"] = f"Rank {self.number} of {self.ranks}:\n{failure.trace}"
+        if failure.value is not None:
+            end["value"] = failure.value
+        return end
 
     def _pass_comm(self, how: Any, args: List[Any], kwargs: Dict[str, Any]) -> None:
         """The communicator: not at all, as the first argument, or by a name."""
@@ -222,36 +219,6 @@ def _part(things: Sequence[Any], rank: int, ranks: int) -> Sequence[Any]:
     """A rank's part of what can be divided among all; nothing if it cannot."""
     each, rest = divmod(len(things), ranks)
     return [] if rest else things[rank * each : (rank + 1) * each]
-
-
-def _enter(directory: str) -> None:
-    try:
-        os.chdir(directory)
-    except OSError as error:
-        raise WrongCall(f"its cwd {directory!r} cannot be entered: {error.strerror}") from error
-
-
-def _failed(code: str, error: BaseException, cause: Optional[BaseException], who: str) -> Dict[str, Any]:
-    kind = type(cause or error)
-    try:
-        text = str(error)
-    except Exception as problem:  # noqa: BLE001  its class may do anything
-        text = f"its message cannot be shown: {type(problem).__name__}"
-    try:
-        trace = who + _trace(cause) if cause is not None else ""
-    except Exception:  # noqa: BLE001  as above
-        trace = ""
-    end: Dict[str, Any] = {
-        "code": code,
-        "class": f"{kind.__module__}.{kind.__qualname__}",
-        "message": _cut(text, TEXT_BYTES),
-        "trace": trace,
-    }
-    if code == "exception":
-        data = _bytes_of(error)
-        if data is not None and len(data) <= VALUE_BYTES:
-            end["value"] = data
-    return end
 
 
 def _flush() -> None:

@@ -123,7 +123,7 @@ class Wire:
 
     def read(self) -> bool:
         """Waits for more bytes. Returns whether there were any: none come when the worker has gone."""
-        if self.descriptors is not None and not self._buffer and not self.descriptors:
+        if not self._buffer and not self.descriptors:
             return self._read_first()
         count = self.socket.recv_into(self._room)
         self._buffer += self._room[:count]
