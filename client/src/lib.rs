@@ -56,6 +56,7 @@ mod result;
 mod session;
 mod shared;
 mod task;
+pub mod units;
 mod workers;
 
 pub use array::{ArrayCounts, ArrayHandle};

@@ -268,7 +268,8 @@ fn way(text: &str) -> Result<Needs, String> {
                     .into();
             }
             "min-time" => {
-                needs.min_time_ms = u64::try_from(duration(value)?.as_millis()).unwrap_or(u64::MAX);
+                let time = duration(value).map_err(|problem| problem.to_string())?;
+                needs.min_time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             }
             _ => {
                 let (name, amount) = resource(part)?;

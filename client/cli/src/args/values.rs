@@ -1,8 +1,8 @@
 //! How values of options are written.
 
-use std::time::Duration;
-
 use scalems_agent::worker::{Part, Python, Warm};
+pub(super) use scalems_client::units::bytes;
+pub(crate) use scalems_client::units::duration;
 use scalems_protocol::select::Selector;
 use scalems_protocol::task::{CORES, GPUS, MEMORY};
 use scalems_protocol::{Amount, limits};
@@ -47,77 +47,15 @@ pub(super) fn part(text: &str) -> Result<Part, String> {
     read().ok_or_else(|| format!("{text:?} is no part: write 1/2"))
 }
 
-/// `4096`, `64K`, `64MiB`, `4G`: bytes, in units of 1,024.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no number of bytes: write 4096, 64K, 100M or 4G");
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let value: f64 = text[..digits].parse().map_err(|_| wrong())?;
-    let factor = match &text[digits..] {
-        "" | "B" => 1_u64,
-        "K" | "KiB" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        "G" | "GiB" => 1 << 30,
-        "T" | "TiB" => 1 << 40,
-        _ => return Err(wrong()),
-    };
-    let bytes = value * factor as f64;
-    if !(1.0..1e18).contains(&bytes) {
-        return Err(wrong());
-    }
-    Ok(bytes as u64)
-}
-
 /// Bytes of all log files of a worker.
 pub(super) fn log_bytes(text: &str) -> Result<u64, String> {
-    let bytes = bytes(text)?;
+    let bytes = bytes(text).map_err(|error| error.to_string())?;
     if bytes < limits::LEAST_LOG_WORKER_BYTES {
         return Err(format!(
             "{text} is too little: log files have a MiB each and there are at least four, so write 4M or more"
         ));
     }
     Ok(bytes)
-}
-
-/// `90`, `90s`, `1h30m`, `500ms`, `HH:MM:SS`, `MM:SS`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write 90s, 500ms, 1h30m or HH:MM:SS");
-    if text.contains(':') {
-        let parts: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
-        let seconds = match parts.as_deref() {
-            Some([minutes, seconds]) if *seconds < 60 => 60 * minutes + seconds,
-            Some([hours, minutes, seconds]) if *minutes < 60 && *seconds < 60 => {
-                3_600 * hours + 60 * minutes + seconds
-            }
-            _ => return Err(wrong()),
-        };
-        return Ok(Duration::from_secs(seconds));
-    }
-    let (mut sum, mut rest) = (Duration::ZERO, text);
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let value: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let letters = rest[digits..]
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len() - digits);
-        let factor = match &rest[digits..digits + letters] {
-            "ms" => 0.001,
-            "" | "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
-            _ => return Err(wrong()),
-        };
-        sum += Duration::try_from_secs_f64(value * factor).map_err(|_| wrong())?;
-        rest = &rest[digits + letters..];
-    }
-    Ok(sum)
 }
 
 /// The name of a Python module, as an `import` has it.
@@ -204,43 +142,6 @@ mod tests {
         assert_eq!(part("2/3"), Ok(Part { number: 1, of: 3 }));
         for bad in ["", "1", "0/2", "3/2", "1/0", "a/b"] {
             assert!(part(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn sizes_read_as_people_write_them() {
-        for (text, count) in [
-            ("4096", 4096),
-            ("64K", 65_536),
-            ("1.5MiB", 1_572_864),
-            ("4G", 4 << 30),
-        ] {
-            assert_eq!(bytes(text), Ok(count), "{text}");
-        }
-        for bad in ["", "K", "0", "-1", "1 M", "1MB", "1e9", "99999999T"] {
-            assert!(bytes(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn times_read_as_people_write_them() {
-        for (text, seconds) in [
-            ("90", 90.0),
-            ("90s", 90.0),
-            ("1h30m", 5400.0),
-            ("500ms", 0.5),
-            ("01:02:03", 3723.0),
-            ("2:30", 150.0),
-            ("1.5m", 90.0),
-        ] {
-            assert_eq!(
-                duration(text).unwrap(),
-                Duration::from_secs_f64(seconds),
-                "{text}"
-            );
-        }
-        for bad in ["", "x", "1x", "s", "1:99", "-1s", "1h30q", "1:2:3:4"] {
-            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 }
