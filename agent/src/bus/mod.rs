@@ -5,6 +5,7 @@
 
 mod decode;
 mod ends;
+mod health;
 mod identity;
 mod sockets;
 
@@ -27,6 +28,7 @@ use crate::process;
 use crate::spill::{Room, Spiller};
 
 use self::ends::Ends;
+use self::health::Rounds;
 
 pub use identity::Identity;
 pub use sockets::{Sockets, TcpOptions};
@@ -95,6 +97,7 @@ pub struct Bus {
     ask_workers: Option<Instant>,
     client_ends: Ends,
     worker_ends: Ends,
+    rounds: Rounds,
     exit: bool,
     /// Why the journal cannot be gone on with.
     behind: Option<String>,
@@ -127,6 +130,7 @@ impl Bus {
             ask_workers: None,
             client_ends: Ends::default(),
             worker_ends: Ends::default(),
+            rounds: Rounds::default(),
             exit: false,
             behind: None,
         })
@@ -159,6 +163,7 @@ impl Bus {
         while !self.exit {
             let deaf = self.journal.as_ref().is_some_and(Journal::is_backlogged);
             let ready = self.wait(deaf)?;
+            let begun = self.core.is_watched().then(Instant::now);
             if deaf {
                 let now = self.now();
                 self.core.did_not_listen(now);
@@ -206,6 +211,10 @@ impl Bus {
             let now = self.now();
             self.core.flush(now, &mut self.actions);
             self.act();
+            if let Some(health) = self.rounds.over(begun, self.journal.as_ref()) {
+                self.input(Input::Health(Box::new(health)));
+                self.act();
+            }
         }
         if let Some(journal) = self.journal.take() {
             journal.finish()?;
@@ -247,7 +256,7 @@ impl Bus {
             .core
             .deadline()
             .map(|at| self.begun + Duration::from_micros(at).saturating_sub(self.age));
-        let next = [core, self.ask_clients, self.ask_workers]
+        let next = [core, self.ask_clients, self.ask_workers, self.rounds.due()]
             .into_iter()
             .flatten()
             .min();

@@ -12,8 +12,10 @@ mod cancel;
 mod clients;
 mod ended;
 mod events;
+mod faults;
 mod filters;
 mod grant;
+mod health;
 mod listing;
 mod open;
 mod output;
@@ -42,6 +44,8 @@ use crate::task::Tasks;
 use crate::worker::Worker;
 use answers::Answers;
 use events::Events;
+use faults::Faults;
+use health::Measured;
 use output::Readings;
 use progress::Words;
 use reads::Waiting;
@@ -105,6 +109,10 @@ pub struct Agent {
     links: u64,
     timers: Timers,
     events: Events,
+    faults: Faults,
+    measured: Measured,
+    /// Tasks that have ended in this life.
+    ended_here: u64,
     waiting: Vec<Waiting>,
     readings: Readings,
     words: Words,
@@ -200,6 +208,9 @@ impl Agent {
             joined: 0,
             timers: Timers::default(),
             events: Events::default(),
+            faults: Faults::default(),
+            measured: Measured::default(),
+            ended_here: 0,
             waiting: Vec::new(),
             readings: Readings::default(),
             words: Words::default(),
@@ -259,7 +270,8 @@ impl Agent {
             Input::SomeClientGone => self.ping_clients(out),
             Input::SomeWorkerGone => self.ping_all(out),
             Input::Subscribed(topic) => self.subscribed(topic, out),
-            Input::Unsubscribed(topic) => self.events.unsubscribe(&topic),
+            Input::Unsubscribed(topic) => self.unsubscribed(&topic),
+            Input::Health(health) => self.publish_health(*health, out),
             Input::Durable(number) => {
                 // Some tasks wait until their worker's name is on disk.
                 let joins = |worker: &Worker| worker.joined > self.durable;
@@ -310,6 +322,7 @@ impl Agent {
         self.advance_requests(out);
         self.forget_oldest(out);
         self.publish(out);
+        self.publish_faults(out);
         self.publish_progress(out);
         self.advance_stop(out);
         self.send_recorded(out);

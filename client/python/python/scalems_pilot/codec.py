@@ -21,6 +21,7 @@ import msgpack
 
 __all__ = [
     "CodecError",
+    "Parts",
     "decode",
     "decode_arguments",
     "decode_exception",
@@ -28,8 +29,10 @@ __all__ = [
     "encode_arguments",
     "encode_beside",
     "encode_exception",
+    "encode_parts",
     "import_name",
     "importable",
+    "joined",
     "pickled",
     "split_beside",
 ]
@@ -50,10 +53,29 @@ _PATH_TYPE = type(pathlib.Path())
 _COMPLEX = struct.Struct("<dd")
 _DURATION = struct.Struct("<qqq")
 _LENGTH = struct.Struct("<I")
+#: How msgpack begins bytes that are large, and a list of a list of one argument.
+_BYTES, _ONE_ARGUMENT = struct.Struct(">BI"), b"\x91\x91"
 
 
 class CodecError(ValueError):
     """A value that cannot be written, or bytes that are none."""
+
+
+class Parts:
+    """The bytes of a large value, piece by piece, as they lie in memory: to be sent before anything there changes."""
+
+    __slots__ = ("_length", "pieces")
+
+    def __init__(self, pieces: Sequence[Readable]) -> None:
+        self.pieces = pieces
+        self._length = sum(memoryview(piece).nbytes for piece in pieces)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def joined(self) -> bytes:
+        """All of it in one piece."""
+        return b"".join(self.pieces)
 
 
 class _NotExpressible(Exception):
@@ -65,16 +87,30 @@ class _NotExpressible(Exception):
 
 def encode(value: Any) -> bytes:
     """The bytes of a value. Raises :class:`CodecError` if it cannot even be pickled."""
+    return joined(encode_parts(value))
+
+
+def encode_parts(value: Any) -> Union[bytes, Parts]:
+    """As :func:`encode`; a large value that lies in memory as it is sent is not copied."""
     if value is None:
         return b""
+    if type(value) is bytes and len(value) > LARGE:
+        return Parts(_bytes_in_parts(value))
     try:
         return _pack(value)
     except (_NotExpressible, ValueError, OverflowError, TypeError, RecursionError):
-        return pickled(value)
+        return _pickled_parts(value, PICKLE)
+
+
+def joined(data: Union[bytes, Parts]) -> bytes:
+    """A value's bytes in one piece."""
+    return data.joined() if type(data) is Parts else data  # type: ignore[return-value, union-attr]
 
 
 def encode_arguments(args: Sequence[Any], kwargs: Optional[Mapping[str, Any]] = None) -> bytes:
     """The bytes of a call's arguments."""
+    if not kwargs and len(args) == 1 and type(args[0]) is bytes and len(args[0]) > LARGE:
+        return b"".join((_ONE_ARGUMENT, *_bytes_in_parts(args[0])))
     both = [list(args), dict(kwargs)] if kwargs else [list(args)]
     return encode(both)
 
@@ -88,16 +124,23 @@ def encode_exception(error: BaseException) -> Optional[bytes]:
     return data
 
 
-def encode_beside(beside: Mapping[str, Any], value: bytes) -> bytes:
-    """A value with what was written beside it."""
+def encode_beside(beside: Mapping[str, Any], value: Union[bytes, Parts]) -> Union[bytes, Parts]:
+    """A value with what was written beside it; in parts if the value is."""
     if not beside:
         return value
     head = msgpack.packb(dict(beside))
-    return b"".join((bytes((MARK, BESIDE)), _LENGTH.pack(len(head)), head, value))
+    head = b"".join((bytes((MARK, BESIDE)), _LENGTH.pack(len(head)), head))
+    if isinstance(value, Parts):
+        return Parts([head, *value.pieces])
+    return head + value
 
 
 def pickled(value: Any, form: int = PICKLE) -> bytes:
     """The bytes of a value as a pickle, with its buffers out of band."""
+    return joined(_pickled_parts(value, form))
+
+
+def _pickled_parts(value: Any, form: int) -> Union[bytes, Parts]:
     buffers: list = []
     try:
         data = _pickle(value, buffers)
@@ -120,7 +163,7 @@ def pickled(value: Any, form: int = PICKLE) -> bytes:
         parts.append(bytes(-at % ALIGNED))
         parts.append(view)
         at += -at % ALIGNED + view.nbytes
-    return b"".join(parts)
+    return Parts(parts) if at > LARGE and views else b"".join(parts)
 
 
 def _pickle(value: Any, buffers: list) -> bytes:
@@ -144,6 +187,13 @@ def _named(value: Any) -> str:
 
 
 _local = threading.local()
+
+
+def _bytes_in_parts(value: bytes) -> Tuple[bytes, bytes]:
+    """What msgpack makes of bytes, in parts, so that they are copied once. Raises :class:`CodecError` if there are too many."""
+    if len(value) >= 1 << 32:
+        raise CodecError(f"{len(value)} bytes are more than a value can have")
+    return _BYTES.pack(0xC6, len(value)), value
 
 
 def _pack(value: Any) -> bytes:
@@ -233,10 +283,15 @@ _WRITERS: dict = {
 # Reading
 
 
-def decode(data: Readable) -> Any:
-    """The value of these bytes. Raises :class:`CodecError` if they are none, and whatever a pickle raises."""
+def decode(data: Union[Readable, Tuple[bytes]]) -> Any:
+    """The value of these bytes. Raises :class:`CodecError` if they are none, and whatever a pickle raises.
+
+    Of a large value that is itself bytes, the native session hands over those, in a tuple.
+    """
     if not data:
         return None
+    if type(data) is tuple:
+        return data[0]
     if data[0] != MARK:
         return _unpack(data)
     form = data[1] if len(data) > 1 else 0
