@@ -11,10 +11,10 @@ use scalems_protocol::event::Health;
 
 use super::frame::{pair, panel};
 use crate::app::App;
-use crate::kit::gauge::Gauge;
+use crate::kit::gauge::{self, Gauge};
 use crate::kit::numbers as format;
 use crate::kit::spark::{self, Spark};
-use crate::kit::text::{Align, fit, pad};
+use crate::kit::text::{Align, fit, pad, words};
 use crate::kit::theme::{Glyph, Role, Theme};
 use crate::model::{Model, Trend};
 
@@ -86,16 +86,19 @@ fn bars(model: &Model) -> Vec<(String, f64, f64, f64)> {
 
 fn allocation(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let inside = panel("allocation", app.panel == 0, theme, area, buffer);
-    let mut lines = inside.rows();
-    for (kind, used, total, down) in bars(model) {
-        let Some(line) = lines.next() else { return };
-        let label = fit(&kind, usize::from(LABEL) - 1, theme.charset);
-        let mut gauge = Gauge::new(&label, used, total).down(down);
+    let bars = bars(model);
+    let label = |kind: &str| fit(kind, usize::from(LABEL) - 1, theme.charset).into_owned();
+    let labels: Vec<String> = bars.iter().map(|(kind, ..)| label(kind)).collect();
+    let mut gauges: Vec<Gauge<'_>> = Vec::new();
+    for ((kind, used, total, down), label) in bars.iter().zip(&labels) {
+        let mut gauge = Gauge::new(label, *used, *total).down(*down);
         if kind == "memory" {
             gauge.write = |bytes| format::bytes(bytes as u64);
         }
-        gauge.draw(LABEL, theme, line, buffer);
+        gauges.push(gauge);
     }
+    gauge::draw(&gauges, theme, inside, buffer);
+    let mut lines = inside.rows().skip(gauges.len());
     if let Some(line) = lines.next() {
         let value = match model.left() {
             Some(left) => theme.span(super::frame::walltime_role(model, left), format::clock(left)),
@@ -213,6 +216,16 @@ fn trend_line(
 
 fn health(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let inside = panel("agent", app.panel == 2, theme, area, buffer);
+    if matches!(model.link, crate::source::Link::Replay(_)) {
+        let said = "A journal does not tell how the agent was, and of cores only those that tasks had.";
+        for (line, text) in inside
+            .rows()
+            .zip(words(said, usize::from(inside.width), theme.charset))
+        {
+            theme.span(Role::Dim, text).render(line, buffer);
+        }
+        return;
+    }
     let Some(health) = &model.health else {
         theme
             .span(Role::Dim, "it has not said how it is")
