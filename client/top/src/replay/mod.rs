@@ -218,4 +218,6 @@ fn topic(body: &Body) -> Topic {
 }
 
 #[cfg(test)]
+mod screens;
+#[cfg(test)]
 mod tests;

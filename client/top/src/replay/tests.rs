@@ -75,7 +75,7 @@ fn span(
 }
 
 /// Two submissions on two workers, of which one is lost: tasks end well, badly, are tried again and canceled.
-fn recording() -> Recording {
+pub(super) fn recording() -> Recording {
     let elsewhere = |span: Span| Span {
         worker: Some(1),
         ..span
