@@ -1,6 +1,7 @@
 //! The database: what it holds, and how it is opened, read and written.
 
 mod error;
+mod looking;
 mod meta;
 mod prune;
 mod reading;
