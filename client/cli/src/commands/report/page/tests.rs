@@ -1,0 +1,6 @@
+use super::*;
+
+#[test]
+fn the_template_begins_with_the_marker() {
+    assert!(BEGINNING.ends_with(&format!("<!-- {MARKER} -->")));
+}
