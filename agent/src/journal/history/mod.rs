@@ -55,6 +55,8 @@ pub struct History {
     origins: BTreeMap<(u64, u64), u64>,
     /// Attempts that were followed by another, of tasks that have not ended yet.
     before: BTreeMap<(u64, u32), Vec<u32>>,
+    /// Attempts after which no record has said a time yet.
+    undated: Vec<u32>,
     /// The latest time that a record has said.
     clock: u64,
     records: u64,
@@ -74,7 +76,7 @@ impl History {
                     submission.count = submission.count.max(appended.first + appended.count);
                 }
             }
-            Record::Closed { at, .. } => self.clock = self.clock.max(at),
+            Record::Closed { at, .. } => self.passes(at),
             Record::Ended(ended) => self.ended(ended, value_bytes),
             Record::Fault {
                 run,
@@ -121,10 +123,21 @@ impl History {
         }
     }
 
+    /// A record says a time: what came before it ended until then.
+    fn passes(&mut self, at: u64) {
+        self.clock = self.clock.max(at);
+        for place in self.undated.drain(..) {
+            if let Some(span) = self.spans.get_mut(place as usize) {
+                span.end_us = self.clock;
+                span.begin_us = Span::begin(span.end_us, span.ran_us, span.count());
+            }
+        }
+    }
+
     fn submitted(&mut self, submitted: Submitted) {
+        self.passes(submitted.at);
         let session = self.seats.get(&submitted.origin.session);
         let session = session.and_then(|session| self.sessions.get(session));
-        self.clock = self.clock.max(submitted.at);
         self.numbers.1 = self.numbers.1.max(submitted.submission);
         let origin = submitted.origin;
         self.origins
@@ -146,7 +159,7 @@ impl History {
 
     fn ended(&mut self, ended: Ended, value_bytes: u64) {
         let run = ended.run;
-        self.clock = self.clock.max(ended.at);
+        self.passes(ended.at);
         let Some(submission) = self.submissions.get_mut(&run.submission) else {
             return;
         };
@@ -215,8 +228,8 @@ impl History {
                 // Up to five minutes, as the agent waits.
                 let wait = backoff.saturating_mul(1 << nth.min(20)).min(300_000_000);
                 let wait = if span.outcome == Outcome::Retried { wait } else { 0 };
-                // It ended at the time of some record before it, or later, and before the next one began.
-                let end = next.saturating_sub(wait).max(span.end_us.min(next));
+                // It ended until the time of a record that came after it, and before the next one began.
+                let end = next.saturating_sub(wait).min(span.end_us);
                 span.begin_us = end.saturating_sub(span.mean_us());
                 span.end_us = end;
                 next = span.begin_us;
@@ -233,6 +246,7 @@ impl History {
             let attempts = self.before.entry((run.submission, offset)).or_default();
             attempts.push(place);
         }
+        self.undated.push(place);
         self.spans.push(Span {
             submission: run.submission,
             lo: run.lo,

@@ -169,9 +169,9 @@ fn attempts_are_spans_and_what_came_before_is_fitted_in() {
     assert_eq!(
         spans,
         [
-            // It waited for half a second, its back-off, before the next attempt began at 25.5 s.
-            (Outcome::Retried, 24 * SECOND, 25 * SECOND, true, None),
-            (Outcome::Lost, 25 * SECOND + SECOND / 2, 26 * SECOND, true, None),
+            // Until 20 s, when something else ended; and the one before until a second before it began: that was its back-off.
+            (Outcome::Retried, 18 * SECOND, 19 * SECOND, true, None),
+            (Outcome::Lost, 19 * SECOND + SECOND / 2, 20 * SECOND, true, None),
             (Outcome::Failed, 10 * SECOND, 20 * SECOND, false, Some(0)),
             (Outcome::Done, 26 * SECOND, 30 * SECOND, false, Some(0)),
         ]

@@ -87,9 +87,9 @@ fn y(value: f64, most: f64) -> f64 {
 
 /// A round number that is no less, and the marks up to it.
 fn heights(most: f64) -> (f64, Vec<Tick>) {
-    let most = most.max(1e-3);
+    let most = if most > 0.0 { most } else { 1.0 };
     let unit = 10_f64.powf(most.log10().floor());
-    let step = [0.25, 0.5, 1.0, 2.5].map(|part| part * unit);
+    let step = [0.2, 0.5, 1.0, 2.0].map(|part| part * unit);
     let step = step
         .into_iter()
         .find(|step| most / step <= 4.0)
@@ -278,11 +278,12 @@ mod tests {
     #[test]
     fn heights_end_above_the_highest() {
         for (most, top, marks) in [
-            (0.0, 0.001, 5),
-            (1.0, 1.0, 5),
-            (7.0, 7.5, 4),
+            (0.0, 1.0, 3),
+            (1.0, 1.0, 3),
+            (6.0, 6.0, 4),
+            (7.0, 8.0, 5),
             (16.0, 20.0, 5),
-            (999.0, 1_000.0, 5),
+            (999.0, 1_000.0, 3),
         ] {
             let (found, ticks) = heights(most);
             assert!((found - top).abs() < 1e-9, "{most}: {found}");

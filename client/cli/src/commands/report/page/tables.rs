@@ -267,8 +267,10 @@ pub(super) fn slowest(history: &History) -> Vec<SlowRow> {
             name: words::name(name),
             attempt: span.attempt,
             outcome: match reason {
-                Some(reason) => format!("{} ({})", span.outcome.name(), reason.code),
-                None => span.outcome.name().to_owned(),
+                Some(reason) if reason.code != span.outcome.name() => {
+                    format!("{} ({})", span.outcome.name(), reason.code)
+                }
+                _ => span.outcome.name().to_owned(),
             },
             ran: words::time(span.mean_us()),
             from: since(history, span.begin_us),

@@ -187,9 +187,9 @@ fn tiles(history: &History, usage: &Usage) -> Vec<[String; 2]> {
     if unfinished > 0 {
         tiles.push(["not ended".to_owned(), words::count(unfinished)]);
     }
-    tiles.push(["from first to last".to_owned(), words::time(long)]);
-    tiles.push(["core-hours used well".to_owned(), words::hours(used)]);
-    tiles.push(["core-hours for nothing".to_owned(), words::hours(wasted)]);
+    tiles.push(["took".to_owned(), words::time(long)]);
+    tiles.push(["core-hours used".to_owned(), words::hours(used)]);
+    tiles.push(["core-hours wasted".to_owned(), words::hours(wasted)]);
     tiles
 }
 
@@ -283,52 +283,46 @@ fn numbers(history: &History, timeline: &Timeline<'_>, whole: (u64, u64)) -> Vec
 }
 
 fn distributions(history: &History) -> Vec<Distributed> {
-    let of =
-        |id, title, what, empty, found: &Distribution, name: fn(u64) -> String, step: fn(u64) -> String| {
-            Distributed {
-                id,
-                title,
-                what,
-                empty,
-                text: format!(
-                    "{}: half of them up to {}, 95 of a hundred up to {}, the largest {}, on average {}.",
-                    words::count(found.count),
-                    name(found.median),
-                    name(found.p95),
-                    name(found.max),
-                    name(found.mean() as u64)
-                ),
-                histogram: charts::histogram(&found.bins, step),
-            }
-        };
+    let text = |about: &str, found: &Distribution, name: fn(u64) -> String| {
+        format!(
+            "{about} {}: half of them up to {}, 95 of a hundred up to {}, the largest {}, on average {}.",
+            words::count(found.count),
+            name(found.median),
+            name(found.p95),
+            name(found.max),
+            name(found.mean() as u64)
+        )
+    };
+    let (runs, waits, sizes) = (history.run_times(), history.waits(), history.value_sizes());
     vec![
-        of(
-            "run-times",
-            "How long attempts ran that ended well",
-            "attempts",
-            "No attempt ended well.",
-            &history.run_times(),
-            words::time,
-            words::time_step,
-        ),
-        of(
-            "waits",
-            "How long tasks waited for room",
-            "tasks",
-            "No task began.",
-            &history.waits(),
-            words::time,
-            words::time_step,
-        ),
-        of(
-            "sizes",
-            "Sizes of values",
-            "values",
-            "No value is known.",
-            &history.value_sizes(),
-            words::bytes,
-            words::bytes,
-        ),
+        Distributed {
+            id: "run-times",
+            title: "Run times",
+            what: "attempts",
+            text: text("Attempts that ended well,", &runs, words::time),
+            empty: "No attempt ended well.",
+            histogram: charts::histogram(&runs.bins, words::time_step),
+        },
+        Distributed {
+            id: "waits",
+            title: "Waits for room",
+            what: "tasks",
+            text: text(
+                "From when a task could have begun to when it did,",
+                &waits,
+                words::time,
+            ),
+            empty: "No task began.",
+            histogram: charts::histogram(&waits.bins, words::time_step),
+        },
+        Distributed {
+            id: "sizes",
+            title: "Sizes of values",
+            what: "values",
+            text: text("Values that are not empty,", &sizes, words::bytes),
+            empty: "No value is known.",
+            histogram: charts::histogram(&sizes.bins, words::bytes),
+        },
     ]
 }
 

@@ -96,17 +96,18 @@ pub(super) fn counted(number: u64, what: &str) -> String {
     format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// Hours of a core or a GPU, from seconds.
+/// Hours of a core or a GPU, from seconds: with two digits, or all of a larger number.
 pub(super) fn hours(seconds: f64) -> String {
     let hours = seconds / 3_600.0;
-    if hours >= 100.0 {
-        format!("{hours:.0}")
+    if hours <= 0.0 {
+        "0".to_owned()
+    } else if hours >= 100.0 {
+        count(hours.round() as u64)
     } else if hours >= 1.0 {
         format!("{hours:.1}")
-    } else if hours >= 0.001 || hours == 0.0 {
-        format!("{hours:.3}")
     } else {
-        "< 0.001".to_owned()
+        let digits = (1.0 - hours.log10().floor()).clamp(1.0, 9.0) as usize;
+        format!("{hours:.digits$}")
     }
 }
 
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(counted(1_234_567, "task"), "1,234,567 tasks");
         assert_eq!(
             [0.0, 1.0, 36.0, 7_200.0, 720_000.0].map(hours),
-            ["0.000", "< 0.001", "0.010", "2.0", "200"]
+            ["0", "0.00028", "0.010", "2.0", "200"]
         );
         assert_eq!(
             (share(1.0, 3.0), share(0.0, 0.0)),
