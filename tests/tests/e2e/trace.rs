@@ -25,7 +25,8 @@ fn read(home: &Home, name: &str) -> Value {
 
 #[test]
 fn a_run_is_told_while_it_goes_on_when_it_was_killed_and_when_it_has_ended() {
-    let mut pilot = Pilot::start("--cores 2 --overcommit");
+    let often = "--beat 100ms --lost-after 1s --orphan-time 5s";
+    let mut pilot = Pilot::start(&format!("--cores 2 --overcommit {often}"));
     let first = pilot.submit("--name first --array 0-5 -- sleep 0.1");
     let second = pilot.submit(&format!(
         "--name second --after {first} -- sh -c 'echo bad input >&2; exit 3'"
@@ -96,7 +97,7 @@ fn a_run_is_told_while_it_goes_on_when_it_was_killed_and_when_it_has_ended() {
         .fails(1, &["mine.html", "another name"]);
     assert_eq!(pilot.home.read("mine.html"), "my own page");
     // Nothing was changed: it goes on.
-    pilot.resume("");
+    pilot.resume(often);
     pilot.sh("scalems task cancel all").well();
     pilot.stop();
 }

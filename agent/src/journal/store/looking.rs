@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use scalems_core::record::Record;
 use scalems_protocol::PilotId;
@@ -12,8 +13,8 @@ use scalems_protocol::state::Ending;
 use super::super::values::{self, Values};
 use super::{JournalError, Store, beside};
 
-/// How often a copy is begun anew that the agent has spoilt, by emptying its log meanwhile.
-const TRIES: u32 = 20;
+/// For how long a copy is begun anew that the agent has spoilt, by beginning its log anew meanwhile: it does so after 16 MiB.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Values of tasks that failed which are read from beside the database, and the most bytes of one: for the last that
 /// those wrote.
 const VALUES: u32 = 2_000;
@@ -40,7 +41,8 @@ impl Store {
             path: path.to_owned(),
             source,
         };
-        let opened = Self::refuse_owned(path).and_then(|()| Self::open_known(path));
+        // What is in use is copied: there is nothing to wait for.
+        let opened = Self::refuse_owned(path).and_then(|()| Self::open_known_within(path, Duration::ZERO));
         match opened {
             Ok(store) => store.look_at(path, false, &mut each),
             Err(JournalError::InUse { .. } | JournalError::Owned { .. }) => {
@@ -96,7 +98,8 @@ impl Store {
 /// begins anew: a copy is whole if the log has not, from before the database was copied until after the log was.
 fn copy_of(path: &Path, copy: &Path) -> io::Result<()> {
     let log = beside(path, "-wal");
-    for _ in 0..TRIES {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let before = head(&log)?;
         copy_file(path, copy)?;
         copy_file(&log, &beside(copy, "-wal"))?;
