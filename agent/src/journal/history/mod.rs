@@ -77,7 +77,7 @@ impl History {
                 }
             }
             Record::Closed { at, .. } => self.passes(at),
-            Record::Ended(ended) => self.ended(ended, value_bytes),
+            Record::Ended(ended) => self.ended(&ended, value_bytes),
             Record::Fault {
                 run,
                 crash,
@@ -157,7 +157,7 @@ impl History {
         self.submissions.insert(submission.submission, submission);
     }
 
-    fn ended(&mut self, ended: Ended, value_bytes: u64) {
+    fn ended(&mut self, ended: &Ended, value_bytes: u64) {
         let run = ended.run;
         self.passes(ended.at);
         let Some(submission) = self.submissions.get_mut(&run.submission) else {
@@ -175,7 +175,7 @@ impl History {
         }] += u64::from(run.count());
         let is_program = [EXECUTABLE, PROC, SHELL].contains(&submission.template.mode.as_str());
         if value_bytes > 0 {
-            self.sized(&ended, value_bytes);
+            self.sized(ended, value_bytes);
         }
         let worker = self.places.get(&ended.worker).copied();
         let shared = ended.data.ends.is_empty();

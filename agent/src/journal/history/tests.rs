@@ -101,8 +101,8 @@ pub(in super::super) fn template(name: &str, cores: u32) -> Template {
     }
 }
 
-pub(in super::super) fn failed(message: &str) -> Option<TaskError> {
-    Some(TaskError::new(Code::ExitCode, message))
+pub(in super::super) fn failed(message: &str) -> TaskError {
+    TaskError::new(Code::ExitCode, message)
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn attempts_are_spans_and_what_came_before_is_fitted_in() {
             20 * SECOND,
             10 * SECOND,
             1,
-            failed("task 1.12: \"sh\" ended with exit code 3"),
+            Some(failed("task 1.12: \"sh\" ended with exit code 3")),
         )
         .end((1, 0, 1), 30 * SECOND, 4 * SECOND, 1, None);
     let spans: Vec<_> = told
@@ -177,12 +177,8 @@ fn attempts_are_spans_and_what_came_before_is_fitted_in() {
         ]
     );
     let usage = told.0.usage();
-    let cores = |outcome: Outcome| usage.by_outcome[outcome as usize].cores_s;
-    assert_eq!(
-        Outcome::ALL.map(cores),
-        [8.0, 20.0, 2.0, 1.0, 0.0],
-        "two cores each"
-    );
+    let cores = |outcome: Outcome| usage.by_outcome[outcome as usize].cores_s as u64;
+    assert_eq!(Outcome::ALL.map(cores), [8, 20, 2, 1, 0], "two cores each");
     assert!((usage.wasted().cores_s - 23.0).abs() < 1e-9);
     let worker = usage
         .workers
@@ -255,7 +251,7 @@ fn busy() -> Told {
         let at = u64::from(nth) * 77_000 + 100_000;
         told.end((1, nth, nth + 1), at, u64::from(nth % 13) * 31_000, 1, None);
         if nth % 4 == 0 {
-            let error = if nth % 3 == 0 { failed("no") } else { None };
+            let error = (nth % 3 == 0).then(|| failed("no"));
             told.end((2, nth / 4, nth / 4 + 1), at + 5_000, 90_000, 1, error);
             told.end((3, nth / 4, nth / 4 + 1), at + 6_000, 200_000, 1, None);
         }

@@ -96,12 +96,12 @@ impl Ends {
         let place = |span: &u32| self.found.get(span).copied().flatten();
         let mut count = 0;
         for (from, to) in &self.arrows {
-            let (Some((from, begin, end)), Some((to, begun, _))) = (place(from), place(to)) else {
+            let (Some((from, begin, end)), Some((to, arrives, _))) = (place(from), place(to)) else {
                 continue;
             };
             count += 1;
             // It leaves within the slice, and goes back in time only if that began later: ends are told a moment late.
-            let leaves = end.saturating_sub(1).min(begun).max(begin);
+            let leaves = end.saturating_sub(1).min(arrives).max(begin);
             let end_of = |phase: &str, at: Place, time: u64| {
                 json!({
                     "name": "waited for", "cat": "dependency", "ph": phase, "bp": "e", "id": count, "pid": at.process,
@@ -109,7 +109,7 @@ impl Ends {
                 })
             };
             put(&end_of("s", from, leaves))?;
-            put(&end_of("f", to, begun))?;
+            put(&end_of("f", to, arrives))?;
         }
         Ok(count)
     }

@@ -3,7 +3,6 @@
 
 mod flows;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -239,17 +238,12 @@ fn counters(history: &History, events: &mut Events<'_, impl Write>) -> io::Resul
     let (from, upto) = (history.begin_us(), history.end_us());
     let long = upto.saturating_sub(from);
     let mut before = None;
-    let points = POINTS.min(long as usize + 1).max(2);
-    let mut times: BTreeMap<u64, ()> = BTreeMap::new();
+    let points = POINTS.min(long as usize + 1).max(2) as u64;
     for nth in 0..points {
-        times.insert(
-            from + (u128::from(long) * nth as u128 / (points as u128 - 1)) as u64,
-            (),
-        );
-    }
-    for time in times.into_keys() {
+        let time = from + (u128::from(long) * u128::from(nth) / u128::from(points - 1)) as u64;
         let moment = timeline.at(time);
-        if before == Some(moment) && time < upto {
+        // What did not change is not said again, but at the end.
+        if before == Some(moment) && nth + 1 < points {
             continue;
         }
         before = Some(moment);

@@ -9,6 +9,9 @@ use super::*;
 
 const SECOND: u64 = 1_000_000;
 
+/// An end of an arrow: process, row, time.
+type End = (u64, u64, u64);
+
 /// Events of one row: begin and end of each.
 type Rows = BTreeMap<(u64, u64), Vec<(u64, u64)>>;
 
@@ -45,7 +48,7 @@ fn run(tasks: u32) -> Reading {
     for nth in 0..tasks {
         let at = u64::from(nth) * 300_000 + SECOND;
         let worker = 1 + nth % 2;
-        let error = (nth % 10 == 9).then(|| failed("it said \"no\"").unwrap());
+        let error = (nth % 10 == 9).then(|| failed("it said \"no\""));
         told.end((1, nth, nth + 1), at, 700_000, worker, error).end(
             (2, nth, nth + 1),
             at + 400_000,
@@ -76,7 +79,7 @@ fn check(trace: &Value, written: &Written) -> Rows {
     let number = |event: &Value, key: &str| event[key].as_u64().unwrap_or_else(|| panic!("{key} in {event}"));
     let mut rows = Rows::new();
     let mut named = BTreeSet::new();
-    let mut flows: BTreeMap<u64, [Option<(u64, u64, u64)>; 2]> = BTreeMap::new();
+    let mut flows: BTreeMap<u64, [Option<End>; 2]> = BTreeMap::new();
     for event in events {
         let row = (number(event, "pid"), number(event, "tid"));
         match event["ph"].as_str().unwrap() {
@@ -121,10 +124,10 @@ fn check(trace: &Value, written: &Written) -> Rows {
 
 fn last_counter(trace: &Value, name: &str) -> Value {
     let events = trace["traceEvents"].as_array().unwrap();
-    let counters = events
+    let mut counters = events
         .iter()
         .filter(|event| event["ph"] == "C" && event["name"] == name);
-    counters.last().unwrap()["args"].clone()
+    counters.next_back().unwrap()["args"].clone()
 }
 
 #[test]

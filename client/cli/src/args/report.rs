@@ -1,6 +1,6 @@
 //! `scalems report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use scalems_protocol::select::Selector;
@@ -40,7 +40,10 @@ pub(crate) struct ReportArgs {
 
 /// A file's name, or a selector. What a selector calls a name may end as files do.
 fn what(text: &str) -> Result<What, String> {
-    if !text.ends_with(".html") || (text.contains(':') && selector(text).is_ok()) {
+    let is_page = Path::new(text)
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("html"));
+    if !is_page || (text.contains(':') && selector(text).is_ok()) {
         return selector(text).map(What::Table);
     }
     Ok(What::Page(text.into()))
@@ -52,9 +55,9 @@ mod tests {
 
     #[test]
     fn a_page_is_what_ends_as_one() {
-        for page in ["run.html", "/tmp/a b.html", "1.html", "../last.html"] {
+        for page in ["run.html", "RUN.HTML", "/tmp/a b.html", "1.html", "../last.html"] {
             assert!(
-                matches!(what(page), Ok(What::Page(path)) if path == PathBuf::from(page)),
+                matches!(what(page), Ok(What::Page(path)) if path.as_os_str() == page),
                 "{page}"
             );
         }

@@ -47,21 +47,21 @@ fn export(context: &Context, args: &TraceExportArgs) -> anyhow::Result<Exit> {
 }
 
 fn said(path: &str, written: &Written) -> String {
-    let mut text = format!(
+    let mut lines = vec![format!(
         "{path}: {} slices, {} arrows; open it in https://ui.perfetto.dev or chrome://tracing",
         written.slices, written.flows
-    );
+    )];
     if written.grain_us > 0 {
-        text += &format!(
-            "\nslices shorter than {:.3} s were joined with their neighbours: more of them with --slices",
+        lines.push(format!(
+            "slices shorter than {:.3} s were joined with their neighbours: more of them with --slices",
             written.grain_us as f64 / 1e6
-        );
+        ));
     }
     if written.left_out > 0 {
-        text += &format!(
-            "\n{} attempts are not shown: too many ran at a time",
+        lines.push(format!(
+            "{} attempts are not shown: too many ran at a time",
             written.left_out
-        );
+        ));
     }
-    text
+    lines.join("\n")
 }

@@ -183,12 +183,12 @@ pub(super) fn states(moments: &[(u64, Moment)], scale: Scale) -> Chart {
         .max();
     let (top, ticks) = heights(most.unwrap_or(0) as f64);
     let line = |class, of: fn(&Moment) -> u64| {
-        let mut path = String::new();
-        for (time, moment) in moments {
+        let points = moments.iter().enumerate().map(|(nth, (time, moment))| {
+            let begin = if nth == 0 { 'M' } else { 'L' };
             let height = words::pixels(y(of(moment) as f64, top));
-            let begin = if path.is_empty() { 'M' } else { 'L' };
-            path.push_str(&format!("{begin}{} {height}", words::pixels(scale.x(*time))));
-        }
+            format!("{begin}{} {height}", words::pixels(scale.x(*time)))
+        });
+        let path = points.collect();
         Shape { class, path }
     };
     Chart {

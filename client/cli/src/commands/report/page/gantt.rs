@@ -196,7 +196,11 @@ fn name(history: &History, worker: Option<u32>) -> String {
     let worker = worker.and_then(|place| history.workers().get(place as usize));
     worker.map_or_else(
         || "not known where".to_owned(),
-        |worker| words::safe(&format!("{} {}", worker.host, worker.name), 24, false),
+        |worker| {
+            // Without a name of its own it is called as its host is.
+            let own = worker.name.strip_prefix(&worker.host).unwrap_or(&worker.name);
+            words::safe(format!("{} {own}", worker.host).trim_end(), 24, false)
+        },
     )
 }
 

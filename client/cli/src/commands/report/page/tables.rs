@@ -327,7 +327,8 @@ pub(super) fn dependencies(
     (rows.collect(), all.len().saturating_sub(ROWS))
 }
 
-/// How the submission came about that ended last: it, what it waited for longest, and so on; the first comes first.
+/// How that submission came about which waited for others and ended last: it, what it waited for longest, and so on; the
+/// first comes first.
 pub(super) fn chain(history: &History, all: &[Dependency], courses: &BTreeMap<u64, Course>) -> Vec<String> {
     let mut on: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     for one in all {
@@ -336,8 +337,8 @@ pub(super) fn chain(history: &History, all: &[Dependency], courses: &BTreeMap<u6
             *last = (*last).max((until, one.on));
         }
     }
-    let last = courses.iter().max_by_key(|(_, course)| course.last_ended);
-    let mut next = last.map(|(number, _)| *number);
+    let ended = |number: &&u64| courses.get(number).and_then(|course| course.last_ended);
+    let mut next = on.keys().max_by_key(ended).copied();
     let mut steps = Vec::new();
     while let Some(number) = next.filter(|_| steps.len() < STEPS) {
         let course = courses.get(&number).copied().unwrap_or_default();

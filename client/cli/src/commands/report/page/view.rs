@@ -188,8 +188,8 @@ fn tiles(history: &History, usage: &Usage) -> Vec<[String; 2]> {
         tiles.push(["not ended".to_owned(), words::count(unfinished)]);
     }
     tiles.push(["took".to_owned(), words::time(long)]);
-    tiles.push(["core-hours used".to_owned(), words::hours(used)]);
-    tiles.push(["core-hours wasted".to_owned(), words::hours(wasted)]);
+    tiles.push(["core-h used".to_owned(), words::hours(used)]);
+    tiles.push(["core-h wasted".to_owned(), words::hours(wasted)]);
     tiles
 }
 
