@@ -24,7 +24,7 @@ def main():
             # As far as the drawing of the workers goes.
             drawing = "document.querySelector('#workers').parentElement.querySelector('.legend')"
             height = page.ask(f"{drawing}.getBoundingClientRect().bottom")
-            page.picture(picture, clip={"x": 0, "y": 0, "width": WIDTH, "height": int(height) + 20, "scale": 1})
+            page.picture(picture, clip={"x": 0, "y": 0, "width": WIDTH, "height": int(height) + 6, "scale": 1})
     print(f"{picture}: {os.path.getsize(picture) // 1000} kB")
 
 
