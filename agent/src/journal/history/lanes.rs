@@ -1,12 +1,13 @@
 //! Spans of a worker beside each other: a lane for each core, and for each GPU.
 //!
 //! A journal does not say on which cores a task ran. Each gets as many lanes as it had cores, the lowest that are free: so
-//! lanes show how many ran at a time, and not which core it was.
+//! lanes show how many ran at a time, and not which core it was. Ends are told a moment late, by different moments: quick
+//! tasks that seem to have run beside more than there was room for are put behind what is in their lane.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use super::{GRAIN_US, History, Outcome, Span};
+use super::{GRAIN_US, History, Outcome, QUICK_US, Span};
 
 /// Lanes of one task, at most: of more cores no more can be told by looking.
 const LANES_EACH: u64 = 1_024;
@@ -80,6 +81,8 @@ struct Row {
     free: BTreeSet<u32>,
     taken: BinaryHeap<Reverse<(u64, u32)>>,
     lanes: u32,
+    /// How many were in use at a time, as far as that is known for sure.
+    enough: u32,
 }
 
 impl Row {
@@ -118,6 +121,31 @@ impl Row {
         Some((lanes, from))
     }
 
+    /// Takes the lanes that are free first, and says from when on all of them are; none if that is later than `latest`.
+    fn squeeze(&mut self, wanted: u32, latest: u64) -> Option<(Vec<u32>, u64)> {
+        let mut from = 0;
+        let mut lanes = Vec::new();
+        let mut taken = Vec::new();
+        while ((lanes.len() + taken.len()) as u32) < wanted {
+            if let Some(lane) = self.free.pop_first() {
+                lanes.push(lane);
+                continue;
+            }
+            let next = self.taken.pop();
+            taken.extend(next);
+            match next {
+                Some(Reverse((until, _))) if until <= latest => from = from.max(until),
+                _ => {
+                    self.taken.extend(taken);
+                    self.free.extend(lanes);
+                    return None;
+                }
+            }
+        }
+        lanes.extend(taken.into_iter().map(|Reverse((_, lane))| lane));
+        Some((lanes, from))
+    }
+
     fn give(&mut self, lane: u32, until_us: u64) {
         self.taken.push(Reverse((until_us, lane)));
     }
@@ -143,6 +171,10 @@ impl History {
     pub fn lanes(&self, places: &[u32]) -> Lanes {
         let mut rows: BTreeMap<Kind, Row> = BTreeMap::new();
         let mut laid = Lanes::default();
+        let (cores, gpus) = self.peak(places);
+        for (kind, peak) in [(Kind::Cores, cores), (Kind::Gpus, gpus)] {
+            rows.entry(kind).or_default().enough = peak.ceil().min(u64::from(LANES)) as u32;
+        }
         for place in places {
             let Some(span) = self.spans.get(*place as usize) else {
                 continue;
@@ -155,6 +187,7 @@ impl History {
                 again = true;
             }
         }
+        rows.retain(|kind, _| laid.slices.contains_key(kind));
         for (kind, row) in rows {
             laid.lanes.insert(kind, row.lanes.max(1));
         }
@@ -195,13 +228,13 @@ fn lay(
     row: &mut Row,
     slices: &mut Vec<Slice>,
 ) -> u64 {
-    let slice = |lane, begin_us, count: u32, again| {
+    let slice = |lane, begin_us: u64, count: u32, again| {
         let mut tasks = [0; 5];
         tasks[span.outcome as usize] = u64::from(count);
         Slice {
             lane,
             begin_us,
-            end_us: span.end_us,
+            end_us: span.end_us.max(begin_us),
             place,
             again,
             tasks,
@@ -216,19 +249,28 @@ fn lay(
     } else {
         LANES
     };
-    let late = GRAIN_US.min((span.end_us - span.begin_us) / 2);
+    let long = span.end_us - span.begin_us;
+    let late = GRAIN_US.min(long / 2);
     let wide = span.width();
     let mut left_out = 0;
     for track in 0..wide {
         // Tracks differ by one task at most.
         let count = span.count() / wide + u32::from(track < span.count() % wide);
-        let Some((lanes, from)) = row.take(each, span.begin_us, late, most) else {
+        let squeezed = (long <= QUICK_US && row.enough > 0).then(|| {
+            let enough = row.enough.max(each);
+            let taken = row.take(each, span.begin_us, late, enough);
+            taken.or_else(|| row.squeeze(each, span.end_us + GRAIN_US))
+        });
+        let found = squeezed.flatten();
+        let found = found.or_else(|| row.take(each, span.begin_us, late, most));
+        let Some((lanes, from)) = found else {
             left_out += u64::from(count);
             continue;
         };
+        let until = span.end_us.max(from);
         for (nth, lane) in lanes.into_iter().enumerate() {
             slices.push(slice(lane, from, count, again || nth > 0));
-            row.give(lane, span.end_us);
+            row.give(lane, until);
         }
     }
     left_out
@@ -238,7 +280,7 @@ fn lay(
 /// what did not end well with its like only. The order is by lane and time.
 pub fn joined(slices: &[Slice], grain_us: u64, apart: bool) -> Vec<Slice> {
     let mut order: Vec<&Slice> = slices.iter().collect();
-    order.sort_by_key(|slice| (slice.lane, slice.begin_us, slice.place));
+    order.sort_by_key(|slice| (slice.lane, slice.begin_us, slice.end_us, slice.place));
     let mut out: Vec<Slice> = Vec::new();
     for slice in order {
         if let Some(last) = out.last_mut() {

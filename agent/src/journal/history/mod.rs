@@ -26,7 +26,8 @@ use scalems_protocol::{Bytes, TaskError};
 
 pub use dependencies::Dependency;
 pub use moment::{Moment, Running, Timeline};
-pub use parts::{GRAIN_US, Outcome, Reason, Span, Submission, Tail, Worker};
+use parts::AVERAGE_US;
+pub use parts::{GRAIN_US, Outcome, QUICK_US, Reason, Span, Submission, Tail, Worker};
 pub use read::{Reading, Source, read};
 
 /// Reasons that are told apart. Further ones are known by their code alone.
@@ -55,6 +56,8 @@ pub struct History {
     origins: BTreeMap<(u64, u64), u64>,
     /// Attempts that were followed by another, of tasks that have not ended yet.
     before: BTreeMap<(u64, u32), Vec<u32>>,
+    /// Of each worker the time of its last report, and from when on the quick tasks in that fill the time before.
+    reported: BTreeMap<u32, (u64, u64)>,
     /// Attempts after which no record has said a time yet.
     undated: Vec<u32>,
     /// The latest time that a record has said.
@@ -178,14 +181,15 @@ impl History {
             self.sized(ended, value_bytes);
         }
         let worker = self.places.get(&ended.worker).copied();
+        let end_us = worker.map_or(ended.at, |worker| self.told_at(worker, ended));
         let shared = ended.data.ends.is_empty();
         let span = Span {
             submission: run.submission,
             lo: run.lo,
             hi: run.hi,
             attempt: run.attempt,
-            begin_us: Span::begin(ended.at, ended.ran_us, run.count()),
-            end_us: ended.at,
+            begin_us: Span::begin(end_us, ended.ran_us, run.count()),
+            end_us,
             ran_us: ended.ran_us,
             worker,
             outcome,
@@ -207,6 +211,22 @@ impl History {
         self.busy(&span);
         self.spans.push(span);
         self.settle(run, span.begin_us);
+    }
+
+    /// When tasks ended. Quick ones that one report tells of did not end all at once: they are put one before another, for
+    /// as long before it as a report may have waited.
+    fn told_at(&mut self, worker: u32, ended: &Ended) -> u64 {
+        let long = ended.at - Span::begin(ended.at, ended.ran_us, ended.run.count());
+        if long > GRAIN_US / 2 {
+            return ended.at;
+        }
+        let (at, from) = self.reported.entry(worker).or_default();
+        if *at != ended.at || ended.at - *from + long > GRAIN_US {
+            (*at, *from) = (ended.at, ended.at);
+        }
+        let end = *from;
+        *from = end.saturating_sub(long);
+        end
     }
 
     /// Times of attempts that were followed by others are told by those.

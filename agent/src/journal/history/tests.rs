@@ -232,10 +232,49 @@ fn quick_tasks_of_one_report_ran_after_each_other() {
         (span.begin_us, span.width(), span.mean_us()),
         (SECOND - 20_000, 2, 1_000)
     );
+    // Those that did not end alike too: two of 8 ms after each other, and one beside them for which there was no time.
+    told.submit(2, 3, SECOND, template("quick", 1));
+    for offset in 0..3 {
+        told.end((2, offset, offset + 1), 2 * SECOND, 8_000, 1, None);
+    }
+    let ends: Vec<_> = told.0.spans()[1..].iter().map(|span| span.end_us).collect();
+    assert_eq!(ends, [2 * SECOND, 2 * SECOND - 8_000, 2 * SECOND]);
+}
+
+#[test]
+fn quick_tasks_take_no_more_lanes_than_there_were_cores() {
+    let mut told = Told::default();
+    told.worker(1, "w").submit(1, 40_000, 0, template("quick", 1));
+    // Four cores for a second, in reports of different delays: of a millisecond each, alike or not.
+    for nth in 0..100_u32 {
+        let at = SECOND + u64::from(nth) * 10_000 + u64::from(nth % 7) * 1_300;
+        if nth % 2 == 0 {
+            told.end((1, nth * 40, nth * 40 + 40), at, 40_000, 1, None);
+        } else {
+            for offset in nth * 40..nth * 40 + 40 {
+                told.end((1, offset, offset + 1), at, 1_000, 1, None);
+            }
+        }
+    }
+    // And one that runs beside them all the time.
+    told.submit(2, 1, SECOND, template("long", 1))
+        .end((2, 0, 1), 2 * SECOND, SECOND, 1, None);
     let places = told.0.by_worker().remove(&Some(0)).unwrap();
-    let slices = told.0.lanes(&places).slices.remove(&Kind::Cores).unwrap();
-    let counts: Vec<_> = slices.iter().map(|slice| (slice.lane, slice.count())).collect();
-    assert_eq!(counts, [(0, 20), (1, 20)]);
+    let usage = told.0.usage();
+    assert!(
+        (4..=6).contains(&usage.workers[0].peak.0.ceil()),
+        "five at a time: {usage:?}"
+    );
+    let laid = told.0.lanes(&places);
+    assert!((4..=6).contains(&laid.lanes[&Kind::Cores]), "{:?}", laid.lanes);
+    let tasks: u64 = laid.slices[&Kind::Cores].iter().map(Slice::count).sum();
+    assert_eq!(tasks, 4_001);
+    for pair in joined(&laid.slices[&Kind::Cores], 0, true).windows(2) {
+        assert!(
+            pair[0].lane < pair[1].lane || pair[0].end_us <= pair[1].begin_us,
+            "{pair:?}"
+        );
+    }
 }
 
 /// Tasks of all kinds on one worker, by a rule and not by chance.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scalems_protocol::Amount;
 
-use super::super::{GRAIN_US, History, Outcome, Span};
+use super::super::{AVERAGE_US, GRAIN_US, History, Outcome, QUICK_US, Span};
 use super::amount_seconds;
 
 /// Seconds of cores, of GPUs and of tasks.
@@ -135,8 +135,6 @@ impl History {
             idle: Spent::default(),
             attempts: 0,
         };
-        // What begins and ends, as changes of what is in use.
-        let mut changes: Vec<(u64, i64, i64)> = Vec::new();
         for span in places.iter().map(|place| &self.spans[*place as usize]) {
             found.attempts += u64::from(span.count());
             found.spent += self.spent(span);
@@ -144,28 +142,8 @@ impl History {
                 found.busy_us.0.min(span.begin_us),
                 found.busy_us.1.max(span.end_us),
             );
-            let Some(submission) = self.submission(span.submission) else {
-                continue;
-            };
-            let wide = span.width();
-            let cores = submission.cores(span.way).times(wide).parts() as i64;
-            let gpus = submission.gpus(span.way).times(wide).parts() as i64;
-            // An end is reported a moment late: what follows seems to begin before it.
-            let late = GRAIN_US.min((span.end_us - span.begin_us) / 2);
-            changes.push((span.begin_us + late, cores, gpus));
-            changes.push((span.end_us, -cores, -gpus));
         }
-        changes.sort_unstable();
-        let (mut cores, mut gpus, mut peak) = (0, 0, (0, 0));
-        for (_, more_cores, more_gpus) in changes {
-            cores += more_cores;
-            gpus += more_gpus;
-            peak = (cores.max(peak.0), gpus.max(peak.1));
-        }
-        found.peak = (
-            Amount::from_parts(peak.0 as u64),
-            Amount::from_parts(peak.1 as u64),
-        );
+        found.peak = self.peak(places);
         // Of attempts whose worker is not known nothing was idle.
         if worker.is_some() {
             let long = found.busy_us.1.saturating_sub(found.busy_us.0);
@@ -177,6 +155,58 @@ impl History {
             };
         }
         found
+    }
+
+    /// The most cores and GPUs that spans had at a time: those that ran for long, and beside them the quick ones on average
+    /// over a fifth of a second.
+    pub(in super::super) fn peak(&self, places: &[u32]) -> (Amount, Amount) {
+        // What began and ended, as changes of what was in use; and what quick ones had in each part of the time, times that.
+        let mut changes: Vec<(u64, [i64; 2])> = Vec::new();
+        let mut parts: BTreeMap<u64, [u128; 2]> = BTreeMap::new();
+        for span in places.iter().map(|place| &self.spans[*place as usize]) {
+            let Some(submission) = self.submission(span.submission) else {
+                continue;
+            };
+            let amounts = [submission.cores(span.way), submission.gpus(span.way)];
+            let long = span.end_us - span.begin_us;
+            if long > QUICK_US {
+                let parts = amounts.map(|amount| amount.times(span.width()).parts() as i64);
+                // An end is reported a moment late: what follows seems to begin before it.
+                changes.push((span.begin_us + GRAIN_US, parts));
+                changes.push((span.end_us, parts.map(|part| -part)));
+            } else {
+                let sums = parts.entry(span.end_us / AVERAGE_US).or_default();
+                for (sum, amount) in sums.iter_mut().zip(amounts) {
+                    *sum += u128::from(span.ran_us) * u128::from(amount.parts());
+                }
+            }
+        }
+        changes.sort_unstable();
+        let mut peak = [0; 2];
+        let mut now = [0; 2];
+        for (_, more) in &mut changes {
+            for kind in 0..2 {
+                now[kind] += more[kind];
+                peak[kind] = now[kind].max(peak[kind]);
+            }
+            // From here on it is what was in use after the change.
+            *more = now;
+        }
+        let at = |time: u64| {
+            let before = changes.partition_point(|(at, _)| *at <= time);
+            before.checked_sub(1).map_or([0; 2], |last| changes[last].1)
+        };
+        for (part, sums) in parts {
+            let (from, upto) = (at(part * AVERAGE_US), at((part + 1) * AVERAGE_US));
+            for kind in 0..2 {
+                // What was in use on average is some part less than what there was room for.
+                let whole = u128::from(AVERAGE_US) * u128::from(Amount::PARTS);
+                let quick = sums[kind].div_ceil(whole) as i64 * Amount::PARTS as i64;
+                peak[kind] = peak[kind].max(from[kind].min(upto[kind]) + quick);
+            }
+        }
+        let [cores, gpus] = peak.map(|parts| Amount::from_parts(parts as u64));
+        (cores, gpus)
     }
 
     /// What ran over the time from `from_us` to `upto_us`, in `count` equal parts; of one worker, or of all.

@@ -197,9 +197,13 @@ fn name(history: &History, worker: Option<u32>) -> String {
     worker.map_or_else(
         || "not known where".to_owned(),
         |worker| {
-            // Without a name of its own it is called as its host is.
-            let own = worker.name.strip_prefix(&worker.host).unwrap_or(&worker.name);
-            words::safe(format!("{} {own}", worker.host).trim_end(), 24, false)
+            // Without a name of its own it is called after its host.
+            let text = if worker.name.starts_with(&worker.host) {
+                worker.name.clone()
+            } else {
+                format!("{} {}", worker.host, worker.name)
+            };
+            words::safe(&text, 24, false)
         },
     )
 }

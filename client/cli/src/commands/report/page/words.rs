@@ -106,7 +106,10 @@ pub(super) fn hours(seconds: f64) -> String {
     } else if hours >= 1.0 {
         format!("{hours:.1}")
     } else {
-        let digits = (1.0 - hours.log10().floor()).clamp(1.0, 9.0) as usize;
+        if hours < 0.000_1 {
+            return "< 0.0001".to_owned();
+        }
+        let digits = (1.0 - hours.log10().floor()).max(1.0) as usize;
         format!("{hours:.digits$}")
     }
 }
@@ -223,8 +226,8 @@ mod tests {
         );
         assert_eq!(counted(1_234_567, "task"), "1,234,567 tasks");
         assert_eq!(
-            [0.0, 1.0, 36.0, 7_200.0, 720_000.0].map(hours),
-            ["0", "0.00028", "0.010", "2.0", "200"]
+            [0.0, 0.1, 1.0, 36.0, 7_200.0, 720_000.0].map(hours),
+            ["0", "< 0.0001", "0.00028", "0.010", "2.0", "200"]
         );
         assert_eq!(
             (share(1.0, 3.0), share(0.0, 0.0)),
