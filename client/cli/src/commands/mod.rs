@@ -4,6 +4,7 @@ pub(crate) mod connect;
 pub(crate) mod doctor;
 pub(crate) mod filter;
 pub(crate) mod graph;
+pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod pilot;
@@ -13,6 +14,7 @@ mod retry;
 pub(crate) mod shell;
 pub(crate) mod submit;
 pub(crate) mod task;
+pub(crate) mod trace;
 pub(crate) mod wait;
 pub(crate) mod worker;
 
