@@ -55,6 +55,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Worker(command) => commands::worker::run(context, command),
         Command::Connect(args) => commands::connect::run(context, &args),
         Command::Submit(args) => commands::submit::run(context, &args),
+        Command::Top(args) => commands::top::run(context, &args),
         Command::Graph(args) => commands::graph::run(context, &args),
         Command::Task(command) => commands::task::run(context, &command),
         Command::Wait(args) => commands::wait::run(context, &args),

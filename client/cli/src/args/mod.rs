@@ -100,6 +100,9 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Say what tasks took of the machine, and how much of that for nothing.
     Report(ReportArgs),
+    /// Watch a pilot on the whole screen.
+    #[command(after_help = "Examples:\n  scalems top\n  scalems top --once --output json")]
+    Top(scalems_top::TopArgs),
     /// Check and export what a pilot has written down.
     #[command(subcommand)]
     Journal(JournalCommand),

@@ -13,6 +13,7 @@ mod retry;
 pub(crate) mod shell;
 pub(crate) mod submit;
 pub(crate) mod task;
+pub(crate) mod top;
 pub(crate) mod wait;
 pub(crate) mod worker;
 
