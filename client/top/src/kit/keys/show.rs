@@ -155,12 +155,14 @@ pub fn help(context: Context) -> Vec<HelpLine> {
     lines.into_iter().map(|(_, line)| line).chain(mouse).collect()
 }
 
-/// The lines of the help that have all of the words of `text` in them, in whatever case.
+/// The lines of the help that have words in them that begin as all those of `text` do, in whatever case.
 pub fn search(lines: Vec<HelpLine>, text: &str) -> Vec<HelpLine> {
     let text = text.to_lowercase();
     let fits = |line: &HelpLine| {
         let all = format!("{} {} {}", line.group, line.keys, line.text).to_lowercase();
-        text.split_whitespace().all(|word| all.contains(word))
+        // By the beginnings of words: who looks for logs wants no dialogs.
+        let has = |word: &str| all.split_whitespace().any(|own| own.starts_with(word));
+        text.split_whitespace().all(has)
     };
     lines.into_iter().filter(fits).collect()
 }

@@ -6,7 +6,8 @@ use scalems_protocol::TaskState;
 use super::*;
 use crate::kit::keys::Command;
 use crate::kit::query::Kind;
-use crate::kit::theme::{Charset, Depth, Theme, ThemeName};
+use crate::kit::theme::{Charset, Theme};
+use crate::kit::{THEMES, text_of};
 
 const COLUMNS: &[Column] = &[
     Column::words("Task", 'T', 6, 12),
@@ -87,11 +88,7 @@ impl Rows for Tasks<'_> {
     }
 }
 
-const THEME: Theme = Theme {
-    name: ThemeName::Dark,
-    depth: Depth::Plain,
-    charset: Charset::Unicode,
-};
+const THEME: Theme = THEMES[0];
 
 fn tasks(count: u64) -> Vec<Task> {
     let task = |id| Task {
@@ -108,22 +105,7 @@ fn drawn(table: &mut Table<u64>, rows: &Tasks<'_>, width: u16, height: u16) -> S
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
     table.draw(rows, "No tasks yet.", rows.1, area, &mut buffer);
-    text(&buffer)
-}
-
-fn text(buffer: &Buffer) -> String {
-    let line = |y| {
-        let mut line = String::new();
-        let mut x = 0;
-        // The second half of a wide character is no cell of its own.
-        while x < buffer.area.width {
-            let symbol = buffer[(x, y)].symbol();
-            line.push_str(symbol);
-            x += crate::kit::text::width(symbol).max(1) as u16;
-        }
-        line.trim_end().to_owned()
-    };
-    (0..buffer.area.height).map(line).collect::<Vec<_>>().join("\n")
+    text_of(&buffer)
 }
 
 fn updated(table: &mut Table<u64>, rows: &Tasks<'_>) {
