@@ -229,6 +229,7 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
                 return;
             }
             shared.lock().bytes -= bytes;
+            tracing::debug!(last = store.last(), bytes, "records are on disk");
             shared.durable.store(store.last(), Ordering::Release);
             wake();
         }

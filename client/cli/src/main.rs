@@ -12,7 +12,9 @@ mod ssh;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use crate::args::{Command, Output};
+use scalems_agent::logging;
+
+use crate::args::{Command, LogTo, Output};
 use crate::exit::Exit;
 
 /// Why not the system's: docs/decisions/0003.
@@ -28,14 +30,10 @@ struct Context {
 fn main() -> ExitCode {
     commands::shell::answer();
     let cli = args::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("SCALEMS_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    if let Err(error) = begin_log(&cli.command) {
+        eprintln!("scalems: {error}");
+        return Exit::Usage.into();
+    }
     let context = Context {
         pilot: cli.pilot,
         output: cli.output,
@@ -47,6 +45,13 @@ fn main() -> ExitCode {
             exit::of_error(&error).into()
         }
     }
+}
+
+/// Begins to log, at standard error.
+fn begin_log(command: &Command) -> Result<(), logging::LogError> {
+    let log = command.log();
+    let colours = std::io::stderr().is_terminal() && log.log_to != Some(LogTo::Files);
+    logging::begin(log.levels(), log.format(), colours)
 }
 
 fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {

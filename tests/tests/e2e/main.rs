@@ -19,6 +19,7 @@ mod guides;
 mod help;
 mod journal;
 mod library;
+mod logging;
 mod logs;
 mod machine;
 mod memory;

@@ -6,6 +6,7 @@ mod directives;
 mod graph;
 mod journal;
 mod live;
+mod log;
 mod pilot;
 mod submit;
 mod task;
@@ -25,8 +26,10 @@ pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::directives::{parse, submit_of};
 pub(crate) use self::graph::GraphArgs;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
+pub(crate) use self::log::{LogArgs, LogTo};
 pub(crate) use self::pilot::{
-    PilotCommand, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs, Place,
+    PilotCommand, PilotLogLevelArgs, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs,
+    PilotWaitArgs, Place,
 };
 pub(crate) use self::submit::{Silence, SubmitArgs, ending};
 pub(crate) use self::task::TaskCommand;
@@ -142,6 +145,20 @@ pub(crate) struct FilterArgs {
     pub(crate) note: Option<PathBuf>,
     /// The file that says what the filter is.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+impl Command {
+    /// What the command logs, if that can be said to it.
+    pub(crate) fn log(&self) -> LogArgs {
+        match self {
+            Self::Pilot(PilotCommand::Start(args)) => args.log(),
+            Self::Worker(WorkerCommand::Start(args)) => args.each.log.clone(),
+            Self::Filter(args) => args.log.clone(),
+            _ => LogArgs::of_environment(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,8 @@ use scalems_agent::batch::Kind;
 
 use scalems_protocol::Amount;
 
+use super::live;
+use super::log::{LogArgs, LogTo};
 use super::values::{duration, resource};
 use super::worker::EachWorker;
 
@@ -28,10 +30,30 @@ pub(crate) enum PilotCommand {
     Wait(PilotWaitArgs),
     /// Stop a pilot.
     Stop(PilotStopArgs),
+    /// Have a pilot's agent and workers log more of what they do, or less, while they run.
+    LogLevel(PilotLogLevelArgs),
     /// Remove a pilot that does not run: its journal, logs, and the directories of its tasks.
     Remove(PilotRemoveArgs),
     /// Remove all pilots that have ended with all of their tasks, and were not used for some time.
     Prune(PilotPruneArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  scalems pilot log-level warn,scalems_agent::worker=debug --worker 1\n  \
+    scalems pilot log-level --reset"
+)]
+pub(crate) struct PilotLogLevelArgs {
+    /// What is logged from now on: LEVEL, or TARGET=LEVEL for one module and those below it, several apart by commas. Levels are off, error,
+    /// warn, info, debug and trace.
+    #[arg(value_name = "LEVELS", required_unless_present = "reset")]
+    pub(crate) levels: Option<String>,
+    /// What each process was started with.
+    #[arg(long, conflicts_with = "levels")]
+    pub(crate) reset: bool,
+    /// Only this worker, by its number; without it the agent and all workers, also those that join later.
+    #[arg(long, value_name = "N", add = live::workers())]
+    pub(crate) worker: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +153,18 @@ pub(crate) struct PilotStartArgs {
     pub(crate) warning: Duration,
     #[command(flatten)]
     pub(crate) agent: AgentArgs,
+}
+
+impl PilotStartArgs {
+    /// What the processes of this pilot log here. Where nobody sees standard error it goes to files.
+    pub(crate) fn log(&self) -> LogArgs {
+        let unseen = self.detach || self.batch.is_some();
+        let to = self.each.log.log_to.or(unseen.then_some(LogTo::Files));
+        LogArgs {
+            log_to: to,
+            ..self.each.log.clone()
+        }
+    }
 }
 
 /// A batch system.

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use super::starter::{Ground, Left, NodeRoom, Slots, Starter};
 use super::{CLOSING, WORKER_END, own_program, own_words, parent, workers};
-use crate::args::PilotStartArgs;
+use crate::args::{LogArgs, PilotStartArgs};
 use crate::exit::Exit;
 
 /// How often it is looked whether the agent serves, before the workers are started.
@@ -49,6 +49,7 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         ("--batch", true),
         ("--interface", true),
         ("--restart", false),
+        ("--log-to", true),
         ("--cores", true),
         ("--gpus", true),
         ("--memory", true),
@@ -56,6 +57,11 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         ("--resource", true),
     ]);
     life.extend(["--no-workers".into(), "--starts-elsewhere".into()]);
+    let to = LogArgs {
+        log_to: args.each.log.log_to,
+        ..LogArgs::default()
+    };
+    life.extend(to.words());
     // Put back into the queue, the job goes on with what it had begun; if it never came so far, it begins.
     let before = Leading::read(directory).is_some_and(|before| before.job == allocation.job);
     if allocation.again && before {

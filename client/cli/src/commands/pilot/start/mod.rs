@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::bus::BusHandle;
+use scalems_agent::logging::{self, Limit};
 use scalems_agent::pilot::{JOURNAL, Journaling, Pilot, PilotOptions, Quota};
 use scalems_client::locate;
 use scalems_protocol::Role;
@@ -26,7 +27,7 @@ use self::starter::{Ground, NodeRoom, Slots, Starter};
 use self::time::WorkerTime;
 use self::workers::{Keeper, cpus_here, list, shares};
 use crate::Context;
-use crate::args::{Output, PilotStartArgs};
+use crate::args::{LogArgs, Output, PilotStartArgs};
 use crate::commands::filter::FilterFile;
 use crate::exit::Exit;
 
@@ -60,13 +61,18 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
              --journal none"
         );
     }
+    let log = |name| args.each.log.go_on(&directory, name, Limit::AGENT);
     if let Some(batch) = args.batch {
+        scalems_transport::PrivateDir::ensure(&directory)?;
+        let _files = log("parent");
         return job::run(batch.into(), args, &directory);
     }
     if args.detach {
-        return behind(context, name, &directory);
+        return behind(context, name, &directory, &args.each.log);
     }
     if args.restart {
+        scalems_transport::PrivateDir::ensure(&directory)?;
+        let _files = log("parent");
         let life = own_words(&[("--restart", false), ("--ends-with-job", false)]);
         return parent::run(life, &directory, args.ends_with_job);
     }
@@ -76,8 +82,15 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     if nix::unistd::geteuid().is_root() {
         eprintln!("scalems: running as root: whoever gets the client's key is root here");
     }
+    let _files = log("agent");
     let handle = pilot.handle();
     let before = pilot.before();
+    tracing::info!(
+        pilot = name,
+        pid = std::process::id(),
+        submissions_of_before = before,
+        "the agent serves"
+    );
     let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
     let journaled = journaling(args, &directory) != Journaling::None;
     // It is told of an end in order. After a failure, or a panic, another agent can go on from the journal.
@@ -391,13 +404,20 @@ pub(crate) fn own_program() -> std::io::Result<PathBuf> {
 }
 
 /// Starts the same command without `--detach` in a session of its own, and waits until it serves.
-fn behind(context: &Context, name: &str, directory: &Path) -> anyhow::Result<Exit> {
+fn behind(context: &Context, name: &str, directory: &Path, log: &LogArgs) -> anyhow::Result<Exit> {
     use std::os::unix::process::CommandExt;
+    let mut args = own_words(&[("--detach", false), ("--log-to", true)]);
+    // It does not see that nobody sees what it says.
+    let to = LogArgs {
+        log_to: log.log_to,
+        ..LogArgs::default()
+    };
+    args.extend(to.words());
     let directory = scalems_transport::PrivateDir::ensure(directory)?;
     let log = directory.path().join("agent.log");
+    logging::keep_small(&log, Limit::AGENT.bytes)?;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("open {}", log.display()))?;
-    let args = own_words(&[("--detach", false)]);
     let mut command = std::process::Command::new(own_program()?);
     command
         .args(args)

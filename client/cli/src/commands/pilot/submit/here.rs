@@ -96,6 +96,7 @@ fn start(
         command.arg("--ends-with-job");
     }
     command.args(args.agent.words());
+    command.args(args.each.log.words());
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
     let status = status.context("start the agent")?;
     anyhow::ensure!(
