@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod exit;
 mod interrupt;
+mod moment;
 mod print;
 mod ssh;
 
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
 /// Begins to log, at standard error.
 fn begin_log(command: &Command) -> Result<(), logging::LogError> {
     let log = command.log();
-    let colours = std::io::stderr().is_terminal() && log.log_to != Some(LogTo::Files);
+    let colours = std::io::stderr().is_terminal() && log.to != Some(LogTo::Files);
     logging::begin(log.levels(), log.format(), colours)
 }
 
@@ -64,6 +65,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Task(command) => commands::task::run(context, &command),
         Command::Wait(args) => commands::wait::run(context, &args),
         Command::Logs(args) => commands::logs::run(context, &args),
+        Command::Events(args) => commands::events::run(context, &args),
         Command::Report(args) => commands::report::run(context, &args),
         Command::Journal(command) => commands::journal::run(context, &command),
         Command::Bench(args) => bench::run(context, &args),

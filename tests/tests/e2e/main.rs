@@ -9,6 +9,7 @@ mod cancel;
 mod comforts;
 mod connect;
 mod dependencies;
+mod events;
 mod filters;
 mod forms;
 mod functions;

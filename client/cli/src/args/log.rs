@@ -28,8 +28,14 @@ pub(crate) enum LogFormat {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct LogArgs {
     /// What agent and workers log of themselves: `warn,scalems_agent::bus=debug`. Without it `warn`, in files `info`.
-    #[arg(long, value_name = "LEVELS", env = "SCALEMS_LOG", hide_env_values = true)]
-    pub(crate) log_level: Option<String>,
+    #[arg(
+        id = "log_level",
+        long = "log-level",
+        value_name = "LEVELS",
+        env = "SCALEMS_LOG",
+        hide_env_values = true
+    )]
+    pub(crate) level: Option<String>,
     /// How the lines of these logs look.
     #[arg(
         long,
@@ -38,10 +44,10 @@ pub(crate) struct LogArgs {
         env = "SCALEMS_LOG_FORMAT",
         hide_env_values = true
     )]
-    pub(crate) log_format: Option<LogFormat>,
+    pub(crate) format: Option<LogFormat>,
     /// Where these logs go. Without it to files where nobody sees standard error: with --detach or in a job.
-    #[arg(long, value_enum, value_name = "WHERE")]
-    pub(crate) log_to: Option<LogTo>,
+    #[arg(id = "log_to", long = "log-to", value_enum, value_name = "WHERE")]
+    pub(crate) to: Option<LogTo>,
 }
 
 impl LogArgs {
@@ -49,15 +55,15 @@ impl LogArgs {
     pub(crate) fn of_environment() -> Self {
         let format = std::env::var("SCALEMS_LOG_FORMAT").ok();
         Self {
-            log_level: std::env::var("SCALEMS_LOG").ok(),
-            log_format: format.and_then(|text| LogFormat::from_str(&text, false).ok()),
-            log_to: None,
+            level: std::env::var("SCALEMS_LOG").ok(),
+            format: format.and_then(|text| LogFormat::from_str(&text, false).ok()),
+            to: None,
         }
     }
 
     /// The levels that hold.
     pub(crate) fn levels(&self) -> &str {
-        match (&self.log_level, self.log_to) {
+        match (&self.level, self.to) {
             (Some(levels), _) => levels,
             (None, Some(LogTo::Files)) => "info",
             (None, _) => "warn",
@@ -65,7 +71,7 @@ impl LogArgs {
     }
 
     pub(crate) fn format(&self) -> Format {
-        match self.log_format {
+        match self.format {
             Some(LogFormat::Json) => Format::Json,
             Some(LogFormat::Human) | None => Format::Human,
         }
@@ -74,15 +80,11 @@ impl LogArgs {
     /// The words that say the same again.
     pub(crate) fn words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
-        words.extend(
-            self.log_level
-                .as_ref()
-                .map(|levels| format!("--log-level={levels}")),
-        );
+        words.extend(self.level.as_ref().map(|levels| format!("--log-level={levels}")));
         let names = [
-            self.log_format
+            self.format
                 .and_then(|format| Some(("format", format.to_possible_value()?))),
-            self.log_to.and_then(|to| Some(("to", to.to_possible_value()?))),
+            self.to.and_then(|to| Some(("to", to.to_possible_value()?))),
         ];
         let names = names.into_iter().flatten();
         words.extend(names.map(|(what, name)| format!("--log-{what}={}", name.get_name())));
@@ -92,7 +94,7 @@ impl LogArgs {
     /// Goes on in files of the pilot whose directory this is, if it is to. One that cannot has its log at standard error: it is no reason
     /// to do nothing.
     pub(crate) fn go_on(&self, directory: &Path, name: &str, limit: Limit) -> Option<Files> {
-        if self.log_to != Some(LogTo::Files) {
+        if self.to != Some(LogTo::Files) {
             return None;
         }
         let files = logging::into_files(&directory.join(DIRECTORY), name, limit);
@@ -109,9 +111,9 @@ mod tests {
     #[test]
     fn the_words_say_the_same() {
         let args = LogArgs {
-            log_level: Some("warn,scalems_agent=debug".to_owned()),
-            log_format: Some(LogFormat::Json),
-            log_to: Some(LogTo::Files),
+            level: Some("warn,scalems_agent=debug".to_owned()),
+            format: Some(LogFormat::Json),
+            to: Some(LogTo::Files),
         };
         assert_eq!(
             args.words(),

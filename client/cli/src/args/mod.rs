@@ -3,6 +3,7 @@
 mod bench;
 mod connect;
 mod directives;
+mod events;
 mod graph;
 mod journal;
 mod live;
@@ -24,6 +25,7 @@ use scalems_protocol::select::Selector;
 pub(crate) use self::bench::{BenchArgs, Transport, Workload};
 pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::directives::{parse, submit_of};
+pub(crate) use self::events::{EventTopic, EventsArgs};
 pub(crate) use self::graph::GraphArgs;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
 pub(crate) use self::log::{LogArgs, LogTo};
@@ -101,6 +103,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Print what tasks wrote.
     Logs(LogsArgs),
+    /// Say what is known of workers, alarms and submissions, and what happens to them.
+    Events(EventsArgs),
     /// Say what tasks took of the machine, and how much of that for nothing.
     Report(ReportArgs),
     /// Check and export what a pilot has written down.

@@ -159,9 +159,9 @@ impl PilotStartArgs {
     /// What the processes of this pilot log here. Where nobody sees standard error it goes to files.
     pub(crate) fn log(&self) -> LogArgs {
         let unseen = self.detach || self.batch.is_some();
-        let to = self.each.log.log_to.or(unseen.then_some(LogTo::Files));
+        let to = self.each.log.to.or(unseen.then_some(LogTo::Files));
         LogArgs {
-            log_to: to,
+            to,
             ..self.each.log.clone()
         }
     }

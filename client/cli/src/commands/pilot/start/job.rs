@@ -58,7 +58,7 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
     ]);
     life.extend(["--no-workers".into(), "--starts-elsewhere".into()]);
     let to = LogArgs {
-        log_to: args.each.log.log_to,
+        to: args.each.log.to,
         ..LogArgs::default()
     };
     life.extend(to.words());

@@ -409,7 +409,7 @@ fn behind(context: &Context, name: &str, directory: &Path, log: &LogArgs) -> any
     let mut args = own_words(&[("--detach", false), ("--log-to", true)]);
     // It does not see that nobody sees what it says.
     let to = LogArgs {
-        log_to: log.log_to,
+        to: log.to,
         ..LogArgs::default()
     };
     args.extend(to.words());
