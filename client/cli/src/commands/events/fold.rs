@@ -94,8 +94,8 @@ impl Fold {
             Body::Progress { tasks } => tasks.iter().map(|said| progress(topic, said)).collect(),
             Body::Workers { rows } => rows.iter().filter_map(|row| self.worker(row, state)).collect(),
             Body::Alarms { alarms } => alarms.iter().filter_map(|alarm| self.alarm(alarm)).collect(),
-            // Others may come with other agents.
-            _ => Vec::new(),
+            // It asks for the state, which comes.
+            Body::Open => Vec::new(),
         }
     }
 

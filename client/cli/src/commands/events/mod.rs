@@ -179,7 +179,7 @@ fn follow(
             match answer {
                 Ok((Reply::Ended(_), _)) => {
                     for row in submissions(session, select)? {
-                        told.line(fold::ended(row.submission, &row.tasks))?;
+                        told.line(&fold::ended(row.submission, &row.tasks))?;
                     }
                     return Ok(Exit::Well);
                 }
@@ -244,12 +244,12 @@ impl Told {
 
     fn update(&mut self, topic: &Topic, update: &Update) -> anyhow::Result<()> {
         for line in self.fold.take(topic, update) {
-            self.line(line)?;
+            self.line(&line)?;
         }
         Ok(())
     }
 
-    fn line(&self, line: Line) -> anyhow::Result<()> {
+    fn line(&self, line: &Line) -> anyhow::Result<()> {
         let now = SystemTime::now();
         let at = match line.at_ms {
             Some(ms) => self.begun + Duration::from_millis(ms),
@@ -275,7 +275,7 @@ impl Told {
     fn agent(&self, kind: &str, text: &str, mut more: Value) -> anyhow::Result<()> {
         more["pilot"] = self.pilot.as_str().into();
         more["incarnation"] = self.incarnation.into();
-        self.line(Line::new("agent", kind, more, text.to_owned()))
+        self.line(&Line::new("agent", kind, more, text.to_owned()))
     }
 
     fn connected(&self) -> anyhow::Result<()> {
