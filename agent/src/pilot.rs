@@ -209,6 +209,10 @@ pub struct Pilot {
 impl Pilot {
     /// Opens the sockets and writes the connection files. Work is taken once [`Self::run`] is called.
     pub fn open(options: &PilotOptions) -> Result<Self, PilotError> {
+        // Before there is a thread that libzmq allocates in.
+        if !scalems_transport::keep_freed_memory(true) {
+            tracing::debug!("the C library gives freed memory back as it likes");
+        }
         check_name(&options.name)?;
         let directory = PrivateDir::ensure(&options.directory)?;
         let name_lock = lock(&directory, &options.name)?;
@@ -343,9 +347,6 @@ impl Pilot {
     /// killed, since workers and clients wait for the next one (R5).
     pub fn run(mut self) -> Result<(), PilotError> {
         let bus = self.bus.take().expect("invariant: a pilot runs once");
-        if !scalems_transport::keep_freed_memory() {
-            tracing::debug!("the C library gives freed memory back as it likes");
-        }
         // Also if that panics.
         self.failed = true;
         let ended = bus.run();

@@ -2,26 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Counts, WorkerRow};
+use crate::client::{Counts, SubmissionRow, WorkerRow};
 use crate::frame::{decoders, messages};
 use crate::group::Run;
 use crate::id::Incarnation;
 use crate::progress::Progress;
 use crate::scan::Scanned;
 use crate::state::TaskState;
-use crate::{Amount, WireError};
+use crate::{Amount, WireError, bounded, limits};
 
 /// What can be listened to. Subscriptions match exactly: a topic's name is the whole first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     /// Counts of everything, at most four times a second.
     Summary,
+    /// Submissions as they change, at most twice a second.
+    Submissions,
     /// The tasks of one submission.
     Submission(u64),
     /// Workers that join, are suspect, lost or gone.
     Workers,
     /// What somebody should look at.
     Alarms,
+    /// What went wrong with tasks, put together by reason and host.
+    Faults,
+    /// How the agent itself is, once a second.
+    Health,
 }
 
 impl Topic {
@@ -29,9 +35,12 @@ impl Topic {
     pub fn name(&self) -> String {
         match self {
             Self::Summary => "summary".into(),
+            Self::Submissions => "submissions".into(),
             Self::Submission(number) => format!("submission/{number}"),
             Self::Workers => "workers".into(),
             Self::Alarms => "alarms".into(),
+            Self::Faults => "faults".into(),
+            Self::Health => "health".into(),
         }
     }
 
@@ -39,8 +48,11 @@ impl Topic {
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "summary" => Some(Self::Summary),
+            "submissions" => Some(Self::Submissions),
             "workers" => Some(Self::Workers),
             "alarms" => Some(Self::Alarms),
+            "faults" => Some(Self::Faults),
+            "health" => Some(Self::Health),
             other => {
                 let number: u64 = other.strip_prefix("submission/")?.parse().ok()?;
                 Some(Self::Submission(number)).filter(|topic| topic.name() == other)
@@ -67,6 +79,21 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         fractions: Vec<(String, Amount, Amount)>,
     },
+    /// Submissions changed.
+    Submissions {
+        /// Those that did, as they are now, by number; of more than 256 the newest. In a snapshot the newest.
+        #[serde(deserialize_with = "bounded::list::<_, _, { limits::EVENT_ROWS }>")]
+        rows: Vec<SubmissionRow>,
+        /// Those that were forgotten; of more than 256 the newest.
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "bounded::list::<_, _, { limits::EVENT_ROWS }>"
+        )]
+        gone: Vec<u64>,
+        /// How many are known.
+        total: u64,
+    },
     /// Tasks of the topic's submission changed state.
     Tasks {
         /// Which, and their attempt.
@@ -89,6 +116,94 @@ pub enum Body {
         /// The alarms, oldest first.
         alarms: Vec<Alarm>,
     },
+    /// What went wrong with tasks.
+    Faults {
+        /// The groups that changed, as they are now; in a snapshot all.
+        #[serde(deserialize_with = "bounded::list::<_, _, { limits::FAULT_GROUPS }>")]
+        groups: Vec<FaultGroup>,
+    },
+    /// How the agent is.
+    Health(Box<Health>),
+}
+
+/// Attempts that failed alike on one host, in this life of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultGroup {
+    /// The code of their error (page 8); `other` where there are too many groups.
+    pub code: String,
+    /// What tells them from others of that code: the class of an exception, `exit 3`, or nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub what: String,
+    /// The host; empty: on none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// The worker of the last one; empty: none had it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub worker: String,
+    /// What was said of the last one.
+    pub message: String,
+    /// Tasks that failed.
+    pub failed: u64,
+    /// Attempts after which there was another one.
+    pub retried: u64,
+    /// The last task: submission and index.
+    pub last: (u64, u32),
+    /// When that was, since the agent began, milliseconds.
+    pub at_ms: u64,
+}
+
+/// What half of them, 99 of 100 and all of them were at most, to an eighth; zeros: there were none.
+pub type Spread = (u64, u64, u64);
+
+/// How the agent was in the last second; what it is not told of is zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// When, since the agent began, milliseconds.
+    pub at_ms: u64,
+    /// The time that this is about, milliseconds.
+    pub span_ms: u64,
+    /// Rounds of the bus in it.
+    pub rounds: u64,
+    /// How long a round took, without waiting, microseconds.
+    pub round_us: Spread,
+    /// What is kept in bounds, as it is now: what, how much, the bound.
+    #[serde(deserialize_with = "bounded::list::<_, _, { limits::NAMES }>")]
+    pub queues: Vec<(String, u64, u64)>,
+    /// The journal, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalHealth>,
+    /// Events that could not be published, in this life.
+    pub events_dropped: u64,
+    /// Memory of the agent's process, bytes.
+    pub rss_bytes: u64,
+    /// Processor time that it has used, microseconds.
+    pub cpu_us: u64,
+    /// Tasks that have ended in this life.
+    pub ended: u64,
+    /// From when tasks were submitted until a worker was given them, each attempt, microseconds.
+    pub start_wait_us: Spread,
+    /// How long tasks ran that ended, microseconds.
+    pub ran_us: Spread,
+    /// How long the last worker will be there, milliseconds; none: nothing is known of an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+}
+
+/// How the journal was in the last second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalHealth {
+    /// Records that are not on disk.
+    pub waiting_records: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// Whether the disk has no room for them.
+    pub full: bool,
+    /// How long a commit took, microseconds.
+    pub commit_us: Spread,
+    /// Bytes of its file, its log included.
+    pub size_bytes: u64,
 }
 
 /// What somebody should look at.
@@ -140,9 +255,12 @@ mod tests {
     fn topics_are_a_closed_list() {
         for topic in [
             Topic::Summary,
+            Topic::Submissions,
             Topic::Submission(7),
             Topic::Workers,
             Topic::Alarms,
+            Topic::Faults,
+            Topic::Health,
         ] {
             assert_eq!(Topic::from_name(&topic.name()), Some(topic));
         }

@@ -168,6 +168,10 @@ pub const OPEN_READS: usize = 1_024;
 pub const READ_OUTPUT_MS: u64 = 60_000;
 /// Rows in one page of a listing.
 pub const PAGE_ROWS: u32 = 1_000;
+/// Rows of submissions in one event: several screens of them; the counts of all are in the summary.
+pub const EVENT_ROWS: usize = 256;
+/// Groups of what went wrong with tasks: more kinds of failure than anybody reads.
+pub const FAULT_GROUPS: usize = 256;
 /// Entries of the rings that a worker's belief is compared over.
 pub const BELIEF_RING: usize = 4_096;
 

@@ -225,7 +225,7 @@ def events_follow_a_submission(pilot):
 def events_summarize(pilot):
     with pilot.client() as client:
         client.hello()
-        for topic in ("summary", "workers", "alarms"):
+        for topic in ("summary", "submissions", "workers", "alarms", "faults", "health"):
             client.subscribe(topic)
             client.event(topic, lambda e: e["body"] == "open")
             (name,) = client.ask({"snapshot": topic})["state"]

@@ -211,7 +211,7 @@ def check_topics():
         topic = vector["topic"]
         number = topic.removeprefix("submission/")
         numbered = topic != number and number.isdigit() and str(int(number)) == number and int(number) <= wire.MASK
-        wire.same(topic in ("summary", "workers", "alarms") or numbered, vector["exists"], f"topic {topic!r}")
+        wire.same(topic in ("summary", "submissions", "workers", "alarms", "faults", "health") or numbered, vector["exists"], f"topic {topic!r}")
 
 
 def ordered(value):

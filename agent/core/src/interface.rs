@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use scalems_protocol::client::{AgentToClient, ClientToAgent, Refused};
-use scalems_protocol::event::{Event, Topic};
+use scalems_protocol::event::{Event, Health, Topic};
 use scalems_protocol::worker::{AgentToWorker, Beat, WorkerToAgent};
 use scalems_protocol::{PilotId, Role};
 
@@ -117,6 +117,8 @@ pub enum Input {
     Subscribed(Topic),
     /// Nobody listens to a topic any more.
     Unsubscribed(Topic),
+    /// How the shell is, once a second while [`crate::Agent::is_watched`]: its rounds, its journal, its process.
+    Health(Box<Health>),
     /// Records up to this number are on disk.
     Durable(u64),
     /// There is no room for records, or there is again.

@@ -12,6 +12,7 @@ pub mod record;
 pub mod resources;
 pub mod runs;
 pub mod session;
+pub mod spread;
 pub mod task;
 pub mod worker;
 

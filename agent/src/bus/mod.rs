@@ -5,6 +5,7 @@
 
 mod decode;
 mod ends;
+mod health;
 mod identity;
 mod notes;
 mod sockets;
@@ -28,6 +29,7 @@ use crate::process;
 use crate::spill::{Room, Spiller};
 
 use self::ends::Ends;
+use self::health::Rounds;
 use self::notes::Alarms;
 
 pub use identity::Identity;
@@ -97,6 +99,7 @@ pub struct Bus {
     ask_workers: Option<Instant>,
     client_ends: Ends,
     worker_ends: Ends,
+    rounds: Rounds,
     exit: bool,
     /// Why the journal cannot be gone on with.
     behind: Option<String>,
@@ -130,6 +133,7 @@ impl Bus {
             ask_workers: None,
             client_ends: Ends::default(),
             worker_ends: Ends::default(),
+            rounds: Rounds::default(),
             exit: false,
             behind: None,
             alarms: Alarms::default(),
@@ -163,6 +167,7 @@ impl Bus {
         while !self.exit {
             let deaf = self.journal.as_ref().is_some_and(Journal::is_backlogged);
             let ready = self.wait(deaf)?;
+            let begun = self.core.is_watched().then(Instant::now);
             if deaf {
                 let now = self.now();
                 self.core.did_not_listen(now);
@@ -211,6 +216,10 @@ impl Bus {
             self.core.flush(now, &mut self.actions);
             self.act();
             self.alarms.say(&self.core);
+            if let Some(health) = self.rounds.over(begun, self.journal.as_ref()) {
+                self.input(Input::Health(Box::new(health)));
+                self.act();
+            }
         }
         if let Some(journal) = self.journal.take() {
             journal.finish()?;
@@ -252,7 +261,7 @@ impl Bus {
             .core
             .deadline()
             .map(|at| self.begun + Duration::from_micros(at).saturating_sub(self.age));
-        let next = [core, self.ask_clients, self.ask_workers]
+        let next = [core, self.ask_clients, self.ask_workers, self.rounds.due()]
             .into_iter()
             .flatten()
             .min();

@@ -80,20 +80,23 @@ pub(super) struct Interpreter {
 #[derive(Debug)]
 struct Large {
     opened: Opened,
+    /// What has come of it, with room for all.
     whole: Vec<u8>,
-    have: usize,
 }
 
 impl Large {
     /// Of what has come of it.
     fn new(opened: Opened, begun: &mut Vec<u8>) -> Self {
-        let have = begun.len();
-        let mut whole = vec![0; opened.total];
-        if let Some(first) = whole.get_mut(..have) {
-            first.copy_from_slice(begun);
-        }
-        begun.clear();
-        Self { opened, whole, have }
+        let mut whole = Vec::with_capacity(opened.total);
+        whole.append(begun);
+        Self { opened, whole }
+    }
+
+    /// Reads on, into room that nobody has written to. Returns how much, and how much there was room for.
+    fn read(&mut self, socket: &UnixStream) -> io::Result<(usize, usize)> {
+        let room = self.whole.capacity() - self.whole.len();
+        let count = rustix::io::read(socket, rustix::buffer::spare_capacity(&mut self.whole))?;
+        Ok((count, room))
     }
 }
 
@@ -185,17 +188,19 @@ impl Interpreter {
     /// Reads frames. An error is a reason to kill it.
     pub(super) fn read(&mut self, frames: &mut Vec<Heard>) -> Result<(), String> {
         for _ in 0..READS {
-            let into = match &mut self.large {
-                Some(large) => large.whole.get_mut(large.have..).unwrap_or_default(),
-                None => &mut self.buffer[..],
+            let read = match &mut self.large {
+                Some(large) => large.read(&self.socket),
+                None => self
+                    .socket
+                    .read(&mut self.buffer)
+                    .map(|count| (count, self.buffer.len())),
             };
-            let room = into.len();
-            match self.socket.read(into) {
-                Ok(0) => {
+            match read {
+                Ok((0, _)) => {
                     self.closed = true;
                     break;
                 }
-                Ok(count) => {
+                Ok((count, room)) => {
                     self.take_in(count, frames)?;
                     if count < room {
                         break;
@@ -212,20 +217,22 @@ impl Interpreter {
         Ok(())
     }
 
+    /// Takes what was read: in the buffer, or behind a large frame that has begun.
     fn take_in(&mut self, count: usize, frames: &mut Vec<Heard>) -> Result<(), String> {
-        let Some(mut large) = self.large.take() else {
+        if let Some(mut large) = self.large.take() {
+            if large.whole.len() < large.opened.total {
+                self.large = Some(large);
+                return Ok(());
+            }
+            // There may have been more room than was asked for.
+            self.unread = large.whole.split_off(large.opened.total);
+            frames.extend(large.opened.keep(&Bytes::from(large.whole)));
+        } else {
             self.unread
                 .extend_from_slice(self.buffer.get(..count).unwrap_or_default());
-            let begun = frames::take(&mut self.unread, frames)?;
-            self.large = begun.map(|opened| Large::new(opened, &mut self.unread));
-            return Ok(());
-        };
-        large.have += count;
-        if large.have < large.whole.len() {
-            self.large = Some(large);
-        } else {
-            frames.extend(large.opened.keep(&Bytes::from(large.whole)));
         }
+        let begun = frames::take(&mut self.unread, frames)?;
+        self.large = begun.map(|opened| Large::new(opened, &mut self.unread));
         Ok(())
     }
 
@@ -272,5 +279,38 @@ mod tests {
         assert!(!interpreter.is_read(now) && interpreter.is_read(now + SILENT));
         interpreter.began = true;
         assert_eq!(interpreter.due(idle), None);
+    }
+
+    #[test]
+    fn a_large_frame_and_what_follows_it_are_read_whole() {
+        let (mut interpreter, child) =
+            Interpreter::new(Arc::default(), Vec::new(), Instant::now()).expect("sockets can be made");
+        let values = [vec![7; 1 << 20], vec![8; 3], vec![9; (1 << 20) + 1]];
+        let mut sent = Vec::new();
+        for (key, value) in values.iter().enumerate() {
+            let head = rmp_serde::to_vec(&([("done", key as u64, 5_u64, false, 0_u32)], [value.len()]))
+                .expect("a head can be written");
+            sent.extend_from_slice(&(head.len() as u32).to_le_bytes());
+            sent.extend_from_slice(&head);
+            sent.extend_from_slice(value);
+        }
+        // More than the socket holds: it is written while it is read.
+        let writer = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut UnixStream::from(child), &sent).expect("it is read");
+        });
+        let mut heard = Vec::new();
+        while !interpreter.closed {
+            interpreter.read(&mut heard).expect("the frames are whole");
+            std::thread::yield_now();
+        }
+        writer.join().expect("all is written");
+        let blobs: Vec<_> = heard.iter().flat_map(|frame| &frame.blobs).collect();
+        assert!(
+            blobs
+                .iter()
+                .zip(&values)
+                .all(|(blob, value)| blob[..] == value[..])
+        );
+        assert_eq!(blobs.len(), values.len());
     }
 }

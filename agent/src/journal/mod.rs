@@ -29,3 +29,9 @@ pub(crate) fn beside(path: &Path, more: &str) -> PathBuf {
     name.push(more);
     name.into()
 }
+
+/// Bytes of a journal's file and of its log.
+fn bytes_on_disk(path: &Path) -> u64 {
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |facts| facts.len());
+    size(path) + size(&beside(path, "-wal"))
+}

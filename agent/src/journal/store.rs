@@ -139,6 +139,10 @@ impl Store {
         Ok((Self::make(path, &facts)?, Life::first(pilot, secret)))
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn make(path: &Path, facts: &Facts) -> Result<Self, JournalError> {
         // Nobody else's from the first moment on: the secret in it is worth every seat of the pilot. SQLite gives the
         // files beside it the same mode.

@@ -1,12 +1,16 @@
 //! The thread that writes: everything that has gathered in one transaction, then the next.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use scalems_core::record::Record;
+use scalems_core::spread::Spread;
+use scalems_protocol::event::JournalHealth;
 
+use super::bytes_on_disk;
 use super::store::{JournalError, Store};
 
 /// Bytes of one transaction, about: a larger one would let all acks wait for it.
@@ -39,6 +43,8 @@ struct Shared {
     changed: Condvar,
     /// The last record that is on disk.
     durable: AtomicU64,
+    /// Its file.
+    path: PathBuf,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +52,10 @@ struct Queue {
     records: Vec<Record>,
     /// What the records here, and those that are being written, have of data.
     bytes: u64,
+    /// How many those are.
+    waiting: u64,
+    /// How long commits took since that was last asked.
+    commits: Spread,
     closing: bool,
     /// It is to be noted that the journal is behind what peers have seen, of lives up to this one.
     behind: Option<u64>,
@@ -60,6 +70,7 @@ impl Journal {
             queue: Mutex::default(),
             changed: Condvar::new(),
             durable: AtomicU64::new(store.last()),
+            path: store.path().to_owned(),
         });
         let theirs = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
@@ -81,6 +92,7 @@ impl Journal {
         let idle = queue.records.is_empty();
         let few = queue.bytes < MANY_BYTES;
         queue.bytes += records.iter().map(weight).sum::<u64>();
+        queue.waiting += records.len() as u64;
         queue.records.append(records);
         let urgent = idle || (few && queue.bytes >= MANY_BYTES);
         drop(queue);
@@ -105,6 +117,19 @@ impl Journal {
     /// Whether so much waits that nothing more should be taken in.
     pub fn is_backlogged(&self) -> bool {
         self.shared.lock().bytes > WAITING_BYTES
+    }
+
+    /// How it is, and how long commits took since this was last asked.
+    pub fn health(&self) -> JournalHealth {
+        let size_bytes = bytes_on_disk(&self.shared.path);
+        let mut queue = self.shared.lock();
+        JournalHealth {
+            waiting_records: queue.waiting,
+            waiting_bytes: queue.bytes,
+            full: queue.full,
+            commit_us: queue.commits.take(),
+            size_bytes,
+        }
     }
 
     /// Whether there is no room on the disk, or nothing to open a file with.
@@ -215,21 +240,27 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
         from = Instant::now() + GATHER;
         let mut records = taken.iter().peekable();
         while records.peek().is_some() {
-            let mut bytes = 0;
+            let (mut bytes, mut count) = (0, 0);
             while bytes < GROUP_BYTES as u64
                 && store.gathered() < GROUP_BYTES
                 && let Some(record) = records.next()
             {
                 bytes += weight(record);
+                count += 1;
                 if !insist(shared, wake, || store.add(record)) {
                     return;
                 }
             }
+            let begun = Instant::now();
             if !insist(shared, wake, || store.commit()) {
                 return;
             }
-            shared.lock().bytes -= bytes;
             tracing::debug!(last = store.last(), bytes, "records are on disk");
+            let mut queue = shared.lock();
+            queue.bytes -= bytes;
+            queue.waiting -= count;
+            queue.commits.add(begun.elapsed().as_micros() as u64, 1);
+            drop(queue);
             shared.durable.store(store.last(), Ordering::Release);
             wake();
         }

@@ -223,7 +223,7 @@ pub enum WorkerError {
 /// Serves an agent until it ends the worker, the worker is stopped, or the agent stays away. By then all
 /// programs of the worker are ended.
 pub fn run(options: &WorkerOptions, stop: StopSignal) -> Result<EndReason, WorkerError> {
-    if !scalems_transport::keep_freed_memory() {
+    if !scalems_transport::keep_freed_memory(true) {
         debug!("the C library gives freed memory back as it likes");
     }
     let host = crate::host_name();

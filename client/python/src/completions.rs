@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::{PyByteArray, PyBytes, PyTuple};
 use scalems_client::protocol::{Bytes, Ending};
 use scalems_client::{ClientError, TaskResult};
 
@@ -139,6 +139,23 @@ pub(crate) fn value(py: Python<'_>, value: &[u8]) -> Py<PyAny> {
     } else {
         PyByteArray::new(py, value).into_any().unbind()
     }
+}
+
+/// A value as Python decodes it: as [`value`], but that of a large one which is bytes, these are handed over in a tuple, copied once.
+pub(crate) fn decodable(py: Python<'_>, value: &[u8]) -> PyResult<Py<PyAny>> {
+    match large_bytes(value) {
+        Some(content) => Ok(PyTuple::new(py, [PyBytes::new(py, content)])?.into_any().unbind()),
+        None => Ok(self::value(py, value)),
+    }
+}
+
+/// The bytes that a large value is, if it is nothing else: msgpack's `bin 32`.
+fn large_bytes(value: &[u8]) -> Option<&[u8]> {
+    let (head, content) = value.split_first_chunk::<5>()?;
+    let [0xc6, length @ ..] = *head else {
+        return None;
+    };
+    (content.len() >= LARGE && u32::from_be_bytes(length) as usize == content.len()).then_some(content)
 }
 
 /// How a task ended, as Python gets it.

@@ -14,7 +14,7 @@ use scalems_client::protocol::{Bytes, limits};
 use scalems_client::{ClientError, Indices, Pending, Task};
 use serde::Serialize;
 
-use crate::completions::{Completion, Completions, Taken, address, taken, value};
+use crate::completions::{Completion, Completions, Taken, address, decodable, taken};
 use crate::errors::{self, raised};
 use crate::events::Events;
 use crate::handles::{ArrayHandle, Handle, Template, strength, when};
@@ -155,7 +155,7 @@ impl Session {
         });
         let session = connected.map_err(|error| raised(py, &error))?;
         // Where there is no such choice large values are slower.
-        let _kept = scalems_client::keep_freed_memory();
+        let _kept = scalems_client::keep_freed_memory(false);
         Ok(Self {
             owner: Owner(std::process::id()),
             client: Some(session),
@@ -239,7 +239,7 @@ impl Session {
     #[pyo3(signature = (timeout))]
     ///
     /// Two lists: of tasks that are done, whose submitters asked for no more, the token and the value by turns; and the others as
-    /// `wait_task` gives them. So those are no objects that garbage collection would look at.
+    /// `wait_task` gives them. So those are no objects that garbage collection would look at, but for the tuples of large bytes.
     fn take<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Option<Two<'py>>> {
         self.owner.check(py)?;
         let wait = seconds(Some(timeout)).unwrap_or(SLICE);
@@ -251,7 +251,7 @@ impl Session {
         for completion in ended {
             if let Some(bytes) = completion.plain_value() {
                 plain.append(&completion.token)?;
-                plain.append(value(py, bytes))?;
+                plain.append(decodable(py, bytes)?)?;
             } else {
                 others.append(taken(py, completion))?;
             }

@@ -198,3 +198,13 @@ def test_functions_by_name_or_content() -> None:
     lock = threading.Lock()
     with pytest.raises(codec.CodecError, match="cannot be pickled"):
         codec.function_call(lambda: lock)
+
+
+@pytest.mark.parametrize("size", [0, codec.LARGE, codec.LARGE + 1, 1 << 20])
+def test_bytes_are_written_as_msgpack_writes_them_however_many(size):
+    value = bytes(size)
+    assert codec.encode(value) == msgpack.packb(value)
+    assert codec.encode_arguments([value]) == msgpack.packb([[value]])
+    assert codec.encode_arguments([value, 1], {"more": value}) == msgpack.packb([[value, 1], {"more": value}])
+    assert codec.decode(codec.encode(value)) == value
+    assert codec.decode_arguments(codec.encode_arguments([value])) == ([value], {})

@@ -428,3 +428,13 @@ def test_nothing_is_durable_without_a_journal(ex):
     with pytest.raises(Refused, match="keeps no journal") as raised:
         future.wait_durable(LONG_S)
     assert raised.value.code == "no_journal" and future.result(0) == 2
+
+
+@pytest.mark.parametrize("size", [65_530, 65_536, 65_537, 1 << 20])
+def test_bytes_come_back_as_bytes_at_any_size(ex, size):
+    value = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    found = ex.submit(bytes, value).result()
+    assert type(found) is bytes and found == value
+    # What stands beside it is told apart, too.
+    assert ex.submit(lambda: (print("said"), value)[1]).result() == value
+    assert ex.submit(lambda: [value]).result() == [value]

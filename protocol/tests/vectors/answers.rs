@@ -15,6 +15,37 @@ use crate::samples::{
 };
 use crate::{Sample, check_direction, plain, with_blobs};
 
+fn counts() -> Counts {
+    Counts {
+        waiting: 1,
+        ready: 2,
+        leased: 3,
+        running: 4,
+        done: 5,
+        failed: 6,
+        canceled: 7,
+    }
+}
+
+pub(crate) fn submission_row() -> SubmissionRow {
+    SubmissionRow {
+        submission: 6,
+        mode: "task.executable".into(),
+        name: Some("docking of ligands".into()),
+        labels: labels(&[("project", "a")]),
+        session: "shell".into(),
+        indices: (10, 2, 1_000),
+        sparse: true,
+        tasks: counts(),
+        age_ms: 12_000,
+        open: true,
+        spent: vec![
+            ("time".into(), 90_000_000, 1_500_000),
+            ("cores".into(), 360_000_000, 6_000_000),
+        ],
+    }
+}
+
 pub(crate) fn worker_row() -> WorkerRow {
     WorkerRow {
         worker: 9,
@@ -197,15 +228,7 @@ fn answer(name: &'static str, id: u64, reply: Reply) -> Sample<AgentToClient> {
 }
 
 fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
-    let counts = Counts {
-        waiting: 1,
-        ready: 2,
-        leased: 3,
-        running: 4,
-        done: 5,
-        failed: 6,
-        canceled: 7,
-    };
+    let counts = counts();
     let status = Status {
         pilot_name: "demo".into(),
         incarnation: 1,
@@ -225,22 +248,7 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
         counters: vec![("superseded".into(), 1)],
         trouble: vec!["there is no room for the pilot's journal".into()],
     };
-    let submission = SubmissionRow {
-        submission: 6,
-        mode: "task.executable".into(),
-        name: Some("docking of ligands".into()),
-        labels: labels(&[("project", "a")]),
-        session: "shell".into(),
-        indices: (10, 2, 1_000),
-        sparse: true,
-        tasks: counts,
-        age_ms: 12_000,
-        open: true,
-        spent: vec![
-            ("time".into(), 90_000_000, 1_500_000),
-            ("cores".into(), 360_000_000, 6_000_000),
-        ],
-    };
+    let submission = submission_row();
     let row = TaskRow {
         run: run(6, 0, 16, 1),
         indices: (10, 2),

@@ -1,10 +1,10 @@
 //! From the agent to whoever listens.
 
 use scalems_protocol::client::Counts;
-use scalems_protocol::event::{AgentToSubscriber, Alarm, Body, Event};
+use scalems_protocol::event::{AgentToSubscriber, Alarm, Body, Event, FaultGroup, Health, JournalHealth};
 use scalems_protocol::{Amount, TaskState};
 
-use crate::answers::worker_row;
+use crate::answers::{submission_row, worker_row};
 use crate::samples::{progress, run};
 use crate::{Sample, check_direction, plain};
 
@@ -26,6 +26,33 @@ pub(crate) fn alarm() -> Alarm {
         about: "node-17".into(),
         message: "nothing was heard of worker node-17 for 10 s; its 4 tasks are leased again".into(),
         at_ms: 73_500,
+    }
+}
+
+fn health() -> Health {
+    Health {
+        at_ms: 60_000,
+        span_ms: 1_000,
+        rounds: 2_400,
+        round_us: (38, 210, 4_096),
+        queues: vec![
+            ("unfinished_tasks".into(), 16, 4_000_000),
+            ("clients".into(), 3, 0),
+        ],
+        journal: Some(JournalHealth {
+            waiting_records: 12,
+            waiting_bytes: 4_096,
+            full: false,
+            commit_us: (900, 2_100, 2_200),
+            size_bytes: 1 << 20,
+        }),
+        events_dropped: 1,
+        rss_bytes: 48 << 20,
+        cpu_us: 1_250_000,
+        ended: 84,
+        start_wait_us: (150, 90_000, 120_000),
+        ran_us: (2_000, 9_000, 9_500),
+        left_ms: Some(3_540_000),
     }
 }
 
@@ -85,6 +112,51 @@ fn samples() -> Vec<Sample<AgentToSubscriber>> {
             Body::Alarms {
                 alarms: vec![alarm()],
             },
+        ),
+        event(
+            "submissions",
+            "submissions",
+            7,
+            Body::Submissions {
+                rows: vec![submission_row()],
+                gone: vec![3],
+                total: 12,
+            },
+        ),
+        event(
+            "what went wrong",
+            "faults",
+            4,
+            Body::Faults {
+                groups: vec![
+                    FaultGroup {
+                        code: "exception".into(),
+                        what: "builtins.ValueError".into(),
+                        host: "node-17".into(),
+                        worker: "node-17".into(),
+                        message: "negative mass".into(),
+                        failed: 3,
+                        retried: 6,
+                        last: (5, 90),
+                        at_ms: 73_500,
+                    },
+                    FaultGroup {
+                        code: "dependency_failed".into(),
+                        message: "submission 4 did not end well".into(),
+                        failed: 10,
+                        last: (6, 9),
+                        at_ms: 73_600,
+                        ..FaultGroup::default()
+                    },
+                ],
+            },
+        ),
+        event("how the agent is", "health", 60, Body::Health(Box::new(health()))),
+        event(
+            "how an agent without a journal is",
+            "health",
+            61,
+            Body::Health(Box::default()),
         ),
     ]
 }

@@ -59,8 +59,11 @@ impl Context {
 ///
 /// libzmq allocates each message that it receives. Of the size of a mebibyte glibc gives them back to the system, and the time to get
 /// new pages is longer than that to copy the bytes. Returns whether it does so; otherwise all is as before, and slower.
-pub fn keep_freed_memory() -> bool {
-    raw::keep_freed_memory()
+///
+/// `in_one_arena`: all threads take from one place, where what one has freed is the next one's. That is for processes whose own code allocates
+/// elsewhere, as `scalems` does: arenas of threads are given back as soon as nothing lies in them.
+pub fn keep_freed_memory(in_one_arena: bool) -> bool {
+    raw::keep_freed_memory(in_one_arena)
 }
 
 /// Seeds what libzmq draws from: the start of the routing ids, and the pauses before connecting again. libzmq

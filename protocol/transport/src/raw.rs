@@ -26,17 +26,18 @@ const KEPT_BYTES: (c_int, c_int) = (64 << 20, 32 << 20);
 
 /// Other C libraries have no such choice.
 #[cfg(not(target_env = "gnu"))]
-pub(crate) fn keep_freed_memory() -> bool {
+pub(crate) fn keep_freed_memory(_in_one_arena: bool) -> bool {
     false
 }
 
 /// See [`crate::keep_freed_memory`].
 #[cfg(target_env = "gnu")]
-pub(crate) fn keep_freed_memory() -> bool {
+pub(crate) fn keep_freed_memory(in_one_arena: bool) -> bool {
     let (kept, largest) = KEPT_BYTES;
     // SAFETY: mallopt takes numbers, and changes what later calls of malloc and free do; it locks what it changes.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, largest) == 1
+        (!in_one_arena || libc::mallopt(libc::M_ARENA_MAX, 1) == 1)
+            && libc::mallopt(libc::M_MMAP_THRESHOLD, largest) == 1
             && libc::mallopt(libc::M_TRIM_THRESHOLD, kept) == 1
     }
 }

@@ -70,6 +70,20 @@ fn what_is_known_now_is_told_and_that_is_all() {
     assert_eq!(submission["kind"], "state");
     assert_eq!(submission["submission"], number);
     assert_eq!(submission["tasks"]["done"], 10);
+    // What went wrong, and how the agent is.
+    pilot.sh("scalems submit --wait -- sh -c 'exit 3'").fails(1, &[]);
+    let rows = pilot
+        .sh("scalems --output jsonl events --topic submissions --topic faults --topic health")
+        .well()
+        .jsonl();
+    rows.iter().for_each(well_formed);
+    let of = |topic: &str| -> Vec<&Value> { rows.iter().filter(|row| row["topic"] == topic).collect() };
+    assert_eq!(of("submissions").len(), 2, "{rows:?}");
+    assert_eq!(
+        (&of("faults")[0]["what"], &of("faults")[0]["failed"]),
+        (&"exit 3".into(), &1.into())
+    );
+    assert_eq!(of("health")[0]["ended"], 11);
     // For people, without what is not asked for.
     let said = pilot.sh("scalems events").well().out;
     assert_eq!(said.lines().count(), 2, "{said}");
@@ -77,7 +91,9 @@ fn what_is_known_now_is_told_and_that_is_all() {
     pilot
         .sh("scalems --output json events")
         .fails(2, &["--output jsonl"]);
-    pilot.sh("scalems events 77").fails(1, &["no task that is known here matches"]);
+    pilot
+        .sh("scalems events 77")
+        .fails(1, &["no task that is known here matches"]);
     pilot.stop();
 }
 

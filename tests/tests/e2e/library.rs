@@ -8,7 +8,9 @@ use scalems_client::protocol::event::{Body, Topic};
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::state::Strength;
 use scalems_client::protocol::task::When;
-use scalems_client::{ClientError, Session, SessionEnd, Task, Update, as_completed, wait_all, wait_any};
+use scalems_client::{
+    ClientError, Events, Session, SessionEnd, Task, Update, as_completed, wait_all, wait_any,
+};
 use scalems_tests::pilot::{Fifo, PATIENCE, Pilot};
 
 use crate::breaking::Proxy;
@@ -226,6 +228,74 @@ fn events_tell_what_happens() {
         }
     }
     drop((tasks, summary, session));
+    pilot.stop();
+}
+
+/// The next update of a topic that `find` finds something in.
+fn found<T>(events: &mut Events, mut find: impl FnMut(Body) -> Option<T>) -> T {
+    loop {
+        let (Update::Snapshot(body) | Update::Event(body)) = events.next_within(PATIENCE).unwrap().unwrap()
+        else {
+            panic!("{} is refused", events.topic().name());
+        };
+        if let Some(found) = find(body) {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn monitors_see_submissions_faults_and_the_agents_health() {
+    let pilot = Pilot::start("--cores 2");
+    let session = pilot.session();
+    let [mut submissions, mut faults, mut health] =
+        [Topic::Submissions, Topic::Faults, Topic::Health].map(|topic| session.events(topic));
+    let array = session
+        .submit_array(Task::program(["sh", "-c", "exit 3"]).name("hapless"), 0..10)
+        .unwrap();
+    session.wait_accepted(PATIENCE).unwrap();
+    let number = array.submission().unwrap();
+    let row = found(&mut submissions, |body| {
+        let Body::Submissions { rows, total, .. } = body else {
+            panic!("{body:?}");
+        };
+        let row = rows.into_iter().find(|row| row.submission == number)?;
+        (row.tasks.failed == 10 && total == 1).then_some(row)
+    });
+    assert_eq!(row.name.as_deref(), Some("hapless"));
+    let group = found(&mut faults, |body| {
+        let Body::Faults { groups } = body else {
+            panic!("{body:?}");
+        };
+        groups.into_iter().find(|group| group.failed == 10)
+    });
+    assert_eq!(
+        (group.code.as_str(), group.what.as_str()),
+        ("exit_code", "exit 3")
+    );
+    assert!(
+        !group.host.is_empty() && !group.worker.is_empty() && group.last.0 == number,
+        "{group:?}"
+    );
+    let health = found(&mut health, |body| {
+        let Body::Health(health) = body else {
+            panic!("{body:?}");
+        };
+        (health.ended == 10 && health.rounds > 0).then_some(health)
+    });
+    let journal = health.journal.expect("every pilot keeps one");
+    assert!(journal.size_bytes > 0 && !journal.full, "{journal:?}");
+    assert!(
+        health.rss_bytes > 1 << 20 && health.cpu_us > 0 && health.round_us.0 > 0,
+        "{health:?}"
+    );
+    assert!(
+        health
+            .queues
+            .iter()
+            .any(|(what, much, _)| what == "clients" && *much > 0)
+    );
+    drop((submissions, faults, session));
     pilot.stop();
 }
 

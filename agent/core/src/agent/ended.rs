@@ -7,6 +7,7 @@ use scalems_protocol::group::Run;
 use scalems_protocol::state::{Ending, Strength, TaskState};
 
 use super::Agent;
+use super::faults::Failing;
 use super::timers::Timer;
 use crate::interface::{Action, Micros};
 use crate::record::{Ended, Record};
@@ -94,6 +95,7 @@ impl Agent {
                 self.end(one, out);
             } else if again {
                 let backoff = submission.template.policy.backoff_ms;
+                self.note_fault(&Failing::of(&one, true));
                 self.commit(
                     Record::Fault {
                         run: one.run,
@@ -148,6 +150,7 @@ impl Agent {
                 (Ending::Failed, TaskError::new(Code::CrashLimit, message))
             } else {
                 if charged {
+                    self.note_lost(one, why);
                     self.commit(
                         Record::Fault {
                             run: one,
@@ -170,6 +173,18 @@ impl Agent {
             };
             self.end_unseen(ended, out);
         }
+    }
+
+    /// A worker was lost under an attempt, after which there is another one.
+    fn note_lost(&mut self, run: Run, why: &str) {
+        let slots = &self.tasks.known(run.submission).slots;
+        let worker = slots.get(run.lo).worker;
+        let error = TaskError::new(Code::WorkerLost, why);
+        self.note_fault(&Failing {
+            worker,
+            error: Some(&error),
+            ..Failing::of(&Ended::bare(run, Ending::Failed, error.clone()), true)
+        });
     }
 
     /// Attempts that are charged to nobody ran for nothing.
@@ -267,6 +282,11 @@ impl Agent {
         if let Some(attachment) = windowed.and_then(|seat| self.attachments.get_mut(&seat)) {
             attachment.window.0 -= u64::from(run.count());
             attachment.window.1 = attachment.window.1.saturating_sub(bytes);
+        }
+        self.ended_here += u64::from(run.count());
+        self.measured.ended(ended.ran_us, u64::from(run.count()));
+        if has_failed {
+            self.note_fault(&Failing::of(&ended, false));
         }
         self.commit(Record::Ended(ended), out);
         self.spilling.look = true;

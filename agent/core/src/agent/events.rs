@@ -6,6 +6,7 @@ use scalems_protocol::client::{Reply, WorkerRow, WorkersPage};
 use scalems_protocol::error::{Code, Refusal};
 use scalems_protocol::event::{Alarm, Body, Event, Topic};
 use scalems_protocol::group::Run;
+use scalems_protocol::limits;
 
 use super::Agent;
 use super::listing::Rows;
@@ -14,6 +15,8 @@ use crate::interface::{Action, Micros, Peer};
 
 /// The least time between two summaries: four a second.
 const SUMMARY_EVERY: Micros = 250_000;
+/// The least time between two events of all submissions: two a second.
+const SUBMISSIONS_EVERY: Micros = 500_000;
 /// Alarms that are kept for snapshots.
 const ALARMS: usize = 256;
 /// Runs in one event; a submission whose tasks differ more than that is cut off there, and its counts tell.
@@ -24,6 +27,7 @@ const RUNS: usize = 1_024;
 pub(super) struct Events {
     topics: BTreeMap<Topic, u64>,
     submissions: BTreeSet<u64>,
+    listed: Listed,
     workers: BTreeSet<u32>,
     alarms: VecDeque<Alarm>,
     /// How many there have been in this life.
@@ -35,16 +39,39 @@ pub(super) struct Events {
     numbers: BTreeMap<Topic, u64>,
 }
 
+/// What the topic of all submissions has to tell.
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    changed: BTreeSet<u64>,
+    gone: BTreeSet<u64>,
+    due: Option<Micros>,
+    last: Micros,
+}
+
+impl Listed {
+    /// The newest of those that changed, or are gone, are told of.
+    fn note(&mut self, number: u64, gone: bool) {
+        let set = if gone { &mut self.gone } else { &mut self.changed };
+        set.insert(number);
+        if set.len() > limits::EVENT_ROWS {
+            set.pop_first();
+        }
+        self.due.get_or_insert(self.last + SUBMISSIONS_EVERY);
+    }
+}
+
 impl Events {
-    pub(super) fn unsubscribe(&mut self, topic: &Topic) {
+    fn unsubscribe(&mut self, topic: &Topic) {
         if let Some(seq) = self.topics.remove(topic).filter(|seq| *seq > 0) {
             self.numbers.insert(topic.clone(), seq);
         }
         match topic {
             Topic::Summary => self.summary_due = None,
+            Topic::Submissions => self.listed = Listed::default(),
             Topic::Submission(number) => drop(self.submissions.remove(number)),
             Topic::Workers => self.workers.clear(),
             Topic::Alarms => self.new_alarms.clear(),
+            Topic::Faults | Topic::Health => {}
         }
     }
 
@@ -55,6 +82,9 @@ impl Events {
         }
         if self.topics.contains_key(&Topic::Submission(number)) {
             self.submissions.insert(number);
+        }
+        if self.topics.contains_key(&Topic::Submissions) {
+            self.listed.note(number, false);
         }
         self.summary_changed();
     }
@@ -67,11 +97,15 @@ impl Events {
 
     pub(super) fn forget(&mut self, number: u64) {
         self.submissions.remove(&number);
+        if self.topics.contains_key(&Topic::Submissions) {
+            self.listed.changed.remove(&number);
+            self.listed.note(number, true);
+        }
         self.numbers.remove(&Topic::Submission(number));
     }
 
     pub(super) fn deadline(&self) -> Option<Micros> {
-        self.summary_due
+        [self.summary_due, self.listed.due].into_iter().flatten().min()
     }
 
     fn next(&mut self, topic: &Topic) -> Option<u64> {
@@ -84,8 +118,20 @@ impl Events {
 impl Agent {
     pub(super) fn subscribed(&mut self, topic: Topic, out: &mut Vec<Action>) {
         let before = self.events.numbers.remove(&topic).unwrap_or(0);
+        if topic == Topic::Health && !self.listens_to(&topic) {
+            self.measure(true);
+        }
         let seq = *self.events.topics.entry(topic.clone()).or_insert(before);
         out.push(self.event(topic, seq, Body::Open));
+    }
+
+    pub(super) fn unsubscribed(&mut self, topic: &Topic) {
+        self.events.unsubscribe(topic);
+        match topic {
+            Topic::Faults => self.faults.nobody_listens(),
+            Topic::Health => self.measure(false),
+            _ => {}
+        }
     }
 
     /// Whether somebody listens to a topic.
@@ -173,6 +219,12 @@ impl Agent {
         {
             out.push(self.event(Topic::Alarms, seq, Body::Alarms { alarms }));
         }
+        if self.events.listed.due.is_some_and(|due| due <= self.now) {
+            let listed = std::mem::take(&mut self.events.listed);
+            self.events.listed.last = self.now;
+            let body = self.listed_body(listed);
+            self.publish_one(Topic::Submissions, body, out);
+        }
         if self.events.summary_due.is_some_and(|due| due <= self.now) {
             self.events.summary_due = None;
             self.events.summary_last = self.now;
@@ -217,6 +269,36 @@ impl Agent {
         })
     }
 
+    /// What the topic of all submissions tells: of those, the newest that one event takes.
+    fn listed_body(&self, listed: Listed) -> Body {
+        let mut rows = Rows::new(limits::EVENT_ROWS as u32);
+        for submission in listed
+            .changed
+            .iter()
+            .rev()
+            .filter_map(|number| self.tasks.get(*number))
+        {
+            if rows.add(self.submission_row(submission)).is_err() {
+                break;
+            }
+        }
+        let mut rows = rows.into_rows();
+        rows.reverse();
+        Body::Submissions {
+            rows,
+            gone: listed.gone.into_iter().collect(),
+            total: self.tasks.len() as u64,
+        }
+    }
+
+    fn newest_submissions(&self) -> Body {
+        let newest = self.tasks.iter().rev().take(limits::EVENT_ROWS);
+        self.listed_body(Listed {
+            changed: newest.map(|submission| submission.number).collect(),
+            ..Listed::default()
+        })
+    }
+
     fn summary_body(&self) -> Body {
         let Rounded { resources, fractions } = self.resources();
         Body::Summary {
@@ -231,6 +313,7 @@ impl Agent {
         let state = Topic::from_name(name).and_then(|topic| {
             let body = match &topic {
                 Topic::Summary => self.summary_body(),
+                Topic::Submissions => self.newest_submissions(),
                 Topic::Submission(number) => self.submission_body(*number)?,
                 // Of more than one message takes, the rest is to be asked for.
                 Topic::Workers => Body::Workers {
@@ -247,12 +330,14 @@ impl Agent {
                         alarms: self.events.alarms.iter().take(published).cloned().collect(),
                     }
                 }
+                Topic::Faults => self.faults.body(),
+                Topic::Health => self.health_body(),
             };
             Some((topic, body))
         });
         let Some((topic, state)) = state else {
             let message = format!(
-                "{name:?} is no topic with a state here; topics are summary, workers, alarms and submission/N"
+                "{name:?} is no topic with a state here; topics are summary, submissions, submission/N, workers, alarms, faults and health"
             );
             return self.refuse(
                 peer,

@@ -250,6 +250,8 @@ impl Agent {
         let submission = self.tasks.known(number);
         let (origin, template) = (submission.origin, Arc::clone(&submission.template));
         let bytes = submission.bytes(lo, hi);
+        self.measured
+            .started(self.now.saturating_sub(submission.at), u64::from(hi - lo));
         let needs = &self.queue.class(class).way(variant).needs;
         worker.occupy(
             number,

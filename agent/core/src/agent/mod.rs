@@ -12,8 +12,10 @@ mod cancel;
 mod clients;
 mod ended;
 mod events;
+mod faults;
 mod filters;
 mod grant;
+mod health;
 mod listing;
 mod log_levels;
 mod open;
@@ -43,6 +45,8 @@ use crate::task::Tasks;
 use crate::worker::Worker;
 use answers::Answers;
 use events::Events;
+use faults::Faults;
+use health::Measured;
 use output::Readings;
 use progress::Words;
 use reads::Waiting;
@@ -106,6 +110,10 @@ pub struct Agent {
     links: u64,
     timers: Timers,
     events: Events,
+    faults: Faults,
+    measured: Measured,
+    /// Tasks that have ended in this life.
+    ended_here: u64,
     waiting: Vec<Waiting>,
     readings: Readings,
     words: Words,
@@ -203,6 +211,9 @@ impl Agent {
             joined: 0,
             timers: Timers::default(),
             events: Events::default(),
+            faults: Faults::default(),
+            measured: Measured::default(),
+            ended_here: 0,
             waiting: Vec::new(),
             readings: Readings::default(),
             words: Words::default(),
@@ -263,7 +274,8 @@ impl Agent {
             Input::SomeClientGone => self.ping_clients(out),
             Input::SomeWorkerGone => self.ping_all(out),
             Input::Subscribed(topic) => self.subscribed(topic, out),
-            Input::Unsubscribed(topic) => self.events.unsubscribe(&topic),
+            Input::Unsubscribed(topic) => self.unsubscribed(&topic),
+            Input::Health(health) => self.publish_health(*health, out),
             Input::Durable(number) => {
                 // Some tasks wait until their worker's name is on disk.
                 let joins = |worker: &Worker| worker.joined > self.durable;
@@ -314,6 +326,7 @@ impl Agent {
         self.advance_requests(out);
         self.forget_oldest(out);
         self.publish(out);
+        self.publish_faults(out);
         self.publish_progress(out);
         self.advance_stop(out);
         self.send_recorded(out);

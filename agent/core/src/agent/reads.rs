@@ -213,31 +213,35 @@ impl Agent {
             let Some(submission) = self.tasks.get(number) else {
                 continue;
             };
-            let attachment = self.attachments.get(&submission.origin.session);
-            let session = attachment.and_then(|attachment| self.sessions.get(&attachment.session));
-            let row = SubmissionRow {
-                submission: number,
-                mode: submission.template.mode.clone(),
-                name: submission.template.name.clone(),
-                labels: submission.template.labels.clone(),
-                session: session.map_or_else(String::new, |session| session.name.clone()),
-                indices: (
-                    submission.indices.first(),
-                    submission.indices.step(),
-                    submission.count(),
-                ),
-                sparse: !submission.indices.jumps().is_empty(),
-                tasks: submission.counts,
-                age_ms: self.now.saturating_sub(submission.at) / 1_000,
-                open: submission.open,
-                spent: submission.spent(),
-            };
+            let row = self.submission_row(submission);
             if listed.add(row).is_err() {
                 next = listed.last().map(|row| (row.submission, 0));
                 break;
             }
         }
         Ok(Reply::Submissions(listed.listing(next)))
+    }
+
+    pub(super) fn submission_row(&self, submission: &Submission) -> SubmissionRow {
+        let attachment = self.attachments.get(&submission.origin.session);
+        let session = attachment.and_then(|attachment| self.sessions.get(&attachment.session));
+        SubmissionRow {
+            submission: submission.number,
+            mode: submission.template.mode.clone(),
+            name: submission.template.name.clone(),
+            labels: submission.template.labels.clone(),
+            session: session.map_or_else(String::new, |session| session.name.clone()),
+            indices: (
+                submission.indices.first(),
+                submission.indices.step(),
+                submission.count(),
+            ),
+            sparse: !submission.indices.jumps().is_empty(),
+            tasks: submission.counts,
+            age_ms: self.now.saturating_sub(submission.at) / 1_000,
+            open: submission.open,
+            spent: submission.spent(),
+        }
     }
 
     fn tasks(&self, seat: u64, page: &Page) -> Result<Reply, Refusal> {

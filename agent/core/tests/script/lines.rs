@@ -283,6 +283,38 @@ fn body(body: &Body) -> String {
                 .collect();
             alarms.join("; ")
         }
+        Body::Submissions { rows, gone, total } => {
+            let rows = rows
+                .iter()
+                .map(|row| format!("{} {}", row.submission, counts(&row.tasks)));
+            let gone = gone.iter().map(|number| format!("{number} gone"));
+            let all: Vec<String> = rows.chain(gone).collect();
+            format!("{} of {total}", all.join("; "))
+        }
+        Body::Faults { groups } => {
+            let groups: Vec<String> = groups
+                .iter()
+                .map(|group| {
+                    let (failed, retried, last) = (group.failed, group.retried, group.last);
+                    let which = [&group.code, &group.what, &group.host, &group.worker];
+                    let which: Vec<&str> = which
+                        .iter()
+                        .map(|text| text.as_str())
+                        .filter(|text| !text.is_empty())
+                        .collect();
+                    let which = which.join(" ");
+                    format!(
+                        "{which} failed {failed} retried {retried} last {}.{}",
+                        last.0, last.1
+                    )
+                })
+                .collect();
+            groups.join("; ")
+        }
+        Body::Health(health) => {
+            let (ended, wait, ran) = (health.ended, health.start_wait_us, health.ran_us);
+            format!("{} ms: ended {ended} waited {wait:?} ran {ran:?}", health.span_ms)
+        }
     }
 }
 

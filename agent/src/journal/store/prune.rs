@@ -7,7 +7,7 @@ use std::time::Duration;
 use scalems_core::record::Record;
 use scalems_protocol::task::After;
 
-use super::super::beside;
+use super::super::bytes_on_disk;
 use super::{JournalError, Store, failed};
 
 /// What pruning did.
@@ -74,7 +74,7 @@ impl Store {
             }
             _ => {}
         })?;
-        let before = store.size();
+        let before = bytes_on_disk(&store.path);
         let now = store.facts()?.now().age;
         let until = now.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let over = |known: &Known| !known.open && known.ended >= known.count;
@@ -102,13 +102,7 @@ impl Store {
         Ok(Pruned {
             submissions: old.len(),
             before,
-            after: store.size(),
+            after: bytes_on_disk(&store.path),
         })
-    }
-
-    /// Bytes of the file and its log.
-    fn size(&self) -> u64 {
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |facts| facts.len());
-        size(&self.path) + size(&beside(&self.path, "-wal"))
     }
 }

@@ -15,6 +15,12 @@ pub(crate) enum EventTopic {
     Workers,
     /// What somebody should look at.
     Alarms,
+    /// All submissions, as they change.
+    Submissions,
+    /// What went wrong, by reason and host.
+    Faults,
+    /// The agent itself, once a second.
+    Health,
 }
 
 #[derive(Debug, Args)]

@@ -50,6 +50,8 @@ _PATH_TYPE = type(pathlib.Path())
 _COMPLEX = struct.Struct("<dd")
 _DURATION = struct.Struct("<qqq")
 _LENGTH = struct.Struct("<I")
+#: How msgpack begins bytes that are large, and a list of a list of one argument.
+_BYTES, _ONE_ARGUMENT = struct.Struct(">BI"), b"\x91\x91"
 
 
 class CodecError(ValueError):
@@ -67,6 +69,8 @@ def encode(value: Any) -> bytes:
     """The bytes of a value. Raises :class:`CodecError` if it cannot even be pickled."""
     if value is None:
         return b""
+    if type(value) is bytes and len(value) > LARGE:
+        return b"".join(_bytes_in_parts(value))
     try:
         return _pack(value)
     except (_NotExpressible, ValueError, OverflowError, TypeError, RecursionError):
@@ -75,6 +79,8 @@ def encode(value: Any) -> bytes:
 
 def encode_arguments(args: Sequence[Any], kwargs: Optional[Mapping[str, Any]] = None) -> bytes:
     """The bytes of a call's arguments."""
+    if not kwargs and len(args) == 1 and type(args[0]) is bytes and len(args[0]) > LARGE:
+        return b"".join((_ONE_ARGUMENT, *_bytes_in_parts(args[0])))
     both = [list(args), dict(kwargs)] if kwargs else [list(args)]
     return encode(both)
 
@@ -144,6 +150,13 @@ def _named(value: Any) -> str:
 
 
 _local = threading.local()
+
+
+def _bytes_in_parts(value: bytes) -> Tuple[bytes, bytes]:
+    """What msgpack makes of bytes, in parts, so that they are copied once. Raises :class:`CodecError` if there are too many."""
+    if len(value) >= 1 << 32:
+        raise CodecError(f"{len(value)} bytes are more than a value can have")
+    return _BYTES.pack(0xC6, len(value)), value
 
 
 def _pack(value: Any) -> bytes:
@@ -233,10 +246,15 @@ _WRITERS: dict = {
 # Reading
 
 
-def decode(data: Readable) -> Any:
-    """The value of these bytes. Raises :class:`CodecError` if they are none, and whatever a pickle raises."""
+def decode(data: Union[Readable, Tuple[bytes]]) -> Any:
+    """The value of these bytes. Raises :class:`CodecError` if they are none, and whatever a pickle raises.
+
+    Of a large value that is itself bytes, the native session hands over those, in a tuple.
+    """
     if not data:
         return None
+    if type(data) is tuple:
+        return data[0]
     if data[0] != MARK:
         return _unpack(data)
     form = data[1] if len(data) > 1 else 0

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use scalems_client::Update;
-use scalems_client::protocol::client::{Counts, WorkerRow};
-use scalems_client::protocol::event::{Alarm, Body, Topic};
+use scalems_client::protocol::client::{Counts, SubmissionRow, WorkerRow};
+use scalems_client::protocol::event::{Alarm, Body, FaultGroup, Health, Topic};
 use scalems_client::protocol::group::Run;
 use scalems_client::protocol::{Progress, TaskState};
 use serde_json::{Map, Value, json};
@@ -94,6 +94,12 @@ impl Fold {
             Body::Progress { tasks } => tasks.iter().map(|said| progress(topic, said)).collect(),
             Body::Workers { rows } => rows.iter().filter_map(|row| self.worker(row, state)).collect(),
             Body::Alarms { alarms } => alarms.iter().filter_map(|alarm| self.alarm(alarm)).collect(),
+            Body::Submissions { rows, gone, .. } => {
+                let rows = rows.iter().map(|row| submission(row, state));
+                rows.chain(gone.iter().map(|number| forgotten(*number))).collect()
+            }
+            Body::Faults { groups } => groups.iter().map(|group| fault(group, state)).collect(),
+            Body::Health(health) => vec![self::health(health)],
             // It asks for the state, which comes.
             Body::Open => Vec::new(),
         }
@@ -196,6 +202,76 @@ fn progress(topic: &Topic, progress: &Progress) -> Line {
         print::safe(text)
     );
     Line::new(topic.name(), "progress", fields, text.trim_end().to_owned())
+}
+
+/// What a line is: how something is, or that it has changed.
+const fn changed(state: bool) -> &'static str {
+    if state { "state" } else { "changed" }
+}
+
+fn submission(row: &SubmissionRow, state: bool) -> Line {
+    let fields = json!({
+        "submission": row.submission, "mode": row.mode, "name": row.name, "session": row.session,
+        "labels": row.labels, "indices": row.indices, "tasks": row.tasks, "open": row.open,
+    });
+    let name = row
+        .name
+        .as_deref()
+        .map_or_else(String::new, |name| format!(" ({})", print::safe(name)));
+    let text = format!("submission {}{name}: {}", row.submission, said(&row.tasks));
+    Line::new("submissions", changed(state), fields, text)
+}
+
+fn forgotten(submission: u64) -> Line {
+    let text = format!("submission {submission} is forgotten");
+    Line::new("submissions", "gone", json!({"submission": submission}), text)
+}
+
+fn fault(group: &FaultGroup, state: bool) -> Line {
+    let (submission, index) = group.last;
+    let fields = json!({
+        "code": group.code, "what": group.what, "host": group.host, "worker": group.worker, "message": group.message,
+        "failed": group.failed, "retried": group.retried, "last": format!("{submission}.{index}"),
+    });
+    let what = [&group.code, &group.what].map(|text| print::safe(text));
+    let on = if group.host.is_empty() {
+        String::new()
+    } else {
+        format!(" on {}", print::safe(&group.host))
+    };
+    let text = format!(
+        "{}{on}: {} failed, {} tried again; the last was {submission}.{index}: {}",
+        what.join(" ").trim_end(),
+        group.failed,
+        group.retried,
+        print::safe(&group.message)
+    );
+    let line = Line::new("faults", changed(state), fields, text);
+    Line {
+        at_ms: Some(group.at_ms),
+        ..line
+    }
+}
+
+fn health(health: &Health) -> Line {
+    let text = format!(
+        "the agent: {} rounds in {} ms, the longest {} µs; {} MiB; {} tasks have ended",
+        health.rounds,
+        health.span_ms,
+        health.round_us.2,
+        health.rss_bytes >> 20,
+        health.ended
+    );
+    let mut fields = serde_json::to_value(health).unwrap_or_default();
+    if let Value::Object(fields) = &mut fields {
+        // The line has it.
+        fields.remove("at_ms");
+    }
+    let line = Line::new("health", "state", fields, text);
+    Line {
+        at_ms: Some(health.at_ms),
+        ..line
+    }
 }
 
 /// All of a submission has ended.

@@ -98,6 +98,9 @@ fn topics(session: &Session, args: &EventsArgs) -> anyhow::Result<Vec<Topic>> {
         EventTopic::Summary => Topic::Summary,
         EventTopic::Workers => Topic::Workers,
         EventTopic::Alarms => Topic::Alarms,
+        EventTopic::Submissions => Topic::Submissions,
+        EventTopic::Faults => Topic::Faults,
+        EventTopic::Health => Topic::Health,
     });
     let mut topics: Vec<Topic> = named.collect();
     if let Some(select) = &args.select {
