@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod interrupt;
 mod moment;
+mod on_event;
 mod print;
 mod ssh;
 

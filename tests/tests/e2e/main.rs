@@ -25,6 +25,7 @@ mod logs;
 mod machine;
 mod memory;
 mod modes;
+mod on_event;
 mod open;
 mod packed_logs;
 mod pilots;

@@ -38,7 +38,8 @@ pub(crate) struct LogArgs {
     pub(crate) level: Option<String>,
     /// How the lines of these logs look.
     #[arg(
-        long,
+        id = "log_format",
+        long = "log-format",
         value_enum,
         value_name = "FORM",
         env = "SCALEMS_LOG_FORMAT",

@@ -13,6 +13,7 @@ use super::live;
 use super::log::{LogArgs, LogTo};
 use super::values::{duration, resource};
 use super::worker::EachWorker;
+use crate::on_event::OnEvent;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PilotCommand {
@@ -236,6 +237,10 @@ pub(crate) struct AgentArgs {
     /// Have tasks pass the filter that this file says; repeatable, in this order.
     #[arg(long, value_name = "FILE")]
     pub(crate) filter: Vec<PathBuf>,
+    /// Run this when something happens to the pilot: a program with its words, told by its environment (`SCALEMS_EVENT`) and standard
+    /// input what it is; no shell runs. Repeatable.
+    #[arg(long, value_parser = OnEvent::read, value_name = "COMMAND")]
+    pub(crate) on_event: Vec<OnEvent>,
 }
 
 impl AgentArgs {
@@ -273,6 +278,11 @@ impl AgentArgs {
             let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
             words.extend(["--filter".to_owned(), file.display().to_string()]);
         }
+        words.extend(
+            self.on_event
+                .iter()
+                .map(|command| format!("--on-event={}", command.text())),
+        );
         words
     }
 }

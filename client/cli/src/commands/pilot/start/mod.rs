@@ -29,7 +29,8 @@ use self::workers::{Keeper, cpus_here, list, shares};
 use crate::Context;
 use crate::args::{LogArgs, Output, PilotStartArgs};
 use crate::commands::filter::FilterFile;
-use crate::exit::Exit;
+use crate::exit::{Exit, Misuse};
+use crate::on_event::{Event, Hooks, Kind, Whose};
 
 /// A pilot without a name has this one.
 pub(crate) const DEFAULT_NAME: &str = "default";
@@ -62,10 +63,18 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         );
     }
     let log = |name| args.each.log.go_on(&directory, name, Limit::AGENT);
+    let whose = Whose::new(name, &directory);
+    let hooks = |starts| Hooks::start(&args.agent.on_event, &whose, starts);
     if let Some(batch) = args.batch {
         scalems_transport::PrivateDir::ensure(&directory)?;
         let _files = log("parent");
-        return job::run(batch.into(), args, &directory);
+        let hooks = hooks(true)?;
+        let ended = job::run(batch.into(), args, &directory, &hooks);
+        hooks.end(parent::last_event(&ended));
+        return ended;
+    }
+    for command in &args.agent.on_event {
+        command.check().map_err(Misuse)?;
     }
     if args.detach {
         return behind(context, name, &directory, &args.each.log);
@@ -73,8 +82,15 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     if args.restart {
         scalems_transport::PrivateDir::ensure(&directory)?;
         let _files = log("parent");
-        let life = own_words(&[("--restart", false), ("--ends-with-job", false)]);
-        return parent::run(life, &directory, args.ends_with_job);
+        let life = own_words(&[
+            ("--restart", false),
+            ("--ends-with-job", false),
+            ("--on-event", true),
+        ]);
+        let hooks = hooks(true)?;
+        let ended = parent::run(life, &directory, args.ends_with_job, &hooks);
+        hooks.end(parent::last_event(&ended));
+        return ended;
     }
     let filters = FilterFile::read_all(&args.agent.filter)?;
     let rules = filters.iter().map(|filter| filter.rule.clone()).collect();
@@ -83,7 +99,6 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         eprintln!("scalems: running as root: whoever gets the client's key is root here");
     }
     let _files = log("agent");
-    let handle = pilot.handle();
     let before = pilot.before();
     tracing::info!(
         pilot = name,
@@ -91,8 +106,31 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         submissions_of_before = before,
         "the agent serves"
     );
+    let hooks = hooks(false)?;
+    let message = format!("the agent of pilot {name} serves");
+    hooks.tell(Event::now(
+        Kind::AgentStarted,
+        std::process::id().to_string(),
+        message,
+    ));
+    let ended = here(args, &directory, pilot, &hooks, || {
+        announce(context, name, &directory, before);
+    });
+    hooks.end(parent::last_event(&ended));
+    ended
+}
+
+/// Runs the agent in this process, and keeps its workers, until the pilot has ended.
+fn here(
+    args: &PilotStartArgs,
+    directory: &Path,
+    pilot: Pilot,
+    hooks: &Hooks,
+    announce: impl FnOnce(),
+) -> anyhow::Result<Exit> {
+    let handle = pilot.handle();
     let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
-    let journaled = journaling(args, &directory) != Journaling::None;
+    let journaled = journaling(args, directory) != Journaling::None;
     // It is told of an end in order. After a failure, or a panic, another agent can go on from the journal.
     let (done, ended) = tokio::sync::oneshot::channel();
     let bus = std::thread::Builder::new()
@@ -109,9 +147,7 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         .enable_all()
         .build()?;
     let count = if args.no_workers { 0 } else { args.workers };
-    let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended, || {
-        announce(context, name, &directory, before);
-    }));
+    let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended, hooks, announce));
     let ended = bus
         .join()
         .map_err(|_| anyhow::anyhow!("the bus thread panicked"))?;
@@ -198,6 +234,7 @@ async fn serve(
     count: u32,
     handle: BusHandle,
     mut bus_ended: tokio::sync::oneshot::Receiver<()>,
+    hooks: &Hooks,
     announce: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -227,6 +264,7 @@ async fn serve(
                 // Nobody waits for what runs.
                 () = alone(&mut left_alone) => signals += 2,
                 _ = warning.recv() => {
+                    hooks.tell(parent::nearly_over());
                     handle.stop(args.warning.saturating_sub(CLOSING));
                     continue;
                 }
