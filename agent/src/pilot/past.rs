@@ -197,6 +197,14 @@ fn is_ours(name: &str) -> bool {
         || job
         || matches!(
             name,
-            "agent.log" | "agent.log.1" | "logs" | "workers" | "tasks" | logging::DIRECTORY | spill::FILE
+            "metrics.json"
+                | "metrics.token"
+                | "agent.log"
+                | "agent.log.1"
+                | "logs"
+                | "workers"
+                | "tasks"
+                | logging::DIRECTORY
+                | spill::FILE
         )
 }

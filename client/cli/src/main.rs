@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod exit;
 mod interrupt;
+mod metrics;
 mod moment;
 mod on_event;
 mod print;
@@ -67,6 +68,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Wait(args) => commands::wait::run(context, &args),
         Command::Logs(args) => commands::logs::run(context, &args),
         Command::Events(args) => commands::events::run(context, &args),
+        Command::Metrics(args) => commands::metrics::run(context, &args),
         Command::Report(args) => commands::report::run(context, &args),
         Command::Journal(command) => commands::journal::run(context, &command),
         Command::Bench(args) => bench::run(context, &args),

@@ -24,6 +24,7 @@ mod logging;
 mod logs;
 mod machine;
 mod memory;
+mod metrics;
 mod modes;
 mod on_event;
 mod open;

@@ -8,6 +8,7 @@ mod graph;
 mod journal;
 mod live;
 mod log;
+mod metrics;
 mod pilot;
 mod submit;
 mod task;
@@ -29,6 +30,7 @@ pub(crate) use self::events::{EventTopic, EventsArgs};
 pub(crate) use self::graph::GraphArgs;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
 pub(crate) use self::log::{LogArgs, LogTo};
+pub(crate) use self::metrics::MetricsArgs;
 pub(crate) use self::pilot::{
     PilotCommand, PilotLogLevelArgs, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs,
     PilotWaitArgs, Place,
@@ -105,6 +107,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Say what is known of workers, alarms and submissions, and what happens to them.
     Events(EventsArgs),
+    /// Tell a pilot's metrics to Prometheus and its like.
+    Metrics(MetricsArgs),
     /// Say what tasks took of the machine, and how much of that for nothing.
     Report(ReportArgs),
     /// Check and export what a pilot has written down.

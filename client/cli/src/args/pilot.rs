@@ -11,6 +11,7 @@ use scalems_protocol::Amount;
 
 use super::live;
 use super::log::{LogArgs, LogTo};
+use super::metrics::PilotMetrics;
 use super::values::{duration, resource};
 use super::worker::EachWorker;
 use crate::on_event::OnEvent;
@@ -241,6 +242,8 @@ pub(crate) struct AgentArgs {
     /// input what it is; no shell runs. Repeatable.
     #[arg(long, value_parser = OnEvent::read, value_name = "COMMAND")]
     pub(crate) on_event: Vec<OnEvent>,
+    #[command(flatten)]
+    pub(crate) metrics: PilotMetrics,
 }
 
 impl AgentArgs {
@@ -278,6 +281,7 @@ impl AgentArgs {
             let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
             words.extend(["--filter".to_owned(), file.display().to_string()]);
         }
+        words.extend(self.metrics.words());
         words.extend(
             self.on_event
                 .iter()

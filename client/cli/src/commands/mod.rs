@@ -7,6 +7,7 @@ pub(crate) mod filter;
 pub(crate) mod graph;
 pub(crate) mod journal;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod pilot;
 pub(crate) mod progress;
 pub(crate) mod report;
@@ -52,12 +53,17 @@ pub(crate) fn connect_with(options: SessionOptions, pilot: Option<&str>) -> Resu
 
 /// Connects to the pilot that is meant as an observer, which changes nothing; as a client where there is no file for observers.
 pub(crate) fn observe(context: &Context) -> Result<Session, ClientError> {
+    observe_located(located(context)?)
+}
+
+/// The connection file of the pilot that is meant.
+pub(crate) fn located(context: &Context) -> Result<Located, ClientError> {
     let pilot = context.pilot.as_deref();
     let located = match std::env::var_os(CONNECTION).filter(|file| pilot.is_none() && !file.is_empty()) {
-        Some(file) => Located::read(Path::new(&file))?,
-        None => locate::find(pilot)?,
+        Some(file) => Located::read(Path::new(&file)),
+        None => locate::find(pilot),
     };
-    observe_located(located)
+    Ok(located?)
 }
 
 /// The same with a pilot that was found.

@@ -57,6 +57,8 @@ pub(super) fn run(
         ("--restart", false),
         ("--log-to", true),
         ("--on-event", true),
+        ("--metrics", false),
+        ("--metrics-public", false),
         ("--cores", true),
         ("--gpus", true),
         ("--memory", true),

@@ -21,6 +21,7 @@ use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_protocol::filter::Rule;
 use scalems_transport::ConnectionFile;
+use scalems_transport::connection_file::Writer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::starter::{Ground, NodeRoom, Slots, Starter};
@@ -30,6 +31,7 @@ use crate::Context;
 use crate::args::{LogArgs, Output, PilotStartArgs};
 use crate::commands::filter::FilterFile;
 use crate::exit::{Exit, Misuse};
+use crate::metrics::Metrics;
 use crate::on_event::{Event, Hooks, Kind, Whose};
 
 /// A pilot without a name has this one.
@@ -69,6 +71,11 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         scalems_transport::PrivateDir::ensure(&directory)?;
         let _files = log("parent");
         let hooks = hooks(true)?;
+        // A port that is taken is no reason to let a job go.
+        let _metrics = metrics(args, &directory).unwrap_or_else(|error| {
+            tracing::error!("nobody is told metrics: {error:#}");
+            None
+        });
         let ended = job::run(batch.into(), args, &directory, &hooks);
         hooks.end(parent::last_event(&ended));
         return ended;
@@ -86,7 +93,10 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
             ("--restart", false),
             ("--ends-with-job", false),
             ("--on-event", true),
+            ("--metrics", false),
+            ("--metrics-public", false),
         ]);
+        let _metrics = metrics(args, &directory)?;
         let hooks = hooks(true)?;
         let ended = parent::run(life, &directory, args.ends_with_job, &hooks);
         hooks.end(parent::last_event(&ended));
@@ -106,6 +116,7 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         submissions_of_before = before,
         "the agent serves"
     );
+    let metrics = metrics_of(args, &directory)?;
     let hooks = hooks(false)?;
     let message = format!("the agent of pilot {name} serves");
     hooks.tell(Event::now(
@@ -114,7 +125,7 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         message,
     ));
     let ended = here(args, &directory, pilot, &hooks, || {
-        announce(context, name, &directory, before);
+        announce(context, name, &directory, before, metrics.as_ref());
     });
     hooks.end(parent::last_event(&ended));
     ended
@@ -203,7 +214,23 @@ fn journaling(args: &PilotStartArgs, directory: &Path) -> Journaling {
     }
 }
 
-fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>) {
+/// Tells metrics in this process, which outlives the agent, if that is wanted and no other agent is here already.
+fn metrics(args: &PilotStartArgs, directory: &Path) -> anyhow::Result<Option<Metrics>> {
+    let file = ConnectionFile::read(&directory.join(ConnectionFile::file_name(Role::Client)));
+    let taken = file.is_ok_and(|file| file.writer(&scalems_agent::host_name()) == Writer::Running);
+    if taken {
+        return Ok(None);
+    }
+    metrics_of(args, directory)
+}
+
+fn metrics_of(args: &PilotStartArgs, directory: &Path) -> anyhow::Result<Option<Metrics>> {
+    let wanted = &args.agent.metrics;
+    let start = |address| Metrics::of_pilot(address, wanted.metrics_public, directory);
+    wanted.metrics.map(start).transpose()
+}
+
+fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>, metrics: Option<&Metrics>) {
     match context.output {
         Output::Human => {
             println!("pilot {name} serves; its directory is {}", directory.display());
@@ -212,17 +239,25 @@ fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>
                     "it goes on from its journal, with {before} submissions of before (a new one: --fresh)"
                 );
             }
+            if let Some(metrics) = metrics {
+                println!(
+                    "metrics are at {}, for the token in {}",
+                    metrics.url(),
+                    metrics.token_file.display()
+                );
+            }
             println!("submit with: scalems submit --wait -- echo hello");
             println!("end it with Ctrl-C, or: scalems pilot stop --pilot {name}");
         }
         Output::Quiet => println!("{name}"),
         Output::Json | Output::Jsonl => {
-            println!(
-                "{}",
-                serde_json::json!({
-                    "pilot": name, "directory": directory, "pid": std::process::id(), "submissions": before
-                })
-            );
+            let mut said = serde_json::json!({
+                "pilot": name, "directory": directory, "pid": std::process::id(), "submissions": before
+            });
+            if let Some(metrics) = metrics {
+                said["metrics"] = metrics.url().into();
+            }
+            println!("{said}");
         }
     }
 }
