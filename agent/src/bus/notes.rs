@@ -3,6 +3,7 @@
 
 use scalems_core::{Agent, Peer};
 use scalems_protocol::client::AgentToClient;
+use scalems_protocol::error::Code;
 use scalems_protocol::event::Alarm;
 use scalems_protocol::worker::{AgentToWorker, WorkerToAgent};
 use tracing::{debug, info, trace, warn};
@@ -80,6 +81,10 @@ pub(super) fn to_client(peer: Peer, message: &AgentToClient) {
             debug!(peer, session = welcome.session, "a client has attached");
         }
         AgentToClient::Accepted(accepted) => debug!(peer, ?accepted, "a submission is accepted"),
+        // A wait whose time is over is asked again: that is how clients wait.
+        AgentToClient::Refused(refused) if refused.refusal.code == Code::TimedOut => {
+            trace!(peer, refusal = %refused.refusal, "a wait is over");
+        }
         AgentToClient::Refused(refused) => {
             info!(peer, refusal = %refused.refusal, "a client's message is refused");
         }
