@@ -208,3 +208,19 @@ def test_bytes_are_written_as_msgpack_writes_them_however_many(size):
     assert codec.encode_arguments([value, 1], {"more": value}) == msgpack.packb([[value, 1], {"more": value}])
     assert codec.decode(codec.encode(value)) == value
     assert codec.decode_arguments(codec.encode_arguments([value])) == ([value], {})
+
+
+def test_large_values_are_handed_over_where_they_lie():
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(100_000.0)
+    for value, piece in ((bytes(1 << 20), None), (array, array)):
+        parts = codec.encode_parts(value)
+        assert isinstance(parts, codec.Parts)
+        assert len(parts) == len(codec.encode(value)) and codec.joined(parts) == codec.encode(value)
+        lying = parts.pieces[-1]
+        assert lying is value if piece is None else numpy.shares_memory(numpy.frombuffer(lying), array)
+        beside = codec.joined(codec.encode_beside({"dropped": 1}, parts))
+        assert codec.split_beside(beside)[0] == {"dropped": 1}
+        assert codec.encode(codec.decode(beside)) == codec.joined(parts)
+    # What is small is in one piece.
+    assert type(codec.encode_parts(b"small")) is bytes and type(codec.encode_parts({1: array[:8].view()})) is bytes

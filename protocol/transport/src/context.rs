@@ -55,7 +55,7 @@ impl Context {
     }
 }
 
-/// Has the C library keep freed memory for what comes next, up to 64 MiB, where it is glibc: for processes that pass large messages.
+/// Has the C library keep freed memory for what comes next, up to 128 MiB, where it is glibc: for processes that pass large messages.
 ///
 /// libzmq allocates each message that it receives. Of the size of a mebibyte glibc gives them back to the system, and the time to get
 /// new pages is longer than that to copy the bytes. Returns whether it does so; otherwise all is as before, and slower.

@@ -20,7 +20,7 @@ use crate::error::Errno;
 /// Whether peers may come in when no authentication answers (`ZMQ_ZAP_ENFORCE_DOMAIN`); `zmq-sys` lacks it.
 pub(crate) const ZAP_ENFORCE_DOMAIN: c_int = 93;
 
-/// Freed memory that stays with the process, in each arena; and the largest block of an arena.
+/// Freed memory that stays with the process, in each arena, and address space that it takes in advance; and the largest block of an arena.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES: (c_int, c_int) = (64 << 20, 32 << 20);
 
@@ -39,6 +39,7 @@ pub(crate) fn keep_freed_memory(in_one_arena: bool) -> bool {
         (!in_one_arena || libc::mallopt(libc::M_ARENA_MAX, 1) == 1)
             && libc::mallopt(libc::M_MMAP_THRESHOLD, largest) == 1
             && libc::mallopt(libc::M_TRIM_THRESHOLD, kept) == 1
+            && libc::mallopt(libc::M_TOP_PAD, kept) == 1
     }
 }
 

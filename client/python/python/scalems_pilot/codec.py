@@ -21,6 +21,7 @@ import msgpack
 
 __all__ = [
     "CodecError",
+    "Parts",
     "decode",
     "decode_arguments",
     "decode_exception",
@@ -28,8 +29,10 @@ __all__ = [
     "encode_arguments",
     "encode_beside",
     "encode_exception",
+    "encode_parts",
     "import_name",
     "importable",
+    "joined",
     "pickled",
     "split_beside",
 ]
@@ -58,6 +61,23 @@ class CodecError(ValueError):
     """A value that cannot be written, or bytes that are none."""
 
 
+class Parts:
+    """The bytes of a large value, piece by piece, as they lie in memory: to be sent before anything there changes."""
+
+    __slots__ = ("_length", "pieces")
+
+    def __init__(self, pieces: Sequence[Readable]) -> None:
+        self.pieces = pieces
+        self._length = sum(memoryview(piece).nbytes for piece in pieces)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def joined(self) -> bytes:
+        """All of it in one piece."""
+        return b"".join(self.pieces)
+
+
 class _NotExpressible(Exception):
     """msgpack has no form for a part of the value."""
 
@@ -67,14 +87,24 @@ class _NotExpressible(Exception):
 
 def encode(value: Any) -> bytes:
     """The bytes of a value. Raises :class:`CodecError` if it cannot even be pickled."""
+    return joined(encode_parts(value))
+
+
+def encode_parts(value: Any) -> Union[bytes, Parts]:
+    """As :func:`encode`; a large value that lies in memory as it is sent is not copied."""
     if value is None:
         return b""
     if type(value) is bytes and len(value) > LARGE:
-        return b"".join(_bytes_in_parts(value))
+        return Parts(_bytes_in_parts(value))
     try:
         return _pack(value)
     except (_NotExpressible, ValueError, OverflowError, TypeError, RecursionError):
-        return pickled(value)
+        return _pickled_parts(value, PICKLE)
+
+
+def joined(data: Union[bytes, Parts]) -> bytes:
+    """A value's bytes in one piece."""
+    return data.joined() if type(data) is Parts else data  # type: ignore[return-value, union-attr]
 
 
 def encode_arguments(args: Sequence[Any], kwargs: Optional[Mapping[str, Any]] = None) -> bytes:
@@ -94,16 +124,23 @@ def encode_exception(error: BaseException) -> Optional[bytes]:
     return data
 
 
-def encode_beside(beside: Mapping[str, Any], value: bytes) -> bytes:
-    """A value with what was written beside it."""
+def encode_beside(beside: Mapping[str, Any], value: Union[bytes, Parts]) -> Union[bytes, Parts]:
+    """A value with what was written beside it; in parts if the value is."""
     if not beside:
         return value
     head = msgpack.packb(dict(beside))
-    return b"".join((bytes((MARK, BESIDE)), _LENGTH.pack(len(head)), head, value))
+    head = b"".join((bytes((MARK, BESIDE)), _LENGTH.pack(len(head)), head))
+    if isinstance(value, Parts):
+        return Parts([head, *value.pieces])
+    return head + value
 
 
 def pickled(value: Any, form: int = PICKLE) -> bytes:
     """The bytes of a value as a pickle, with its buffers out of band."""
+    return joined(_pickled_parts(value, form))
+
+
+def _pickled_parts(value: Any, form: int) -> Union[bytes, Parts]:
     buffers: list = []
     try:
         data = _pickle(value, buffers)
@@ -126,7 +163,7 @@ def pickled(value: Any, form: int = PICKLE) -> bytes:
         parts.append(bytes(-at % ALIGNED))
         parts.append(view)
         at += -at % ALIGNED + view.nbytes
-    return b"".join(parts)
+    return Parts(parts) if at > LARGE and views else b"".join(parts)
 
 
 def _pickle(value: Any, buffers: list) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple, Union
 
 from .. import codec
 from .calls import WrongCall
@@ -38,10 +38,10 @@ def failure_of(error: BaseException) -> Failure:
     return _failure("exception", error, error)._replace(value=data)
 
 
-def written(value: Any) -> Tuple[bytes, Optional[Failure]]:
+def written(value: Any) -> Tuple[Union[bytes, codec.Parts], Optional[Failure]]:
     """The bytes of what a function has returned, or why it cannot be sent."""
     try:
-        data = codec.encode(value)
+        data = codec.encode_parts(value)
     except BaseException as error:  # noqa: BLE001  whatever its class does when it is pickled
         return b"", _failure("wrong_result", error, error.__cause__)
     if len(data) > VALUE_BYTES:

@@ -20,6 +20,7 @@ from typing import Any, Dict, List, NoReturn, Optional, Sequence
 import msgpack
 
 from .. import _task
+from ..codec import joined
 from .calls import Function, WrongCall, arguments_of, read_arguments, read_call
 from .failure import Failure, enter, failure_of, written
 from .records import Records
@@ -91,7 +92,7 @@ class Rank:
         except BaseException as error:  # noqa: BLE001  SystemExit too
             return self._failed(failure_of(error))
         data, failure = written(value)
-        return {"value": data} if failure is None else self._failed(failure)
+        return {"value": joined(data)} if failure is None else self._failed(failure)
 
     def _failed(self, failure: Failure) -> Dict[str, Any]:
         end: Dict[str, Any] = {"code": failure.code, "class": failure.kind, "message": failure.message, "trace": failure.trace}

@@ -10,10 +10,14 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import msgpack
 
+from ..codec import Parts, joined
+
+#: Of a large value its pieces are sent from where they lie.
+Blob = Union[bytes, Parts]
 _LENGTH = struct.Struct("<I")
 #: A head is at most so long.
 HEAD_BYTES = 16 << 20
@@ -21,7 +25,7 @@ READ_BYTES = 1 << 18
 #: The tray begins with `u32` how often it was emptied, `u32` how much lies in it.
 _TRAY = struct.Struct("<II")
 #: Options of glibc's malloc.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 #: So long an answer may wait for those of the next calls, seconds.
 HELD = 0.001
 #: Up to here joining costs less than another call of the system.
@@ -37,7 +41,7 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library
-    for option, size in ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 64 << 20)):
+    for option, size in ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 64 << 20), (_TOP_PAD, 64 << 20)):
         mallopt(option, size)
 
 
@@ -62,19 +66,24 @@ class Wire:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, messages: Sequence[Any], blobs: Sequence[bytes] = ()) -> None:
+    def send(self, messages: Sequence[Any], blobs: Sequence[Blob] = ()) -> None:
         """Sends messages with their blobs."""
         with self._sending:
             head = self._pack([messages, [len(blob) for blob in blobs]])
-            parts = [_LENGTH.pack(len(head)), head, *blobs]
-            if len(blobs) == 0 or sum(map(len, blobs)) <= JOINED_BYTES:
-                self._send(b"".join(parts))
-            else:
-                self._send(b"".join(parts[:2]))
-                for blob in blobs:
-                    self.socket.sendall(blob)
+            # What is small goes together, and what is large from where it lies.
+            together = [_LENGTH.pack(len(head)), head]
+            for blob in blobs:
+                for piece in blob.pieces if isinstance(blob, Parts) else (blob,):
+                    if len(piece) <= JOINED_BYTES:
+                        together.append(piece)
+                    else:
+                        self._send(b"".join(together))
+                        self.socket.sendall(piece)
+                        together = []
+            if together:
+                self._send(b"".join(together))
 
-    def answer(self, message: Sequence[Any], blobs: Sequence[bytes]) -> None:
+    def answer(self, message: Sequence[Any], blobs: Sequence[Blob]) -> None:
         """Sends an answer; if it is small, a moment later: others follow, or `flush` is called.
 
         Until then it lies in the tray. The worker reads that if this process ends, or is silent for long.
@@ -84,7 +93,7 @@ class Wire:
             return self.send([message], blobs)
         with self._sending:
             head = self._pack([[message], [len(blob) for blob in blobs]])
-            frame = b"".join((_LENGTH.pack(len(head)), head, *blobs))
+            frame = b"".join((_LENGTH.pack(len(head)), head, *map(joined, blobs)))
             at = _TRAY.size + self._used
             end = at + len(frame)
             now = time.perf_counter()
