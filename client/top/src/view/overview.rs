@@ -87,16 +87,21 @@ fn bars(model: &Model) -> Vec<(String, f64, f64, f64)> {
 fn allocation(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let inside = panel("allocation", app.panel == 0, theme, area, buffer);
     let bars = bars(model);
-    let label = |kind: &str| fit(kind, usize::from(LABEL) - 1, theme.charset).into_owned();
-    let labels: Vec<String> = bars.iter().map(|(kind, ..)| label(kind)).collect();
-    let mut gauges: Vec<Gauge<'_>> = Vec::new();
-    for ((kind, used, total, down), label) in bars.iter().zip(&labels) {
-        let mut gauge = Gauge::new(label, *used, *total).down(*down);
-        if kind == "memory" {
-            gauge.write = |bytes| format::bytes(bytes as u64);
-        }
-        gauges.push(gauge);
-    }
+    let labels: Vec<_> = bars
+        .iter()
+        .map(|(kind, ..)| pad(&fit(kind, usize::from(LABEL) - 1, theme.charset), usize::from(LABEL) - 1, Align::Left, theme.charset))
+        .collect();
+    let gauges: Vec<Gauge<'_>> = bars
+        .iter()
+        .zip(&labels)
+        .map(|((kind, used, total, down), label)| {
+            let mut gauge = Gauge::new(label, *used, *total).down(*down);
+            if kind == "memory" {
+                gauge.write = |bytes| format::bytes(bytes as u64);
+            }
+            gauge
+        })
+        .collect();
     gauge::draw(&gauges, theme, inside, buffer);
     let mut lines = inside.rows().skip(gauges.len());
     if let Some(line) = lines.next() {
