@@ -37,4 +37,5 @@ mod select;
 mod silence;
 mod spill;
 mod stand_ins;
+mod terminal;
 mod workers;
