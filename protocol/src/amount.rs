@@ -122,7 +122,7 @@ impl Serialize for Amount {
 
 impl Amount {
     /// The number nearest to it, and to no other of less than [`Amount::EXACT`] parts.
-    fn as_f64(self) -> f64 {
+    pub fn as_f64(self) -> f64 {
         self.0 as f64 / Self::PARTS as f64
     }
 

@@ -4,6 +4,17 @@
 //! shown, and knows no terminal. [`view`] draws the model. [`source`] is where news come from, and [`app`] brings
 //! keys, news and drawing together.
 
+pub mod app;
 pub mod kit;
 pub mod model;
+mod once;
+mod options;
+mod run;
+mod signals;
 pub mod source;
+mod terminal;
+pub mod view;
+
+pub use once::{Shown, once};
+pub use options::{Failed, TopOptions};
+pub use run::{Opened, run};
