@@ -7,6 +7,7 @@ pub mod bus;
 pub mod executor;
 mod functions;
 pub mod journal;
+pub mod logging;
 mod mpi;
 pub mod pilot;
 mod process;

@@ -351,6 +351,10 @@ impl Pilot {
         self.failed = true;
         let ended = bus.run();
         self.failed = ended.is_err();
+        match &ended {
+            Ok(()) => tracing::info!("the agent has ended in order"),
+            Err(error) => tracing::error!(%error, "the agent has failed"),
+        }
         Ok(ended?)
     }
 }

@@ -265,6 +265,21 @@ impl Session {
             answered => answered,
         }
     }
+
+    /// Has the agent and all workers, or only one worker, log these levels from now on, such as
+    /// `warn,scalems_agent::bus=debug`; empty: those that each was started with. Returns how many workers were told.
+    pub fn set_log_levels(&self, worker: Option<u64>, levels: &str) -> Result<u64, ClientError> {
+        let call = Call::LogLevels {
+            worker,
+            levels: levels.to_owned(),
+            timeout_us: micros(self.answer_timeout()),
+        };
+        let told = |answered| match answered {
+            Answered::Reply(Reply::LogLevels { workers }, _) => Some(workers),
+            _ => None,
+        };
+        pending(self.shared(), call, "other levels of the log", told)?.wait(None)
+    }
 }
 
 /// Items of data as they travel together.

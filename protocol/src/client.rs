@@ -321,6 +321,20 @@ pub struct Stop {
     pub drain_ms: u64,
 }
 
+/// What the agent and the workers log is to be another part of what they say (`docs/spec/2-client`, section "Logging").
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogLevels {
+    /// The client's number for the answer to bear.
+    pub id: u64,
+    /// The levels, as [`log_levels::check`](crate::log_levels::check) takes them; empty: those that each was started with.
+    #[serde(deserialize_with = "bounded::text")]
+    pub levels: String,
+    /// Only of this worker; none: of the agent, and of all workers that there are or will be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u64>,
+}
+
 /// The client goes; an unnamed session ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -376,6 +390,8 @@ messages! {
         Starter = "starter",
         /// The pilot or a worker is to end.
         Stop = "stop",
+        /// Other parts of what agent and workers say are logged.
+        LogLevels = "log_levels",
         /// The client goes.
         Goodbye = "goodbye",
         /// What is served.
@@ -665,6 +681,11 @@ pub enum Reply {
     Ended(Counts),
     /// The pilot or worker is ending.
     Stopping,
+    /// The levels hold; so many workers are told.
+    LogLevels {
+        /// Workers that are there.
+        workers: u64,
+    },
     /// What is served.
     Version {
         /// Software and version.

@@ -19,6 +19,7 @@ pub mod group;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod log_levels;
 pub mod packed;
 pub mod program;
 pub mod progress;

@@ -23,6 +23,8 @@ pub const ELEMENTS: usize = 65_536;
 pub const KEY_BYTES: usize = 64;
 /// Bytes of a string where no other limit is said (names, labels, reasons).
 pub const STRING_BYTES: usize = 4_096;
+/// Bytes of the levels of a log: twenty targets, with room.
+pub const LOG_LEVELS: usize = 1_024;
 /// Bytes of a name, label or uid.
 pub const NAME_BYTES: usize = 256;
 /// Labels of a submission.

@@ -314,6 +314,15 @@ pub struct WorkerStop {
     pub reason: String,
 }
 
+/// The worker is to log another part of what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerLogLevels {
+    /// The levels, as [`log_levels::check`](crate::log_levels::check) takes them; empty: those that it was started with.
+    #[serde(deserialize_with = "bounded::text")]
+    pub levels: String,
+}
+
 /// The hello, or something else, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRefused {
@@ -351,6 +360,8 @@ messages! {
         ReadOutput = "read_output",
         /// The worker is to end.
         WorkerStop = "stop",
+        /// Another part of what it says is to be logged.
+        WorkerLogLevels = "log_levels",
         /// Something was refused.
         WorkerRefused = "refused",
     }

@@ -187,6 +187,12 @@ pub enum Action {
         /// What happened, for people.
         message: String,
     },
+    /// Log other parts of what the agent says: these levels, as [`scalems_protocol::log_levels::check`] takes them; empty:
+    /// those that it was started with.
+    LogLevels {
+        /// The levels.
+        levels: String,
+    },
     /// All is done: close the sockets and end.
     Exit,
 }

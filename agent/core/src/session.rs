@@ -404,6 +404,7 @@ pub fn numbers(message: &ClientToAgent) -> (Option<u64>, Option<u64>) {
         Named::Starter(said) => (None, Some(said.id)),
         Named::Ask(ask) => (None, Some(ask.id)),
         Named::Stop(stop) => (None, Some(stop.id)),
+        Named::LogLevels(asked) => (None, Some(asked.id)),
         Named::Version(version) => (None, Some(version.id)),
         Named::ClientHello(_) | Named::Acknowledge(_) | Named::BringBack(_) | Named::Goodbye(_) => {
             (None, None)
@@ -429,6 +430,7 @@ pub fn changes(message: &ClientToAgent) -> bool {
                     | Named::RequestWorkers(_)
                     | Named::Starter(_)
                     | Named::Stop(_)
+                    | Named::LogLevels(_)
             )
         }
     }

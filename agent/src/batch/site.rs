@@ -27,6 +27,8 @@ pub struct Site {
     pub template: Option<PathBuf>,
     /// Lines for the job's shell before anything else: modules, variables.
     pub setup: Vec<String>,
+    /// Commands that are run when something happens to a pilot, beside those of its user.
+    pub on_event: Vec<String>,
     /// Further words for the command that queues a job.
     pub options: Vec<String>,
     /// The directory of a pilot, with `{{ name }}` and variables such as `{{ env.SCRATCH }}`.

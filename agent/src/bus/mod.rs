@@ -7,6 +7,7 @@ mod decode;
 mod ends;
 mod health;
 mod identity;
+mod notes;
 mod sockets;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::spill::{Room, Spiller};
 
 use self::ends::Ends;
 use self::health::Rounds;
+use self::notes::Alarms;
 
 pub use identity::Identity;
 pub use sockets::{Sockets, TcpOptions};
@@ -101,6 +103,7 @@ pub struct Bus {
     exit: bool,
     /// Why the journal cannot be gone on with.
     behind: Option<String>,
+    alarms: Alarms,
 }
 
 impl Bus {
@@ -133,6 +136,7 @@ impl Bus {
             rounds: Rounds::default(),
             exit: false,
             behind: None,
+            alarms: Alarms::default(),
         })
     }
 
@@ -211,6 +215,7 @@ impl Bus {
             let now = self.now();
             self.core.flush(now, &mut self.actions);
             self.act();
+            self.alarms.say(&self.core);
             if let Some(health) = self.rounds.over(begun, self.journal.as_ref()) {
                 self.input(Input::Health(Box::new(health)));
                 self.act();
@@ -353,6 +358,7 @@ impl Bus {
                     let peer = Peer(received.peer.0);
                     match decode::worker(received.message) {
                         Ok((message, blobs)) => {
+                            notes::of_worker(peer, &message);
                             self.input(Input::Worker { peer, message, blobs });
                         }
                         Err(refused) => {
@@ -411,6 +417,7 @@ impl Bus {
             for action in std::mem::take(&mut self.actions) {
                 match action {
                     Action::ToClient { peer, message, blobs } => {
+                        notes::to_client(peer, &message);
                         let (header, blobs) = message.encode_frames(&blobs);
                         let sent = self.sockets.frontend.send(PeerId(peer.0), &header, blobs);
                         if unreachable("client", message.name(), sent) {
@@ -418,6 +425,7 @@ impl Bus {
                         }
                     }
                     Action::ToWorker { peer, message, blobs } => {
+                        notes::to_worker(peer, &message);
                         let (header, blobs) = message.encode_frames(&blobs);
                         let sent = self.sockets.backend.send(PeerId(peer.0), &header, blobs);
                         if unreachable("worker", message.name(), sent) {
@@ -449,6 +457,7 @@ impl Bus {
                         }
                         self.behind = Some(message);
                     }
+                    Action::LogLevels { levels } => crate::logging::set_levels(&levels),
                     Action::Exit => self.exit = true,
                 }
             }
@@ -481,6 +490,9 @@ fn closed(socket: &mut Router) -> Result<bool, TransportError> {
     let mut closed = false;
     while let Some(event) = socket.connection_event()? {
         closed |= matches!(event, ConnectionEvent::Closed);
+        if let ConnectionEvent::Denied { status } = event {
+            tracing::info!(status, "a stranger's connection is refused");
+        }
     }
     Ok(closed)
 }

@@ -255,6 +255,7 @@ fn write(mut store: Store, shared: &Shared, wake: &(impl Fn() + Send)) {
             if !insist(shared, wake, || store.commit()) {
                 return;
             }
+            tracing::debug!(last = store.last(), bytes, "records are on disk");
             let mut queue = shared.lock();
             queue.bytes -= bytes;
             queue.waiting -= count;

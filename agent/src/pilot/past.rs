@@ -13,7 +13,7 @@ use scalems_transport::{ConnectionFile, PrivateDir};
 use super::{JOURNAL, Journaling, PilotError, lock, random};
 use crate::batch::{Leading, Submitted};
 use crate::journal::{Life, Store, beside};
-use crate::spill;
+use crate::{logging, spill};
 
 /// Names that a file is moved to, at most.
 const ASIDE: u32 = 10_000;
@@ -192,5 +192,19 @@ fn is_ours(name: &str) -> bool {
         .iter()
         .any(|role| name == ConnectionFile::file_name(*role));
     let job = matches!(name, Submitted::FILE | Leading::FILE | "job.sh" | "job.log");
-    journal || connection || job || matches!(name, "agent.log" | "logs" | "workers" | "tasks" | spill::FILE)
+    journal
+        || connection
+        || job
+        || matches!(
+            name,
+            "metrics.json"
+                | "metrics.token"
+                | "agent.log"
+                | "agent.log.1"
+                | "logs"
+                | "workers"
+                | "tasks"
+                | logging::DIRECTORY
+                | spill::FILE
+        )
 }

@@ -371,6 +371,7 @@ impl Bus {
                 }
             }
             Output::Note(note) => self.note(&note),
+            Output::LogLevels(levels) => crate::logging::set_levels(&levels),
             Output::End(reason) => self.end = Some(reason),
         }
         Ok(None)

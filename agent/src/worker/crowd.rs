@@ -173,7 +173,7 @@ impl Member {
                 self.over = true;
                 None
             }
-            Output::Recall { .. } | Output::Stop(_) | Output::Read { .. } => None,
+            Output::Recall { .. } | Output::Stop(_) | Output::Read { .. } | Output::LogLevels(_) => None,
         }
     }
 }

@@ -6,13 +6,18 @@ mod commands;
 mod demo;
 mod exit;
 mod interrupt;
+mod metrics;
+mod moment;
+mod on_event;
 mod print;
 mod ssh;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use crate::args::{Command, Output};
+use scalems_agent::logging;
+
+use crate::args::{Command, LogTo, Output};
 use crate::exit::Exit;
 
 /// Why not the system's: docs/decisions/0003.
@@ -28,14 +33,10 @@ struct Context {
 fn main() -> ExitCode {
     commands::shell::answer();
     let cli = args::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("SCALEMS_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    if let Err(error) = begin_log(&cli.command) {
+        eprintln!("scalems: {error}");
+        return Exit::Usage.into();
+    }
     let context = Context {
         pilot: cli.pilot,
         output: cli.output,
@@ -49,16 +50,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Begins to log, at standard error.
+fn begin_log(command: &Command) -> Result<(), logging::LogError> {
+    let log = command.log();
+    let colours = std::io::stderr().is_terminal() && log.to != Some(LogTo::Files);
+    logging::begin(log.levels(), log.format(), colours)
+}
+
 fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Pilot(command) => commands::pilot::run(context, command),
         Command::Worker(command) => commands::worker::run(context, command),
         Command::Connect(args) => commands::connect::run(context, &args),
         Command::Submit(args) => commands::submit::run(context, &args),
+        Command::Top(args) => commands::top::run(context, &args),
         Command::Graph(args) => commands::graph::run(context, &args),
         Command::Task(command) => commands::task::run(context, &command),
         Command::Wait(args) => commands::wait::run(context, &args),
         Command::Logs(args) => commands::logs::run(context, &args),
+        Command::Events(args) => commands::events::run(context, &args),
+        Command::Metrics(args) => commands::metrics::run(context, &args),
         Command::Report(args) => commands::report::run(context, &args),
         Command::Journal(command) => commands::journal::run(context, &command),
         Command::Bench(args) => bench::run(context, &args),

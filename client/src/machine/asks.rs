@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use scalems_protocol::client::{Ask, ClientToAgent, Question, Starter, Stop};
+use scalems_protocol::client::{Ask, ClientToAgent, LogLevels, Question, Starter, Stop};
 use scalems_protocol::error::Refusal;
 use scalems_protocol::event::Topic;
 use scalems_protocol::limits;
@@ -28,6 +28,7 @@ pub(super) enum Asker {
 enum What {
     Question(Question),
     Stop { worker: Option<u64>, drain_ms: u64 },
+    LogLevels { worker: Option<u64>, levels: String },
     Starter(Starter),
 }
 
@@ -83,6 +84,22 @@ impl Asks {
         timeout_us: Micros,
     ) {
         self.add(now, Asker::User(key), What::Stop { worker, drain_ms }, timeout_us);
+    }
+
+    pub(super) fn log_levels(
+        &mut self,
+        now: Micros,
+        key: CallKey,
+        worker: Option<u64>,
+        levels: String,
+        timeout_us: Micros,
+    ) {
+        self.add(
+            now,
+            Asker::User(key),
+            What::LogLevels { worker, levels },
+            timeout_us,
+        );
     }
 
     pub(super) fn starter(&mut self, now: Micros, key: CallKey, said: Starter, timeout_us: Micros) {
@@ -159,6 +176,12 @@ impl Asks {
                     id,
                     worker: *worker,
                     drain_ms: *drain_ms,
+                }
+                .into(),
+                What::LogLevels { worker, levels } => LogLevels {
+                    id,
+                    worker: *worker,
+                    levels: levels.clone(),
                 }
                 .into(),
                 What::Starter(said) => Starter { id, ..said.clone() }.into(),

@@ -205,6 +205,15 @@ pub enum Call {
         /// How long the answer may take.
         timeout_us: Micros,
     },
+    /// Agent and workers, or one worker, are to log other parts of what they say.
+    LogLevels {
+        /// Only this worker.
+        worker: Option<u64>,
+        /// The levels; empty: those of the start.
+        levels: String,
+        /// How long the answer may take.
+        timeout_us: Micros,
+    },
     /// The pilot, or one worker, is to end.
     Stop {
         /// Only this worker.

@@ -409,6 +409,11 @@ impl Machine {
                 drain_ms,
                 timeout_us,
             } => self.asks.stop(now, key, worker, drain_ms, timeout_us),
+            Call::LogLevels {
+                worker,
+                levels,
+                timeout_us,
+            } => self.asks.log_levels(now, key, worker, levels, timeout_us),
         }
     }
 

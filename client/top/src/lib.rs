@@ -5,6 +5,7 @@
 //! keys, news and drawing together.
 
 pub mod app;
+mod args;
 pub mod kit;
 pub mod model;
 mod once;
@@ -15,6 +16,7 @@ pub mod source;
 mod terminal;
 pub mod view;
 
-pub use once::{Shown, once};
+pub use args::{Color, TopArgs};
+pub use once::{Found, Shown, once, print_json};
 pub use options::{Failed, TopOptions};
 pub use run::{Opened, run};

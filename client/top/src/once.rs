@@ -1,17 +1,25 @@
 //! What there is to see, once, for scripts.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use ratatui::backend::TestBackend;
 use scalems_protocol::client::{Status, SubmissionRow, WorkerRow};
 use scalems_protocol::event::{Alarm, FaultGroup, Health};
 use serde::Serialize;
 
+use crate::app::{App, Finder, Opener};
+use crate::kit::settings::Settings;
+use crate::kit::theme::{ColorChoice, Terminal, Theme, ThemeName};
 use crate::model::Model;
 use crate::options::{Failed, TopOptions};
-use crate::source::{Answer, Asked, For, Link, Live, News, Source as _};
+use crate::source::{Action, Answer, Asked, For, Link, Live, News, Source};
 
 /// How long the agent may take to say all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How wide and high a screen is that is printed.
+const COLUMNS: u16 = 100;
+const LINES: u16 = 40;
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -36,8 +44,68 @@ pub struct Shown {
     pub alarms: Vec<Alarm>,
 }
 
+/// What was found.
+pub struct Found {
+    /// As data.
+    pub shown: Shown,
+    model: Model,
+}
+
+impl Found {
+    /// A screen of it, as lines of text.
+    pub fn text(self, options: &TopOptions) -> String {
+        let terminal = Terminal::detect(ColorChoice::Never, options.ascii, |name| std::env::var(name).ok());
+        let theme = Theme::new(ThemeName::Mono, terminal);
+        let mut settings = Settings::default();
+        settings.screen = options.screen.unwrap_or_default();
+        let still = Box::new(Still(self.model.pilot.clone()));
+        let nowhere: (Finder, Opener) = (Box::new(Vec::new), Box::new(|_| Err(String::new())));
+        let mut app = App::new(still, theme, settings, true, nowhere);
+        app.model = self.model;
+        app.refresh();
+        let backend = TestBackend::new(COLUMNS, LINES);
+        let Ok(mut terminal) = ratatui::Terminal::new(backend);
+        let Ok(_) = terminal.draw(|frame| crate::view::draw(&mut app, frame));
+        let buffer = terminal.backend().buffer();
+        let line = |y| {
+            let cells = (0..buffer.area.width).map(|x| buffer[(x, y)].symbol());
+            cells.collect::<String>().trim_end().to_owned()
+        };
+        let mut lines: Vec<String> = (0..buffer.area.height - 1).map(line).collect();
+        while lines.last().is_some_and(String::is_empty) {
+            lines.pop();
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// Nothing comes any more.
+struct Still(String);
+
+impl Source for Still {
+    fn news(&mut self) -> Vec<News> {
+        Vec::new()
+    }
+
+    fn link(&self) -> Link {
+        Link::Live
+    }
+
+    fn pilot(&self) -> String {
+        self.0.clone()
+    }
+
+    fn ask(&mut self, _: For, _: Asked) {}
+
+    fn is_asked(&self, _: For) -> bool {
+        true
+    }
+
+    fn act(&mut self, _: Action) {}
+}
+
 /// Asks the pilot for what the screens show.
-pub fn once(options: &TopOptions) -> Result<Shown, Failed> {
+pub fn once(options: &TopOptions) -> Result<Found, Failed> {
     let mut live = Live::connect(&options.pilot)?;
     let mut model = Model::new(live.pilot());
     let begun = Instant::now();
@@ -60,7 +128,7 @@ pub fn once(options: &TopOptions) -> Result<Shown, Failed> {
             }
         }
         if let (Some(status), true) = (&model.status, topics.len() == Live::TOPICS && live.is_whole()) {
-            return Ok(Shown {
+            let shown = Shown {
                 schema: 1,
                 pilot: status.clone(),
                 health: model.health.clone().unwrap_or_default(),
@@ -69,11 +137,23 @@ pub fn once(options: &TopOptions) -> Result<Shown, Failed> {
                 workers: model.workers.values().map(|seen| seen.row.clone()).collect(),
                 faults: model.faults.values().cloned().collect(),
                 alarms: model.alarms.clone(),
-            });
+            };
+            return Ok(Found { shown, model });
         }
         if matches!(model.link, Link::Over(_)) || begun.elapsed() > PATIENCE {
             return Err(Failed::Silent(PATIENCE.as_secs()));
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Prints what there is to see as one JSON value.
+pub fn print_json(shown: &Shown) -> Result<(), Failed> {
+    let mut text = serde_json::to_string(shown).map_err(|error| Failed::Terminal(error.into()))?;
+    text.push('\n');
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever read it has enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Failed::Terminal),
     }
 }

@@ -41,3 +41,14 @@ pub enum Failed {
     #[error("the pilot's agent has not answered within {0} s")]
     Silent(u64),
 }
+
+impl Failed {
+    /// As other commands exit: 2 where it was asked for wrongly, 3 where the pilot is not reached.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoTerminal => 2,
+            Self::Terminal(_) => 1,
+            Self::Client(_) | Self::Silent(_) => 3,
+        }
+    }
+}

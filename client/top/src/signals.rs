@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 const ENDING: [i32; 4] = [SIGTERM, SIGHUP, SIGINT, SIGQUIT];
 
 /// What signals have said.
-pub struct Signals {
+pub(crate) struct Signals {
     /// The last one that asks for the end; 0: none.
     ending: Arc<AtomicUsize>,
     resumed: Arc<AtomicBool>,
@@ -24,7 +24,7 @@ pub struct Signals {
 
 impl Signals {
     /// Begins to listen. The program is not ended by them any more.
-    pub fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         let ending = Arc::new(AtomicUsize::new(0));
         let resumed = Arc::new(AtomicBool::new(false));
         let (woken, wakes) = UnixStream::pair()?;

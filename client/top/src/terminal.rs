@@ -22,15 +22,15 @@ use crate::signals::Signals;
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal, while it is ours.
-pub struct Screen {
+pub(crate) struct Screen {
     /// What is drawn to.
-    pub terminal: Terminal<CrosstermBackend<Stdout>>,
+    pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
     signals: Signals,
 }
 
 impl Screen {
     /// Takes the terminal.
-    pub fn take() -> io::Result<Self> {
+    pub(crate) fn take() -> io::Result<Self> {
         let signals = Signals::listen()?;
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -44,7 +44,7 @@ impl Screen {
     }
 
     /// What came from the terminal, waited for so long at most. A signal comes at once, too.
-    pub fn events(&mut self, wait: Duration) -> io::Result<Vec<Event>> {
+    pub(crate) fn events(&mut self, wait: Duration) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
         if self.signals.wait_for_input(wait)? {
             // All that is there: a wheel turns faster than a screen is drawn.
@@ -56,24 +56,24 @@ impl Screen {
     }
 
     /// The signal that asks the program to end, if one has come.
-    pub fn ending(&self) -> Option<Signal> {
+    pub(crate) fn ending(&self) -> Option<Signal> {
         self.signals.ending()
     }
 
     /// Whether the program was brought back by the shell since this was last asked.
-    pub fn was_resumed(&self) -> bool {
+    pub(crate) fn was_resumed(&self) -> bool {
         self.signals.was_resumed()
     }
 
     /// Leaves the terminal to the shell until it brings the program back.
-    pub fn suspend(&mut self) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
         give_back();
         raise(Signal::SIGSTOP)?;
         self.again()
     }
 
     /// Takes the terminal again, and forgets what was on it.
-    pub fn again(&mut self) -> io::Result<()> {
+    pub(crate) fn again(&mut self) -> io::Result<()> {
         enter()?;
         self.terminal.clear()
     }

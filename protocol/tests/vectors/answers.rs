@@ -355,6 +355,7 @@ fn answers_to_reads() -> Vec<Sample<AgentToClient>> {
             Reply::Orders(orders()),
         ),
         answer("the pilot ends", 9, Reply::Stopping),
+        answer("other levels are logged", 14, Reply::LogLevels { workers: 2 }),
         answer(
             "what is served",
             10,

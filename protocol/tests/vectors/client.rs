@@ -2,8 +2,8 @@
 
 use scalems_protocol::client::{
     Acknowledge, Append, Ask, BringBack, Cancel, ClientHello, ClientToAgent, Close, Forget, Goodbye, Layout,
-    NamedClientToAgent, OutputPage, Page, Question, RequestWorkers, RequestsPage, Resume, Retry, SessionKind,
-    StartFailed, Starter, StarterNode, StarterPlace, Stop, Submit, Version, WorkersPage,
+    LogLevels, NamedClientToAgent, OutputPage, Page, Question, RequestWorkers, RequestsPage, Resume, Retry,
+    SessionKind, StartFailed, Starter, StarterNode, StarterPlace, Stop, Submit, Version, WorkersPage,
 };
 use scalems_protocol::select::{Pick, Selector};
 use scalems_protocol::state::Strength;
@@ -141,6 +141,22 @@ fn sessions() -> Vec<Sample<ClientToAgent>> {
                 id: 10,
                 worker: Some(9),
                 drain_ms: 0,
+            },
+        ),
+        plain(
+            "agent and workers are to log more",
+            LogLevels {
+                id: 11,
+                levels: "warn,scalems_agent::bus=debug".into(),
+                worker: None,
+            },
+        ),
+        plain(
+            "a worker is to log what it was started with",
+            LogLevels {
+                id: 12,
+                levels: String::new(),
+                worker: Some(9),
             },
         ),
     ]

@@ -4,8 +4,8 @@ use scalems_protocol::group::{HeldRun, LeaseGroup, Place};
 use scalems_protocol::state::Strength;
 use scalems_protocol::worker::{
     AgentToWorker, Beat, Holdings, Lease, ListHoldings, ModeOffer, OutputRead, Ping, Pong, ReadOutput,
-    Recorded, Report, Revoke, TasksProgress, WorkerGoodbye, WorkerHello, WorkerRefused, WorkerResume,
-    WorkerStop, WorkerToAgent, WorkerWelcome,
+    Recorded, Report, Revoke, TasksProgress, WorkerGoodbye, WorkerHello, WorkerLogLevels, WorkerRefused,
+    WorkerResume, WorkerStop, WorkerToAgent, WorkerWelcome,
 };
 use scalems_protocol::{Amount, Code, Refusal, Role, TaskState, VERSION};
 
@@ -245,6 +245,12 @@ fn to_worker() -> Vec<Sample<AgentToWorker>> {
             WorkerStop {
                 drain_ms: 30_000,
                 reason: "the pilot ends".into(),
+            },
+        ),
+        plain(
+            "the worker is to log more",
+            WorkerLogLevels {
+                levels: "debug".into(),
             },
         ),
         plain(

@@ -122,6 +122,7 @@ impl Home {
             .env_remove("SCALEMS_CONNECTION")
             .env_remove("SCALEMS_PILOT")
             .env_remove("SCALEMS_LOG")
+            .env_remove("SCALEMS_LOG_FORMAT")
             .env_remove("XDG_STATE_HOME");
         command
     }

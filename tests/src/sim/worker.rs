@@ -316,6 +316,7 @@ impl SimWorker {
                         history.violation(format!("worker {}: {note}", self.index));
                     }
                 }
+                Output::LogLevels(_) => {}
                 Output::End(_) => effects.push(Effect::End),
             }
         }

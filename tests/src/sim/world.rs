@@ -629,6 +629,7 @@ impl World {
                 }
                 self.records = number;
             }
+            Action::LogLevels { .. } => {}
             Action::FellBehind { message, .. } => self.history.violation(message),
             Action::Exit => self
                 .history

@@ -121,6 +121,13 @@ fn run(line: &str) {
         assert!(worker.status().success(), "{line}");
         return pilot.stop();
     }
+    if line.starts_with("scalems metrics") {
+        let mut metrics = pilot.home.spawn(line);
+        metrics.until_written("Ctrl-C");
+        metrics.signal(Signal::SIGINT);
+        assert!(metrics.status().success(), "{line}");
+        return pilot.stop();
+    }
     if line.starts_with("scalems graph") {
         graph(&pilot.home);
     }

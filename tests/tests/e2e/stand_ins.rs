@@ -96,7 +96,8 @@ fn until_over(machine: &Machine) {
 /// What every batch system's pilot does: it has a worker on each node, runs tasks there, and knows when its job ends.
 #[track_caller]
 fn serves(machine: &Machine, options: &str, id: &str, cores: Option<u64>) {
-    let submitted = machine.submit(options).well();
+    let options = format!("--on-event 'sh -c \"echo $SCALEMS_EVENT >>events\"' {options}");
+    let submitted = machine.submit(&options).well();
     assert!(submitted.out.contains(&format!("as job {id}")), "{submitted:?}");
     let session = machine.session(2);
     let rows = session.ask_workers().unwrap();
@@ -126,6 +127,16 @@ fn serves(machine: &Machine, options: &str, id: &str, cores: Option<u64>) {
     );
     machine.sh("scalems pilot stop").well();
     until_over(machine);
+    let directory = machine.home.of_pilot("night");
+    // Each process of the job has a log of its own, on whatever node.
+    for log in ["agent", "parent", "worker-n1", "worker-n2"] {
+        let path = directory.join("own-logs").join(format!("{log}.log"));
+        assert!(path.exists(), "{}", path.display());
+    }
+    let events = std::fs::read_to_string(directory.join("events")).unwrap();
+    for event in ["agent_started", "pilot_ended"] {
+        assert!(events.lines().any(|line| line == event), "{events}");
+    }
 }
 
 /// A job that its batch system ends goes on in another.

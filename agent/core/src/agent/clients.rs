@@ -58,7 +58,9 @@ impl Agent {
             );
             return self.refuse(peer, request, id, refusal, out);
         };
-        let ends = matches!(&message, ClientToAgent::Named(Named::Stop(stop)) if stop.worker.is_none());
+        // It may end, or say more of what is wrong.
+        let ends = matches!(&message, ClientToAgent::Named(Named::Stop(stop)) if stop.worker.is_none())
+            || matches!(&message, ClientToAgent::Named(Named::LogLevels(_)));
         if let Some(refusal) = self
             .refused_behind()
             .filter(|_| session::changes(&message) && !ends)
@@ -125,6 +127,7 @@ impl Agent {
                     self.schedule = true;
                 }
                 Named::Stop(stop) => self.client_stop(peer, &stop, out),
+                Named::LogLevels(asked) => self.log_levels(peer, asked, out),
                 Named::Goodbye(_) => self.goodbye(peer, seat, out),
                 Named::ClientHello(_) | Named::Version(_) => unreachable!("answered above"),
             },

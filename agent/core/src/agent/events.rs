@@ -30,6 +30,8 @@ pub(super) struct Events {
     listed: Listed,
     workers: BTreeSet<u32>,
     alarms: VecDeque<Alarm>,
+    /// How many there have been in this life.
+    raised: u64,
     new_alarms: Vec<Alarm>,
     summary_due: Option<Micros>,
     summary_last: Micros,
@@ -174,9 +176,22 @@ impl Agent {
             self.events.alarms.pop_front();
         }
         self.events.alarms.push_back(alarm.clone());
+        self.events.raised += 1;
         if self.events.topics.contains_key(&Topic::Alarms) {
             self.events.new_alarms.push(alarm);
         }
+    }
+
+    /// How many alarms this life has raised.
+    pub fn alarms_raised(&self) -> u64 {
+        self.events.raised
+    }
+
+    /// Those of them after so many, oldest first, as far as they are kept.
+    pub fn alarms_after(&self, seen: u64) -> impl Iterator<Item = &Alarm> {
+        let new = usize::try_from(self.events.raised.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let kept = self.events.alarms.len();
+        self.events.alarms.iter().skip(kept.saturating_sub(new))
     }
 
     /// Publishes what has happened since the last flush.

@@ -17,6 +17,7 @@ mod filters;
 mod grant;
 mod health;
 mod listing;
+mod log_levels;
 mod open;
 mod output;
 mod progress;
@@ -159,6 +160,8 @@ pub struct Agent {
     untold: BTreeSet<u64>,
     tell_at: Option<Micros>,
     stopping: Option<Stopping>,
+    /// What workers that join are told to log, if not what they were started with.
+    log_levels: String,
     spilling: Spilling,
     /// The time of the last input or tick, to notice pauses of our own.
     heard: Micros,
@@ -241,6 +244,7 @@ impl Agent {
             untold: BTreeSet::new(),
             tell_at: None,
             stopping: None,
+            log_levels: String::new(),
             spilling: Spilling::default(),
             heard: 0,
             exited: false,

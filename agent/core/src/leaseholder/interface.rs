@@ -147,6 +147,8 @@ pub enum Output {
     },
     /// Something that people may want to read in the log.
     Note(Note),
+    /// Log other parts of what the worker says: these levels; empty: those that it was started with.
+    LogLevels(String),
     /// All is said: send what waits, end what may still run, and end.
     End(EndReason),
 }

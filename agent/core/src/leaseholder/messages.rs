@@ -4,8 +4,8 @@ use scalems_protocol::group::Run;
 use scalems_protocol::state::Strength;
 use scalems_protocol::task::Knows;
 use scalems_protocol::worker::{
-    AgentToWorker, Lease, OutputRead, Pong, ReadOutput, Recorded, Revoke, WorkerHello, WorkerRefused,
-    WorkerWelcome,
+    AgentToWorker, Lease, OutputRead, Pong, ReadOutput, Recorded, Revoke, WorkerHello, WorkerLogLevels,
+    WorkerRefused, WorkerWelcome,
 };
 use scalems_protocol::{Bytes, Code, Ending, TaskError, TaskState};
 
@@ -31,6 +31,7 @@ impl Leaseholder {
             AgentToWorker::WorkerWelcome(welcome) => self.welcomed(now, welcome, out),
             AgentToWorker::WorkerStop(stop) => self.stop_asked(now, stop, out),
             AgentToWorker::WorkerRefused(refused) => self.refused(now, refused, out),
+            AgentToWorker::WorkerLogLevels(WorkerLogLevels { levels }) => out.push(Output::LogLevels(levels)),
             // The rest belongs to a numbering that a hello has ended.
             _ if !self.link.is_welcomed() => {}
             AgentToWorker::Lease(lease) => {

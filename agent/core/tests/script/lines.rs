@@ -23,6 +23,7 @@ pub(crate) fn action(action: &Action) -> String {
             let bytes: usize = values.iter().map(Bytes::len).sum();
             format!("spill {} values of {bytes} bytes", values.len())
         }
+        Action::LogLevels { levels } => format!("log {levels:?}"),
         Action::Exit => "exit".into(),
     }
 }
@@ -162,6 +163,7 @@ fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Ended(ended) => format!("ended {}", counts(ended)),
         Reply::Stopping => "stopping".into(),
+        Reply::LogLevels { workers } => format!("levels of {workers} workers"),
         Reply::Snapshot {
             topic, seq, state, ..
         } => format!("snapshot {topic} {seq}: {}", body(state)),
@@ -244,6 +246,7 @@ fn to_worker(message: &AgentToWorker, blobs: &[Bytes]) -> String {
         AgentToWorker::Ping(_) => "ping".into(),
         AgentToWorker::ListHoldings(list) => if list.beat_only { "list beat" } else { "list" }.into(),
         AgentToWorker::WorkerStop(stop) => format!("stop {} ms", stop.drain_ms),
+        AgentToWorker::WorkerLogLevels(told) => format!("log {:?}", told.levels),
         AgentToWorker::WorkerRefused(refused) => format!("refused: {}", refused.refusal.code),
     }
 }

@@ -14,6 +14,7 @@ mod holdings;
 mod journal;
 mod life;
 mod lines;
+mod log_levels;
 mod losses;
 mod memory;
 mod open;

@@ -1,7 +1,7 @@
 //! What is refused at the edge.
 
 use scalems_core::Config;
-use scalems_protocol::client::{Ask, Question, Stop, Version};
+use scalems_protocol::client::{Ask, LogLevels, Question, Stop, Version};
 use scalems_protocol::limits;
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::Strength;
@@ -253,6 +253,9 @@ fn observers_change_nothing() {
     world
         .round(vec![scalems_core::Input::ClientGone(scalems_core::Peer(1))])
         .is(&[]);
+    world
+        .observer(2, LogLevels::default())
+        .is(&["c2< refused read 0: not_allowed"]);
     world.observer(3, hello("s")).is(&["c3< refused: not_allowed"]);
     world.observer(3, hello("new")).is(&["c3< refused: not_allowed"]);
     world.observer(3, shared("shell")).begins(&["c3< welcome"]);

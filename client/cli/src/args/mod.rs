@@ -3,9 +3,12 @@
 mod bench;
 mod connect;
 mod directives;
+mod events;
 mod graph;
 mod journal;
 mod live;
+mod log;
+mod metrics;
 mod pilot;
 mod submit;
 mod task;
@@ -23,10 +26,14 @@ use scalems_protocol::select::Selector;
 pub(crate) use self::bench::{BenchArgs, Transport, Workload};
 pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::directives::{parse, submit_of};
+pub(crate) use self::events::{EventTopic, EventsArgs};
 pub(crate) use self::graph::GraphArgs;
 pub(crate) use self::journal::{JournalCommand, JournalFormat, JournalPlace, JournalPruneArgs};
+pub(crate) use self::log::{LogArgs, LogTo};
+pub(crate) use self::metrics::MetricsArgs;
 pub(crate) use self::pilot::{
-    PilotCommand, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs, PilotWaitArgs, Place,
+    PilotCommand, PilotLogLevelArgs, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs,
+    PilotWaitArgs, Place,
 };
 pub(crate) use self::submit::{Silence, SubmitArgs, ending};
 pub(crate) use self::task::TaskCommand;
@@ -98,8 +105,15 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Print what tasks wrote.
     Logs(LogsArgs),
+    /// Say what is known of workers, alarms and submissions, and what happens to them.
+    Events(EventsArgs),
+    /// Tell a pilot's metrics to Prometheus and its like.
+    Metrics(MetricsArgs),
     /// Say what tasks took of the machine, and how much of that for nothing.
     Report(ReportArgs),
+    /// Watch a pilot on the whole screen.
+    #[command(after_help = "Examples:\n  scalems top\n  scalems top --once --output json")]
+    Top(scalems_top::TopArgs),
     /// Check and export what a pilot has written down.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -142,6 +156,20 @@ pub(crate) struct FilterArgs {
     pub(crate) note: Option<PathBuf>,
     /// The file that says what the filter is.
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+impl Command {
+    /// What the command logs, if that can be said to it.
+    pub(crate) fn log(&self) -> LogArgs {
+        match self {
+            Self::Pilot(PilotCommand::Start(args)) => args.log(),
+            Self::Worker(WorkerCommand::Start(args)) => args.each.log.clone(),
+            Self::Filter(args) => args.log.clone(),
+            _ => LogArgs::of_environment(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -9,8 +9,12 @@ use scalems_agent::batch::Kind;
 
 use scalems_protocol::Amount;
 
+use super::live;
+use super::log::{LogArgs, LogTo};
+use super::metrics::PilotMetrics;
 use super::values::{duration, resource};
 use super::worker::EachWorker;
+use crate::on_event::OnEvent;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PilotCommand {
@@ -28,10 +32,30 @@ pub(crate) enum PilotCommand {
     Wait(PilotWaitArgs),
     /// Stop a pilot.
     Stop(PilotStopArgs),
+    /// Have a pilot's agent and workers log more of what they do, or less, while they run.
+    LogLevel(PilotLogLevelArgs),
     /// Remove a pilot that does not run: its journal, logs, and the directories of its tasks.
     Remove(PilotRemoveArgs),
     /// Remove all pilots that have ended with all of their tasks, and were not used for some time.
     Prune(PilotPruneArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  scalems pilot log-level warn,scalems_agent::worker=debug --worker 1\n  \
+    scalems pilot log-level --reset"
+)]
+pub(crate) struct PilotLogLevelArgs {
+    /// What is logged from now on: LEVEL, or TARGET=LEVEL for one module and those below it, several apart by commas. Levels are off, error,
+    /// warn, info, debug and trace.
+    #[arg(value_name = "LEVELS", required_unless_present = "reset")]
+    pub(crate) levels: Option<String>,
+    /// What each process was started with.
+    #[arg(long, conflicts_with = "levels")]
+    pub(crate) reset: bool,
+    /// Only this worker, by its number; without it the agent and all workers, also those that join later.
+    #[arg(long, value_name = "N", add = live::workers())]
+    pub(crate) worker: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +157,18 @@ pub(crate) struct PilotStartArgs {
     pub(crate) agent: AgentArgs,
 }
 
+impl PilotStartArgs {
+    /// What the processes of this pilot log here. Where nobody sees standard error it goes to files.
+    pub(crate) fn log(&self) -> LogArgs {
+        let unseen = self.detach || self.batch.is_some();
+        let to = self.each.log.to.or(unseen.then_some(LogTo::Files));
+        LogArgs {
+            to,
+            ..self.each.log.clone()
+        }
+    }
+}
+
 /// A batch system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Batch {
@@ -202,6 +238,12 @@ pub(crate) struct AgentArgs {
     /// Have tasks pass the filter that this file says; repeatable, in this order.
     #[arg(long, value_name = "FILE")]
     pub(crate) filter: Vec<PathBuf>,
+    /// Run this when something happens to the pilot: a program with its words, told by its environment (`SCALEMS_EVENT`) and standard
+    /// input what it is; no shell runs. Repeatable.
+    #[arg(long, value_parser = OnEvent::read, value_name = "COMMAND")]
+    pub(crate) on_event: Vec<OnEvent>,
+    #[command(flatten)]
+    pub(crate) metrics: PilotMetrics,
 }
 
 impl AgentArgs {
@@ -239,6 +281,12 @@ impl AgentArgs {
             let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
             words.extend(["--filter".to_owned(), file.display().to_string()]);
         }
+        words.extend(self.metrics.words());
+        words.extend(
+            self.on_event
+                .iter()
+                .map(|command| format!("--on-event={}", command.text())),
+        );
         words
     }
 }

@@ -9,6 +9,7 @@ use scalems_agent::worker::{Part, Python, Warm};
 use scalems_protocol::Amount;
 
 use super::live;
+use super::log::LogArgs;
 use super::pilot::Batch;
 use super::values::{duration, log_bytes, module, part, python, resource, warm};
 use crate::ssh;
@@ -72,6 +73,8 @@ pub(crate) struct EachWorker {
     /// What starts the ranks of tasks with several: a path, or a program of PATH; without it, `mpiexec`.
     #[arg(long, value_name = "PATH")]
     pub(crate) mpi: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 impl EachWorker {
@@ -97,6 +100,7 @@ impl EachWorker {
         if let Some(mpi) = &self.mpi {
             words.extend(["--mpi".into(), mpi.into()]);
         }
+        words.extend(self.log.words());
         Ok(words)
     }
 

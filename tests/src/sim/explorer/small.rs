@@ -557,7 +557,7 @@ impl Small {
                     }
                 }
                 // Of these workers nothing is known but what they say.
-                Action::Publish { .. } | Action::Look { .. } => {}
+                Action::Publish { .. } | Action::Look { .. } | Action::LogLevels { .. } => {}
                 // Nothing is moved out in worlds as small as these: what may stay in memory is more.
                 Action::Spill { .. } => self.history.get().violation("it has not so much".into()),
                 Action::FellBehind { message, .. } => self.history.get().violation(message),

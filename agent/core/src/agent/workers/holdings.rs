@@ -193,6 +193,7 @@ impl Agent {
             message: welcome.into(),
             blobs: Vec::new(),
         });
+        self.tell_log_levels(peer, out);
         // What it was told before may not have reached it.
         self.revoke_again(number, out);
         if let Some(until) = draining {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::Context as _;
+use scalems_agent::logging::Limit;
 use scalems_agent::worker::{self, Connection, Deputy, DeputyOrder, StopSignal, Stopper, WorkerOptions};
 use scalems_client::protocol::Role;
 use scalems_client::protocol::client::Page;
@@ -24,11 +25,15 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::file::FilterFile;
 use self::held::Held;
 use self::program::Program;
-use crate::args::FilterArgs;
+use crate::args::{FilterArgs, LogArgs};
 use crate::exit::Exit;
 
 pub(crate) fn run(args: &FilterArgs) -> anyhow::Result<Exit> {
     let file = FilterFile::read(&args.file)?;
+    let beside = args.connection.parent().unwrap_or(std::path::Path::new("."));
+    let _files = args
+        .log
+        .go_on(beside, &format!("filter-{}", file.rule.name), Limit::WORKER);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -187,8 +192,10 @@ pub(crate) fn words(
     file: &std::path::Path,
     connection: &std::path::Path,
     note: &std::path::Path,
+    log: &LogArgs,
 ) -> Vec<std::ffi::OsString> {
     let mut words: Vec<std::ffi::OsString> = vec!["filter".into(), "--connection".into(), connection.into()];
     words.extend(["--note".into(), note.into(), PathBuf::from(file).into()]);
+    words.extend(log.words());
     words
 }

@@ -1,6 +1,7 @@
 //! `scalems pilot …`.
 
 mod jobs;
+mod log_level;
 mod place;
 mod remove;
 pub(crate) mod start;
@@ -26,12 +27,17 @@ const GONE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(context: &Context, command: PilotCommand) -> anyhow::Result<Exit> {
     match command {
-        PilotCommand::Start(args) => start::run(context, &args),
+        PilotCommand::Start(mut args) => {
+            // What it starts is told the same.
+            args.each.log = args.log();
+            start::run(context, &args)
+        }
         PilotCommand::Submit(args) => submit::run(context, &args),
         PilotCommand::List => list(context),
         PilotCommand::Info => info(context),
         PilotCommand::Wait(args) => wait(context, &args),
         PilotCommand::Stop(args) => stop(context, args.drain),
+        PilotCommand::LogLevel(args) => log_level::run(context, &args),
         PilotCommand::Remove(args) => remove::run(context, &args),
         PilotCommand::Prune(args) => remove::prune(context, &args),
     }

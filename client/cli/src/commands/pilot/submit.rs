@@ -20,6 +20,7 @@ use crate::Context;
 use crate::args::{Output, PilotSubmitArgs, Place};
 use crate::commands::filter::FilterFile;
 use crate::exit::{Exit, Misuse};
+use crate::on_event::OnEvent;
 use crate::print;
 
 /// A job has so long before it is told that its time is nearly over, at least. Batch systems look at times every half minute.
@@ -51,6 +52,10 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
         return Err(
             Misuse("a pilot that is submitted has a journal: leave out --journal none".to_owned()).into(),
         );
+    }
+    let of_site = site_commands(&site)?;
+    for command in of_site.iter().chain(&args.agent.on_event) {
+        command.check().map_err(Misuse)?;
     }
     let here = args.place == Place::Here;
     if args.ends_with_job && !here {
@@ -105,7 +110,7 @@ pub(crate) fn run(context: &Context, args: &PilotSubmitArgs) -> anyhow::Result<E
     }
     let before = AgentsLife::read(&directory);
     let interface = args.interface.as_deref().or(site.interface.as_deref());
-    let find = || here::Agent::find(args, interface, name, &directory);
+    let find = || here::Agent::find(args, interface, name, &directory, &of_site);
     let agent = here.then(find).transpose()?;
     let path = directory.join("job.sh");
     std::fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;
@@ -160,6 +165,13 @@ fn site(args: &PilotSubmitArgs) -> anyhow::Result<Site> {
     };
     let directories = [locate::home()?.join("sites"), PathBuf::from("/etc/scalems/sites")];
     Site::find(name, &directories).map_err(|error| Misuse(error.to_string()).into())
+}
+
+/// The commands that the site wants run when something happens to a pilot.
+fn site_commands(site: &Site) -> anyhow::Result<Vec<OnEvent>> {
+    let commands = site.on_event.iter().map(|text| OnEvent::read(text));
+    let commands: Result<_, _> = commands.collect();
+    commands.map_err(|error| Misuse(format!("on_event of the site: {error}")).into())
 }
 
 /// The batch system whose commands are here.
@@ -225,6 +237,8 @@ fn script_of(
             command.extend(["--interface".to_owned(), interface.clone()]);
         }
         command.extend(args.agent.words());
+        let of_site = site_commands(site)?;
+        command.extend(of_site.iter().map(|own| format!("--on-event={}", own.text())));
     }
     let time = system.time_limit(args.time);
     let request = Request {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 use scalems_agent::batch::{Kind, Leading, Share};
+use scalems_agent::logging::Limit;
 use scalems_agent::worker::{self, Connection, EndReason, Machine, Part, Registrars, Stopper, WorkerOptions};
 use scalems_client::locate;
 use scalems_protocol::Role;
@@ -232,6 +233,17 @@ fn start(context: &Context, args: &WorkerStartArgs) -> anyhow::Result<Exit> {
         (None, Some(parent)) => parent.join("tasks"),
         (None, None) => "tasks".into(),
     };
+    let named = args
+        .name
+        .as_deref()
+        .or(share.node.as_deref())
+        .or(args.place.as_deref())
+        .map_or_else(scalems_agent::host_name, str::to_owned);
+    let beside = file.parent().unwrap_or(Path::new("."));
+    let _files = args
+        .each
+        .log
+        .go_on(beside, &format!("worker-{named}"), Limit::WORKER);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -62,19 +62,3 @@ pub(super) fn draw(
     inner.width -= 2 * blank;
     inner
 }
-
-/// Words in lines of at most `columns` columns. Words that are longer are cut.
-pub(super) fn wrap_words(text: &str, columns: usize, charset: Charset) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        let word = cut(word, columns, charset);
-        match lines.last_mut() {
-            Some(line) if width(line) + 1 + width(&word) <= columns => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            _ => lines.push(word.into_owned()),
-        }
-    }
-    lines
-}

@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::boxed;
 use crate::kit::keys::Command;
-use crate::kit::text::{fit, width};
+use crate::kit::text::{fit, width, words};
 use crate::kit::theme::{Role, Theme};
 
 /// Names that are shown; of more the number is.
@@ -66,7 +66,7 @@ impl Confirm {
     /// Draws it over `screen`.
     pub fn draw(&mut self, theme: Theme, screen: Rect, buffer: &mut Buffer) {
         let room = usize::from(screen.width).saturating_sub(4).min(WIDTH);
-        let question = boxed::wrap_words(&self.question, room, theme.charset);
+        let question = words(&self.question, room, theme.charset);
         let mut lines: Vec<(String, Role)> = Vec::new();
         for name in self.names.iter().take(NAMES) {
             let name = fit(name, room.saturating_sub(2), theme.charset);
@@ -76,7 +76,7 @@ impl Confirm {
         if more > 0 && !lines.is_empty() {
             lines.push((format!("  and {more} more"), Role::Dim));
         }
-        let note = boxed::wrap_words(&self.note, room, theme.charset);
+        let note = words(&self.note, room, theme.charset);
         lines.extend(note.into_iter().map(|line| (line, Role::Warn)));
         // Where it is too high, names go; the question and the answers stay.
         let most = usize::from(screen.height).saturating_sub(question.len() + 4);

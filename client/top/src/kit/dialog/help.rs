@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::{Input, boxed};
 use crate::kit::keys::{Command, Context, HelpLine, help, search};
-use crate::kit::text::{Align, pad, width};
+use crate::kit::text::{Align, pad, width, words};
 use crate::kit::theme::{Glyph, Role, Theme};
 
 /// The widest that the help is.
@@ -145,8 +145,8 @@ impl Help {
     fn entry(line: &HelpLine, keys: usize, room: usize, theme: Theme) -> Vec<(String, Role)> {
         let here = if line.here { theme.glyph(Glyph::Dot) } else { " " };
         let role = if line.here { Role::Text } else { Role::Dim };
-        let mut names = boxed::wrap_words(&line.keys, keys, theme.charset).into_iter();
-        let mut texts = boxed::wrap_words(line.text, room.max(8), theme.charset).into_iter();
+        let mut names = words(&line.keys, keys, theme.charset).into_iter();
+        let mut texts = words(line.text, room.max(8), theme.charset).into_iter();
         let mut lines = Vec::new();
         let mut mark = here;
         loop {

@@ -6,7 +6,7 @@ use ratatui::style::Modifier;
 
 use super::column::{GAP, GUTTER, widths};
 use super::{Column, Rows, Table};
-use crate::kit::text::{Align, cut, fit, width};
+use crate::kit::text::{Align, cut, fit, width, words};
 use crate::kit::theme::{Glyph, Role, Theme};
 
 impl<Id: Clone + Ord> Table<Id> {
@@ -50,7 +50,7 @@ impl<Id: Clone + Ord> Table<Id> {
         if self.order.is_empty() && area.height > 1 {
             let text = self.says_when_empty(nothing);
             let room = usize::from(area.width.saturating_sub(GUTTER));
-            let lines = wrap_words(&text, room);
+            let lines = words(&text, room, theme.charset);
             for (y, line) in (area.y + 1..area.bottom()).zip(lines) {
                 buffer.set_string(
                     area.x + GUTTER.min(area.width),
@@ -216,19 +216,4 @@ impl<Id: Clone + Ord> Table<Id> {
             buffer.set_stringn(area.x, area.y, theme.glyph(Glyph::MoreLeft), 1, style);
         }
     }
-}
-
-/// Our own text in lines of at most `room` columns, between words.
-fn wrap_words(text: &str, room: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if width(line) + 1 + width(word) <= room => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

@@ -10,4 +10,4 @@ mod safe;
 mod width;
 
 pub use safe::{LINE_BYTES, line, shown};
-pub use width::{Align, cut, fit, pad, width, wrap};
+pub use width::{Align, cut, fit, pad, width, words, wrap};

@@ -80,6 +80,22 @@ pub fn wrap(text: &str, columns: usize) -> impl Iterator<Item = &str> {
     })
 }
 
+/// `text` in rows of at most `columns` columns, between words: what we say ourselves. Words that are longer are cut.
+pub fn words(text: &str, columns: usize, charset: Charset) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word = cut(word, columns, charset);
+        match rows.last_mut() {
+            Some(row) if width(row) + 1 + width(&word) <= columns => {
+                row.push(' ');
+                row.push_str(&word);
+            }
+            _ => rows.push(word.into_owned()),
+        }
+    }
+    rows
+}
+
 /// The longest beginning that fits.
 fn prefix(text: &str, limit: usize) -> &str {
     let mut taken = 0;
@@ -128,6 +144,13 @@ mod tests {
         assert_eq!(wrap("", 4).collect::<Vec<_>>(), [""]);
         assert_eq!(wrap("日本", 3).collect::<Vec<_>>(), ["日", "本"]);
         assert_eq!(wrap("日本", 1).collect::<Vec<_>>(), ["日", "本"]);
+    }
+
+    #[test]
+    fn what_we_say_is_broken_between_words() {
+        assert_eq!(words("one two three", 7, Charset::Unicode), ["one two", "three"]);
+        assert_eq!(words("a verylongword", 5, Charset::Unicode), ["a", "very…"]);
+        assert!(words(" ", 5, Charset::Unicode).is_empty());
     }
 
     proptest! {

@@ -35,7 +35,7 @@ pub(super) fn keep(
         let name = FilterFile::read(file)?.rule.mode();
         let note = connection.with_file_name("filters").join(&name);
         let mut words: Vec<OsString> = vec![own_program()?.into()];
-        words.extend(filter::words(file, connection, &note));
+        words.extend(filter::words(file, connection, &note, &args.each.log));
         let keeper = Keeper {
             name: name.clone(),
             words,

@@ -25,8 +25,9 @@ use tokio::task::JoinSet;
 
 use super::starter::{Ground, Left, NodeRoom, Slots, Starter};
 use super::{CLOSING, WORKER_END, own_program, own_words, parent, workers};
-use crate::args::PilotStartArgs;
+use crate::args::{LogArgs, PilotStartArgs};
 use crate::exit::Exit;
+use crate::on_event::Hooks;
 
 /// How often it is looked whether the agent serves, before the workers are started.
 const SERVES: Duration = Duration::from_millis(20);
@@ -39,7 +40,12 @@ const LOOK: Duration = Duration::from_secs(10);
 const JOINS: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(10);
 
-pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow::Result<Exit> {
+pub(super) fn run(
+    kind: Kind,
+    args: &PilotStartArgs,
+    directory: &Path,
+    hooks: &Hooks,
+) -> anyhow::Result<Exit> {
     let system: Arc<dyn BatchSystem> = kind.system().into();
     let allocation = system.allocation()?;
     if args.only_workers {
@@ -49,6 +55,10 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         ("--batch", true),
         ("--interface", true),
         ("--restart", false),
+        ("--log-to", true),
+        ("--on-event", true),
+        ("--metrics", false),
+        ("--metrics-public", false),
         ("--cores", true),
         ("--gpus", true),
         ("--memory", true),
@@ -56,6 +66,11 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         ("--resource", true),
     ]);
     life.extend(["--no-workers".into(), "--starts-elsewhere".into()]);
+    let to = LogArgs {
+        to: args.each.log.to,
+        ..LogArgs::default()
+    };
+    life.extend(to.words());
     // Put back into the queue, the job goes on with what it had begun; if it never came so far, it begins.
     let before = Leading::read(directory).is_some_and(|before| before.job == allocation.job);
     if allocation.again && before {
@@ -84,7 +99,7 @@ pub(super) fn run(kind: Kind, args: &PilotStartArgs, directory: &Path) -> anyhow
         let kept = workers.spawn_local(nodes.keep());
         let starts = workers.spawn_local(starter.run(true));
         let exit = workers
-            .run_until(parent::supervise(life, directory, hangup_ends))
+            .run_until(parent::supervise(life, directory, hangup_ends, hooks))
             .await;
         // The agent told its workers to end, if it ended in order.
         ending.send_replace(true);

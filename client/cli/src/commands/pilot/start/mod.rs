@@ -15,20 +15,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use scalems_agent::bus::BusHandle;
+use scalems_agent::logging::{self, Limit};
 use scalems_agent::pilot::{JOURNAL, Journaling, Pilot, PilotOptions, Quota};
 use scalems_client::locate;
 use scalems_protocol::Role;
 use scalems_protocol::filter::Rule;
 use scalems_transport::ConnectionFile;
+use scalems_transport::connection_file::Writer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::starter::{Ground, NodeRoom, Slots, Starter};
 use self::time::WorkerTime;
 use self::workers::{Keeper, cpus_here, list, shares};
 use crate::Context;
-use crate::args::{Output, PilotStartArgs};
+use crate::args::{LogArgs, Output, PilotStartArgs};
 use crate::commands::filter::FilterFile;
-use crate::exit::Exit;
+use crate::exit::{Exit, Misuse};
+use crate::metrics::Metrics;
+use crate::on_event::{Event, Hooks, Kind, Whose};
 
 /// A pilot without a name has this one.
 pub(crate) const DEFAULT_NAME: &str = "default";
@@ -60,15 +64,43 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
              --journal none"
         );
     }
+    let log = |name| args.each.log.go_on(&directory, name, Limit::AGENT);
+    let whose = Whose::new(name, &directory);
+    let hooks = |starts| Hooks::start(&args.agent.on_event, &whose, starts);
     if let Some(batch) = args.batch {
-        return job::run(batch.into(), args, &directory);
+        scalems_transport::PrivateDir::ensure(&directory)?;
+        let _files = log("parent");
+        let hooks = hooks(true)?;
+        // A port that is taken is no reason to let a job go.
+        let _metrics = metrics(args, &directory).unwrap_or_else(|error| {
+            tracing::error!("nobody is told metrics: {error:#}");
+            None
+        });
+        let ended = job::run(batch.into(), args, &directory, &hooks);
+        hooks.end(parent::last_event(&ended));
+        return ended;
+    }
+    for command in &args.agent.on_event {
+        command.check().map_err(Misuse)?;
     }
     if args.detach {
-        return behind(context, name, &directory);
+        return behind(context, name, &directory, &args.each.log);
     }
     if args.restart {
-        let life = own_words(&[("--restart", false), ("--ends-with-job", false)]);
-        return parent::run(life, &directory, args.ends_with_job);
+        scalems_transport::PrivateDir::ensure(&directory)?;
+        let _files = log("parent");
+        let life = own_words(&[
+            ("--restart", false),
+            ("--ends-with-job", false),
+            ("--on-event", true),
+            ("--metrics", false),
+            ("--metrics-public", false),
+        ]);
+        let _metrics = metrics(args, &directory)?;
+        let hooks = hooks(true)?;
+        let ended = parent::run(life, &directory, args.ends_with_job, &hooks);
+        hooks.end(parent::last_event(&ended));
+        return ended;
     }
     let filters = FilterFile::read_all(&args.agent.filter)?;
     let rules = filters.iter().map(|filter| filter.rule.clone()).collect();
@@ -76,10 +108,40 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
     if nix::unistd::geteuid().is_root() {
         eprintln!("scalems: running as root: whoever gets the client's key is root here");
     }
-    let handle = pilot.handle();
+    let _files = log("agent");
     let before = pilot.before();
+    tracing::info!(
+        pilot = name,
+        pid = std::process::id(),
+        submissions_of_before = before,
+        "the agent serves"
+    );
+    let metrics = metrics_of(args, &directory)?;
+    let hooks = hooks(false)?;
+    let message = format!("the agent of pilot {name} serves");
+    hooks.tell(Event::now(
+        Kind::AgentStarted,
+        std::process::id().to_string(),
+        message,
+    ));
+    let ended = here(args, &directory, pilot, &hooks, || {
+        announce(context, name, &directory, before, metrics.as_ref());
+    });
+    hooks.end(parent::last_event(&ended));
+    ended
+}
+
+/// Runs the agent in this process, and keeps its workers, until the pilot has ended.
+fn here(
+    args: &PilotStartArgs,
+    directory: &Path,
+    pilot: Pilot,
+    hooks: &Hooks,
+    announce: impl FnOnce(),
+) -> anyhow::Result<Exit> {
+    let handle = pilot.handle();
     let worker_file = pilot.directory().join(ConnectionFile::file_name(Role::Worker));
-    let journaled = journaling(args, &directory) != Journaling::None;
+    let journaled = journaling(args, directory) != Journaling::None;
     // It is told of an end in order. After a failure, or a panic, another agent can go on from the journal.
     let (done, ended) = tokio::sync::oneshot::channel();
     let bus = std::thread::Builder::new()
@@ -96,9 +158,7 @@ pub(crate) fn run(context: &Context, args: &PilotStartArgs) -> anyhow::Result<Ex
         .enable_all()
         .build()?;
     let count = if args.no_workers { 0 } else { args.workers };
-    let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended, || {
-        announce(context, name, &directory, before);
-    }));
+    let workers = runtime.block_on(serve(args, &worker_file, count, handle, ended, hooks, announce));
     let ended = bus
         .join()
         .map_err(|_| anyhow::anyhow!("the bus thread panicked"))?;
@@ -154,7 +214,23 @@ fn journaling(args: &PilotStartArgs, directory: &Path) -> Journaling {
     }
 }
 
-fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>) {
+/// Tells metrics in this process, which outlives the agent, if that is wanted and no other agent is here already.
+fn metrics(args: &PilotStartArgs, directory: &Path) -> anyhow::Result<Option<Metrics>> {
+    let file = ConnectionFile::read(&directory.join(ConnectionFile::file_name(Role::Client)));
+    let taken = file.is_ok_and(|file| file.writer(&scalems_agent::host_name()) == Writer::Running);
+    if taken {
+        return Ok(None);
+    }
+    metrics_of(args, directory)
+}
+
+fn metrics_of(args: &PilotStartArgs, directory: &Path) -> anyhow::Result<Option<Metrics>> {
+    let wanted = &args.agent.metrics;
+    let start = |address| Metrics::of_pilot(address, wanted.metrics_public, directory);
+    wanted.metrics.map(start).transpose()
+}
+
+fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>, metrics: Option<&Metrics>) {
     match context.output {
         Output::Human => {
             println!("pilot {name} serves; its directory is {}", directory.display());
@@ -163,17 +239,25 @@ fn announce(context: &Context, name: &str, directory: &Path, before: Option<u64>
                     "it goes on from its journal, with {before} submissions of before (a new one: --fresh)"
                 );
             }
+            if let Some(metrics) = metrics {
+                println!(
+                    "metrics are at {}, for the token in {}",
+                    metrics.url(),
+                    metrics.token_file.display()
+                );
+            }
             println!("submit with: scalems submit --wait -- echo hello");
             println!("end it with Ctrl-C, or: scalems pilot stop --pilot {name}");
         }
         Output::Quiet => println!("{name}"),
         Output::Json | Output::Jsonl => {
-            println!(
-                "{}",
-                serde_json::json!({
-                    "pilot": name, "directory": directory, "pid": std::process::id(), "submissions": before
-                })
-            );
+            let mut said = serde_json::json!({
+                "pilot": name, "directory": directory, "pid": std::process::id(), "submissions": before
+            });
+            if let Some(metrics) = metrics {
+                said["metrics"] = metrics.url().into();
+            }
+            println!("{said}");
         }
     }
 }
@@ -185,6 +269,7 @@ async fn serve(
     count: u32,
     handle: BusHandle,
     mut bus_ended: tokio::sync::oneshot::Receiver<()>,
+    hooks: &Hooks,
     announce: impl FnOnce(),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -214,6 +299,7 @@ async fn serve(
                 // Nobody waits for what runs.
                 () = alone(&mut left_alone) => signals += 2,
                 _ = warning.recv() => {
+                    hooks.tell(parent::nearly_over());
                     handle.stop(args.warning.saturating_sub(CLOSING));
                     continue;
                 }
@@ -391,13 +477,20 @@ pub(crate) fn own_program() -> std::io::Result<PathBuf> {
 }
 
 /// Starts the same command without `--detach` in a session of its own, and waits until it serves.
-fn behind(context: &Context, name: &str, directory: &Path) -> anyhow::Result<Exit> {
+fn behind(context: &Context, name: &str, directory: &Path, log: &LogArgs) -> anyhow::Result<Exit> {
     use std::os::unix::process::CommandExt;
+    let mut args = own_words(&[("--detach", false), ("--log-to", true)]);
+    // It does not see that nobody sees what it says.
+    let to = LogArgs {
+        to: log.to,
+        ..LogArgs::default()
+    };
+    args.extend(to.words());
     let directory = scalems_transport::PrivateDir::ensure(directory)?;
     let log = directory.path().join("agent.log");
+    logging::keep_small(&log, Limit::AGENT.bytes)?;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("open {}", log.display()))?;
-    let args = own_words(&[("--detach", false)]);
     let mut command = std::process::Command::new(own_program()?);
     command
         .args(args)

@@ -13,6 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{own_program, workers};
 use crate::exit::Exit;
+use crate::on_event::{Event, Hooks, Kind};
+use crate::print;
 
 /// The first wait before the agent is started again; it doubles each time, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -26,15 +28,20 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// Runs the agent with these arguments, and again with `--resume` after it has died, until it ends in order; with `ends_with_job` also
 /// until the pilot's next job is over.
-pub(super) fn run(args: Vec<OsString>, directory: &Path, ends_with_job: bool) -> anyhow::Result<Exit> {
+pub(super) fn run(
+    args: Vec<OsString>,
+    directory: &Path,
+    ends_with_job: bool,
+    hooks: &Hooks,
+) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         if !ends_with_job {
-            return supervise(args, directory, false).await;
+            return supervise(args, directory, false, hooks).await;
         }
-        let agent = supervise(args, directory, false);
+        let agent = supervise(args, directory, false, hooks);
         tokio::pin!(agent);
         tokio::select! {
             exit = &mut agent => return exit,
@@ -72,6 +79,7 @@ pub(super) async fn supervise(
     mut life: Vec<OsString>,
     directory: &Path,
     hangup_ends: bool,
+    hooks: &Hooks,
 ) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     // From a terminal these reach the agent as well.
@@ -81,8 +89,9 @@ pub(super) async fn supervise(
     let mut ending = signal(SignalKind::user_defined2())?;
     // A batch system's word that the job's time is nearly over.
     let mut warning = signal(SignalKind::user_defined1())?;
-    let (mut wait, mut short) = (FIRST_WAIT, 0);
+    let (mut wait, mut short, mut lives) = (FIRST_WAIT, 0, 0);
     loop {
+        lives += 1;
         let begun = Instant::now();
         let mut child = Command::new(own_program()?)
             .args(&life)
@@ -99,6 +108,7 @@ pub(super) async fn supervise(
                 }
                 _ = warning.recv() => {
                     asked = true;
+                    hooks.tell(nearly_over());
                     pid.into_iter().for_each(workers::warn);
                 }
                 _ = interrupt.recv() => asked = true,
@@ -120,7 +130,12 @@ pub(super) async fn supervise(
         }
         // One that could not even begin would not the next time.
         if !served(directory, pid) {
-            anyhow::bail!("the agent ended before it served ({status}): it is not started again");
+            let message = format!("the agent ended before it served ({status}): it is not started again");
+            return Err(if lives == 1 {
+                NeverServed(message).into()
+            } else {
+                anyhow::Error::msg(message)
+            });
         }
         if begun.elapsed() >= LONG_LIFE {
             (wait, short) = (FIRST_WAIT, 0);
@@ -131,7 +146,11 @@ pub(super) async fn supervise(
             "the agent has died {short} times within {LONG_LIFE:?} of its start, the last time of {status}: it is not \
              started again; `scalems pilot start --resume` does it by hand"
         );
-        eprintln!("scalems: the agent has died ({status}) and is started again in {wait:?}");
+        let message = format!("the agent has died ({status}) and is started again in {wait:?}");
+        eprintln!("scalems: {message}");
+        tracing::warn!(pid, "{message}");
+        let about = pid.map_or_else(String::new, |pid| pid.to_string());
+        hooks.tell(Event::now(Kind::AgentLost, about, message));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = terminate.recv() => return Ok(Exit::Failed),
@@ -142,6 +161,41 @@ pub(super) async fn supervise(
         wait = (2 * wait).min(LONGEST_WAIT);
         resume(&mut life);
     }
+}
+
+/// There never was a pilot.
+#[derive(Debug)]
+pub(super) struct NeverServed(String);
+
+impl std::fmt::Display for NeverServed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NeverServed {}
+
+/// The time of the pilot's job is nearly over.
+pub(super) fn nearly_over() -> Event {
+    Event::now(
+        Kind::TimeNearlyOver,
+        "",
+        "the time of the job is nearly over: nothing new is started",
+    )
+}
+
+/// The pilot's last event; none if it was never there.
+pub(super) fn last_event(ended: &anyhow::Result<Exit>) -> Option<Event> {
+    let (well, message) = match ended {
+        Ok(Exit::Well) => (true, "the pilot has ended in order".to_owned()),
+        Ok(_) => (
+            false,
+            "the pilot has ended, and its agent not in order".to_owned(),
+        ),
+        Err(error) if error.is::<NeverServed>() => return None,
+        Err(error) => (false, print::error(error)),
+    };
+    Some(Event::now(Kind::PilotEnded { well }, "", message))
 }
 
 /// Makes of an agent's words those of one that goes on where another has ended.

@@ -13,6 +13,7 @@ use scalems_transport::connection_file::Writer;
 
 use crate::args::PilotSubmitArgs;
 use crate::commands::pilot::start::own_program;
+use crate::on_event::OnEvent;
 
 /// An agent that runs answers within this.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ impl Agent {
         interface: Option<&str>,
         name: &str,
         directory: &Path,
+        of_site: &[OnEvent],
     ) -> anyhow::Result<Self> {
         let connect = || {
             let options = Session::options().name("submit").shared();
@@ -49,7 +51,7 @@ impl Agent {
         let session = if let Some(session) = running {
             session
         } else {
-            start(args, interface, name, directory)?;
+            start(args, interface, name, directory, of_site)?;
             connect()?
         };
         let worker = ConnectionFile::read(&directory.join(ConnectionFile::file_name(Role::Worker)))?;
@@ -80,6 +82,7 @@ fn start(
     interface: Option<&str>,
     name: &str,
     directory: &Path,
+    of_site: &[OnEvent],
 ) -> anyhow::Result<()> {
     let mut command = Command::new(own_program()?);
     command.args([
@@ -96,6 +99,8 @@ fn start(
         command.arg("--ends-with-job");
     }
     command.args(args.agent.words());
+    command.args(of_site.iter().map(|own| format!("--on-event={}", own.text())));
+    command.args(args.each.log.words());
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
     let status = status.context("start the agent")?;
     anyhow::ensure!(
