@@ -11,7 +11,7 @@ use scalems_protocol::event::Health;
 
 use super::frame::{pair, panel};
 use crate::app::App;
-use crate::kit::gauge::Gauge;
+use crate::kit::gauge::{self, Gauge};
 use crate::kit::numbers as format;
 use crate::kit::spark::{self, Spark};
 use crate::kit::text::{Align, fit, pad};
@@ -86,16 +86,24 @@ fn bars(model: &Model) -> Vec<(String, f64, f64, f64)> {
 
 fn allocation(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let inside = panel("allocation", app.panel == 0, theme, area, buffer);
-    let mut lines = inside.rows();
-    for (kind, used, total, down) in bars(model) {
-        let Some(line) = lines.next() else { return };
-        let label = fit(&kind, usize::from(LABEL) - 1, theme.charset);
-        let mut gauge = Gauge::new(&label, used, total).down(down);
-        if kind == "memory" {
-            gauge.write = |bytes| format::bytes(bytes as u64);
-        }
-        gauge.draw(LABEL, theme, line, buffer);
-    }
+    let bars = bars(model);
+    let labels: Vec<_> = bars
+        .iter()
+        .map(|(kind, ..)| pad(&fit(kind, usize::from(LABEL) - 1, theme.charset), usize::from(LABEL) - 1, Align::Left, theme.charset))
+        .collect();
+    let gauges: Vec<Gauge<'_>> = bars
+        .iter()
+        .zip(&labels)
+        .map(|((kind, used, total, down), label)| {
+            let mut gauge = Gauge::new(label, *used, *total).down(*down);
+            if kind == "memory" {
+                gauge.write = |bytes| format::bytes(bytes as u64);
+            }
+            gauge
+        })
+        .collect();
+    gauge::draw(&gauges, theme, inside, buffer);
+    let mut lines = inside.rows().skip(gauges.len());
     if let Some(line) = lines.next() {
         let value = match model.left() {
             Some(left) => theme.span(super::frame::walltime_role(model, left), format::clock(left)),
