@@ -41,5 +41,6 @@ mod select;
 mod silence;
 mod spill;
 mod stand_ins;
+mod terminal;
 mod trace;
 mod workers;
