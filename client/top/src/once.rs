@@ -124,7 +124,7 @@ pub fn once(options: &TopOptions) -> Result<Found, Failed> {
                         model.status = Some(*status);
                     }
                 }
-                News::Answer(..) | News::Done(_) => {}
+                News::Answer(..) | News::Done(_) | News::At(_) | News::Anew => {}
             }
         }
         if let (Some(status), true) = (&model.status, topics.len() == Live::TOPICS && live.is_whole()) {

@@ -63,7 +63,7 @@ impl App {
 
     /// Asks, if it was not asked for a while and no answer is awaited.
     fn ask_again(&mut self, what: For, asked: impl FnOnce() -> Asked) {
-        let now = self.model.now;
+        let now = self.clock;
         self.asked.retain(|(_, at)| now.saturating_sub(*at) < AGAIN);
         let lately = self.asked.iter().any(|(other, _)| *other == what);
         if lately || self.source.is_asked(what) {
@@ -107,7 +107,7 @@ impl App {
     }
 
     fn look_for_pilots(&mut self) {
-        let now = self.model.now;
+        let now = self.clock;
         if self
             .looked
             .is_some_and(|looked| now.saturating_sub(looked) < LOOK)

@@ -19,6 +19,13 @@ const SPANS: [u64; 6] = [1, 2, 5, 15, 60, 300];
 /// Lines that a wheel scrolls.
 const WHEEL: isize = 3;
 
+/// The span that a column of a sparkline is, such that about sixty of them show a time.
+pub(super) fn span_of(time: std::time::Duration) -> std::time::Duration {
+    let wanted = time.as_secs() / 60;
+    let found = SPANS.into_iter().find(|span| *span >= wanted);
+    std::time::Duration::from_secs(found.unwrap_or(SPANS[SPANS.len() - 1]))
+}
+
 impl App {
     /// Does what was asked of what lies over the screen. Whether that was for it.
     pub(super) fn command_of_dialog(&mut self, command: Command) -> bool {

@@ -151,7 +151,10 @@ impl Model {
 
     /// It is `now`, and the pilot is reached like this. Returns whether that changes what is shown.
     pub fn tick(&mut self, now: Duration, link: Link) -> bool {
-        self.now = now;
+        // The time of a replay is told with its news.
+        if !matches!(link, Link::Replay(_)) {
+            self.now = now;
+        }
         if self.link == link {
             return false;
         }
@@ -166,6 +169,26 @@ impl Model {
         }
         self.link = link;
         true
+    }
+
+    /// It is `now`, whatever a clock says.
+    pub fn at(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// Forgets what was, but for what was asked for: the answers of another time stand until those of this one come.
+    pub fn anew(&mut self) {
+        let before = std::mem::take(self);
+        *self = Self {
+            pilot: before.pilot,
+            link: before.link,
+            status: before.status,
+            tasks: before.tasks,
+            more_tasks: before.more_tasks,
+            running: before.running,
+            explanation: before.explanation,
+            ..Self::default()
+        };
     }
 
     /// Takes in what was published.

@@ -105,6 +105,44 @@ fn replay(cursor: Cursor, theme: Theme) -> Vec<Span<'static>> {
     ]
 }
 
+/// The time of a replay from its beginning to its end: where something went wrong, and where it is.
+pub(super) fn time(app: &App, area: Rect, buffer: &mut Buffer) {
+    let Link::Replay(cursor) = &app.model.link else {
+        return;
+    };
+    let (theme, parts) = (app.theme, usize::from(area.width));
+    if area.is_empty() {
+        return;
+    }
+    let line = theme.glyph(Glyph::Line).repeat(parts);
+    buffer.set_stringn(area.x, area.y, line, parts, theme.style(Role::Border));
+    for (part, _) in app
+        .source
+        .marks(parts)
+        .iter()
+        .enumerate()
+        .filter(|(_, mark)| **mark)
+    {
+        let x = area.x + part as u16;
+        buffer.set_stringn(x, area.y, theme.glyph(Glyph::Fault), 1, theme.style(Role::Bad));
+    }
+    let long = cursor.end.saturating_sub(cursor.begin).as_secs_f64();
+    let since = cursor.at.saturating_sub(cursor.begin).as_secs_f64();
+    let share = if long > 0.0 {
+        (since / long).clamp(0.0, 1.0)
+    } else {
+        1.0
+    };
+    let at = area.x + (share * (parts - 1) as f64).round() as u16;
+    buffer.set_stringn(
+        at,
+        area.y,
+        theme.glyph(Glyph::Caret),
+        1,
+        theme.style(Role::Accent),
+    );
+}
+
 /// The screens, with their digits.
 pub(super) fn tabs(app: &mut App, area: Rect, buffer: &mut Buffer) {
     let theme = app.theme;
@@ -157,6 +195,14 @@ pub(super) fn head(app: &mut App, area: Rect, buffer: &mut Buffer) {
                 .map_or_else(|| "tasks of all submissions".to_owned(), |number| format!("tasks of submission {number}"));
             let more = if model.more_tasks { ", the first thousand rows" } else { "" };
             format!("{of}{more}")
+        }
+        Screen::Faults | Screen::Events if matches!(model.link, Link::Replay(_)) => {
+            let what = if screen == Screen::Faults {
+                "what had gone wrong"
+            } else {
+                "what had happened"
+            };
+            format!("{what} until then")
         }
         Screen::Faults => "what went wrong in this life of the agent, by reason and host".to_owned(),
         Screen::Events => "what happened since the monitor began".to_owned(),

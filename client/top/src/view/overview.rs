@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::kit::gauge::{self, Gauge};
 use crate::kit::numbers as format;
 use crate::kit::spark::{self, Spark};
-use crate::kit::text::{Align, fit, pad};
+use crate::kit::text::{Align, fit, pad, words};
 use crate::kit::theme::{Glyph, Role, Theme};
 use crate::model::{Model, Trend};
 
@@ -221,6 +221,16 @@ fn trend_line(
 
 fn health(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let inside = panel("agent", app.panel == 2, theme, area, buffer);
+    if matches!(model.link, crate::source::Link::Replay(_)) {
+        let said = "A journal does not tell how the agent was, and of cores only those that tasks had.";
+        for (line, text) in inside
+            .rows()
+            .zip(words(said, usize::from(inside.width), theme.charset))
+        {
+            theme.span(Role::Dim, text).render(line, buffer);
+        }
+        return;
+    }
     let Some(health) = &model.health else {
         theme
             .span(Role::Dim, "it has not said how it is")
