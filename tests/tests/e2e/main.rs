@@ -41,4 +41,5 @@ mod select;
 mod silence;
 mod spill;
 mod stand_ins;
+mod trace;
 mod workers;
