@@ -110,7 +110,10 @@ pub fn once(options: &TopOptions) -> Result<Found, Failed> {
     let mut live = Live::connect(&options.pilot)?;
     let mut model = Model::new(live.pilot());
     let begun = Instant::now();
-    live.ask(For::Status, Asked::Question(scalems_protocol::client::Question::Status));
+    live.ask(
+        For::Status,
+        Asked::Question(scalems_protocol::client::Question::Status),
+    );
     let mut topics = std::collections::BTreeSet::new();
     loop {
         model.tick(begun.elapsed(), live.link());

@@ -13,7 +13,7 @@ use scalems_protocol::task::{After, CORES, GPUS, Template};
 pub const GRAIN_US: u64 = 20_000;
 
 /// What ran no longer may seem to have run beside more than it did, microseconds: how much was in use at a time is known
-/// only on average, over [`AVERAGE_US`].
+/// only on average, over ten times [`GRAIN_US`].
 pub const QUICK_US: u64 = 2 * GRAIN_US;
 /// So long that delays of reports do not count, microseconds.
 pub(super) const AVERAGE_US: u64 = 10 * GRAIN_US;

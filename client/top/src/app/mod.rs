@@ -127,6 +127,8 @@ pub struct App {
     open: Opener,
     looked: Option<Duration>,
     asked: VecDeque<(For, Duration)>,
+    /// The last worker of the page that was asked for.
+    workers_after: Option<u64>,
     /// Whether the screen has to be drawn.
     pub dirty: bool,
     /// Whether the terminal is to be left to the shell.
@@ -172,6 +174,7 @@ impl App {
             open,
             looked: None,
             asked: VecDeque::new(),
+            workers_after: None,
             dirty: true,
             suspend: false,
             redraw: false,

@@ -159,7 +159,10 @@ impl Model {
             return false;
         }
         let kind = match (&self.link, &link) {
-            (_, Link::Lost) => Some((Kind::Bad, "the agent is not heard of: it is looked for".to_owned())),
+            (_, Link::Lost) => Some((
+                Kind::Bad,
+                "the agent is not heard of: it is looked for".to_owned(),
+            )),
             (_, Link::Over(why)) => Some((Kind::Bad, format!("the agent is gone: {why}"))),
             (Link::Lost, Link::Live) => Some((Kind::Good, "the agent is heard of again".to_owned())),
             _ => None,
@@ -219,7 +222,8 @@ impl Model {
                     resources,
                     fractions,
                 };
-                if let Some((total, used)) = self.summary.resource("cores").filter(|(total, _)| *total > 0.0) {
+                if let Some((total, used)) = self.summary.resource("cores").filter(|(total, _)| *total > 0.0)
+                {
                     self.utilisation.add(self.now, used / total);
                 }
             }
@@ -265,7 +269,10 @@ impl Model {
             let over = |row: &SubmissionRow| row.tasks.unfinished() == 0 && !row.open;
             let name = row.name.clone().unwrap_or_else(|| row.mode.clone());
             let said = match self.submissions.get(&number) {
-                None if !whole => Some((Kind::Info, format!("{name}: {} tasks submitted", row.tasks.total()))),
+                None if !whole => Some((
+                    Kind::Info,
+                    format!("{name}: {} tasks submitted", row.tasks.total()),
+                )),
                 Some(before) if !over(&before.row) && over(&row) => {
                     let Counts {
                         done,
@@ -282,7 +289,8 @@ impl Model {
                 _ => None,
             };
             if let Some((kind, text)) = said {
-                self.log.add(self.now, kind, &format!("submission {number}"), text);
+                self.log
+                    .add(self.now, kind, &format!("submission {number}"), text);
             }
             self.submissions.insert(number, SubmissionSeen { row, at });
         }
@@ -308,7 +316,8 @@ impl Model {
                     None => format!("joined on {}: {}", row.host, row.state),
                     Some(before) => format!("was {before}, is {}", row.state),
                 };
-                self.log.add(self.now, kind, &format!("worker {}", row.name), text);
+                self.log
+                    .add(self.now, kind, &format!("worker {}", row.name), text);
             }
             let at = self.now;
             self.workers.insert(row.worker, WorkerSeen { row, at });
@@ -331,7 +340,11 @@ impl Model {
             let before = self.faults.get(&key).map_or(0, |before| before.failed);
             if !whole && group.failed > before {
                 let (submission, index) = group.last;
-                let what = if group.what.is_empty() { &group.code } else { &group.what };
+                let what = if group.what.is_empty() {
+                    &group.code
+                } else {
+                    &group.what
+                };
                 let count = group.failed - before;
                 let text = format!("{count} failed, {what}: {}", group.message);
                 self.log

@@ -91,7 +91,10 @@ mod tests {
             trend.add(at * SECOND, value);
         }
         let means = trend.means(10 * SECOND, 2 * SECOND, 5, Duration::ZERO);
-        assert_eq!(means, [Some(2.0), Some(4.0), None, None, Some(10.0)].map(|mean| mean));
+        assert_eq!(
+            means,
+            [Some(2.0), Some(4.0), None, None, Some(10.0)].map(|mean| mean)
+        );
         let held = trend.means(10 * SECOND, 2 * SECOND, 5, 2 * SECOND);
         assert_eq!(held, [Some(2.0), Some(4.0), Some(4.0), None, Some(10.0)]);
         assert_eq!(trend.last(), Some(10.0));

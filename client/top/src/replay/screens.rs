@@ -39,7 +39,8 @@ impl Shown {
     }
 
     fn press(&mut self, code: KeyCode) -> &mut Self {
-        self.app.event(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+        self.app
+            .event(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)));
         self.tick();
         self
     }
@@ -70,16 +71,28 @@ fn a_jump_to_a_fault_shows_what_was_then() {
     shown.press(KeyCode::Home).press(KeyCode::Char('n'));
     let overview = shown.text();
     assert!(overview.contains("replay 0:05"), "{overview}");
-    shown.press(KeyCode::Char('3')).type_text("/state=failed").press(KeyCode::Enter);
+    shown
+        .press(KeyCode::Char('3'))
+        .type_text("/state=failed")
+        .press(KeyCode::Enter);
     let failed = shown.text();
     assert!(failed.contains("1.22"), "{failed}");
     // At the next one it is another.
-    shown.press(KeyCode::Char('n')).press(KeyCode::Char('n')).press(KeyCode::Char('n'));
+    shown
+        .press(KeyCode::Char('n'))
+        .press(KeyCode::Char('n'))
+        .press(KeyCode::Char('n'));
     let both = shown.text();
-    assert!(both.contains("replay 0:12") && both.contains("1.22") && both.contains("4.10"), "{both}");
+    assert!(
+        both.contains("replay 0:12") && both.contains("1.22") && both.contains("4.10"),
+        "{both}"
+    );
     shown.press(KeyCode::Char('N'));
     let before = shown.text();
-    assert!(before.contains("replay 0:07") && !before.contains("4.10"), "{before}");
+    assert!(
+        before.contains("replay 0:07") && !before.contains("4.10"),
+        "{before}"
+    );
     insta::assert_snapshot!(format!("{failed}\n\n{both}"));
 }
 
@@ -100,7 +113,10 @@ fn every_screen_is_of_its_time() {
 #[test]
 fn the_last_words_of_a_task_are_in_its_log() {
     let mut shown = Shown::new(80, 18);
-    shown.press(KeyCode::Char('3')).type_text("/state=failed").press(KeyCode::Enter);
+    shown
+        .press(KeyCode::Char('3'))
+        .type_text("/state=failed")
+        .press(KeyCode::Enter);
     shown.press(KeyCode::Char('g')).press(KeyCode::Char('d'));
     shown.tick();
     let details = shown.text();

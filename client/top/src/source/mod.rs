@@ -47,6 +47,8 @@ pub enum For {
     Status,
     /// Tasks of the screen of tasks.
     Tasks,
+    /// Workers: what changes on them without another state is not published.
+    Workers,
     /// What runs on workers.
     Running,
     /// One task: everything.

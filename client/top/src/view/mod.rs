@@ -66,7 +66,9 @@ fn nothing(screen: Screen) -> &'static str {
         Screen::Workers => "No worker has joined yet.",
         Screen::Faults => "Nothing went wrong since the agent began.",
         Screen::Events => "Nothing has happened since the monitor began.",
-        Screen::Pilots => "No pilot of yours runs on this host, or in your home: try scalems pilot start --detach",
+        Screen::Pilots => {
+            "No pilot of yours runs on this host, or in your home: try scalems pilot start --detach"
+        }
         Screen::Overview | Screen::Logs => "",
     }
 }
