@@ -42,5 +42,6 @@ mod silence;
 mod spill;
 mod stand_ins;
 mod terminal;
+mod top_replay;
 mod trace;
 mod workers;

@@ -117,8 +117,10 @@ pub(crate) enum Command {
     /// Say what tasks took of the machine, and how much of that for nothing; or make a page of a whole run.
     Report(ReportArgs),
     /// Watch a pilot on the whole screen.
-    #[command(after_help = "Examples:\n  scalems top\n  scalems top --once --output json\n  \
-        scalems top --replay")]
+    #[command(
+        after_help = "Examples:\n  scalems top\n  scalems top --once --output json\n  \
+        scalems top --replay"
+    )]
     Top(TopReplayArgs),
     /// Check and export what a pilot has written down.
     #[command(subcommand)]
