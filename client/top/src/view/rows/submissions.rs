@@ -9,9 +9,9 @@ use crate::model::{Model, SubmissionSeen};
 
 const COLUMNS: &[Column] = &[
     Column::number("id", 'I', 4),
-    Column::words("name", 'A', 8, 40),
-    Column::words("mode", 'M', 8, 24).priority(6),
-    Column::words("state", 'S', 8, 8).priority(2),
+    Column::words("name", 'A', 16, 40),
+    Column::words("mode", 'M', 15, 24).priority(6),
+    Column::words("state", 'S', 10, 10).priority(2),
     Column::number("tasks", 'T', 5).priority(1),
     Column::number("waiting", 'W', 5).priority(5),
     Column::number("running", 'R', 5).priority(2),
