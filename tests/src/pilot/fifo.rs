@@ -76,6 +76,14 @@ impl Fifo {
         }
     }
 
+    /// What programs wrote since, waited for; nothing if nothing came by then.
+    pub fn more(&mut self, until: Instant) -> Vec<u8> {
+        if self.read.is_empty() {
+            self.some(until);
+        }
+        std::mem::take(&mut self.read)
+    }
+
     /// Reads what is there, waited for; false if nothing came by then.
     fn some(&mut self, until: Instant) -> bool {
         let mut some = [0; 4096];

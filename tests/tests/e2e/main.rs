@@ -41,5 +41,7 @@ mod select;
 mod silence;
 mod spill;
 mod stand_ins;
+mod terminal;
+mod top_replay;
 mod trace;
 mod workers;

@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use scalems_tests::pilot::{Fifo, Pilot, until_tasks};
+use scalems_tests::terminal::has_terminal;
 
 /// A wait for a task that runs, interrupted once or twice. Returns its exit code, and what it said.
 fn interrupted(pilot: &Pilot, twice: bool) -> (Option<i32>, String) {
@@ -100,20 +101,6 @@ impl Drop for Terminal<'_> {
         // It ends by itself with its command; this is for a test that failed.
         let _ended = self.tmux(&["kill-server"]).output();
     }
-}
-
-/// Whether there is tmux to draw on; where nothing may be skipped it has to be.
-fn has_terminal() -> bool {
-    let there = Command::new("tmux")
-        .arg("-V")
-        .output()
-        .is_ok_and(|said| said.status.success());
-    let may_skip = std::env::var("SCALEMS_NO_SKIP").unwrap_or_default().is_empty();
-    assert!(there || may_skip, "tmux is missing: run tests/run prepare");
-    if !there {
-        eprintln!("skipped: tmux is missing");
-    }
-    there
 }
 
 #[test]

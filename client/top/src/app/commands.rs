@@ -19,8 +19,12 @@ const WHEEL: isize = 3;
 
 /// The span that a column of a sparkline is, such that about sixty of them show a time.
 pub(super) fn span_of(time: std::time::Duration) -> std::time::Duration {
-    let wanted = time.as_secs() / 60;
-    let found = SPANS.into_iter().find(|span| *span >= wanted);
+    let wanted = time / 60;
+    if wanted < std::time::Duration::from_secs(1) {
+        // A run of seconds: none of the usual ones would show anything.
+        return wanted.max(std::time::Duration::from_millis(1));
+    }
+    let found = SPANS.into_iter().find(|span| *span >= wanted.as_secs());
     std::time::Duration::from_secs(found.unwrap_or(SPANS[SPANS.len() - 1]))
 }
 

@@ -109,13 +109,21 @@ fn link(app: &App) -> Vec<Span<'static>> {
 
 fn replay(cursor: Cursor, theme: Theme) -> Vec<Span<'static>> {
     let state = if cursor.playing { "playing" } else { "standing" };
+    // Of a run of seconds, tenths of them matter.
+    let clock = |time: std::time::Duration| {
+        if cursor.end.as_secs() < 100 {
+            format!("{:.1}s", time.as_secs_f64())
+        } else {
+            format::clock(time)
+        }
+    };
     vec![
-        theme.span(Role::Accent, format!("replay {} ", format::clock(cursor.at))),
+        theme.span(Role::Accent, format!("replay {} ", clock(cursor.at))),
         theme.span(
             Role::Dim,
             format!(
                 "of {}  {state}  x{}",
-                format::clock(cursor.end),
+                clock(cursor.end),
                 format::number(cursor.speed)
             ),
         ),
