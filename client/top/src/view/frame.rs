@@ -301,7 +301,7 @@ pub(super) fn dialog(app: &mut App, area: Rect, buffer: &mut Buffer) {
         None => {}
         Some(Dialog::Confirm(confirm, _)) => confirm.draw(theme, area, buffer),
         Some(Dialog::Menu(menu, _)) => menu.draw(theme, area, buffer),
-        Some(Dialog::Filter(input)) => {
+        Some(Dialog::Filter(input, _)) => {
             // What is wrong with it is said in the last line, below it.
             let rows = if input.has_error() { 2 } else { 1 };
             let line = Rect {
