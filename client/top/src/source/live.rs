@@ -72,18 +72,18 @@ impl Live {
     /// The states of all topics, with all workers, and the pilot as a whole. `None`: the agent has not said them in time.
     pub fn everything(&mut self, patience: Duration) -> Result<Option<Everything>, ClientError> {
         let until = Instant::now() + patience;
-        let mut states = Vec::new();
+        let mut told = Vec::new();
         for events in &mut self.topics {
             let left = until.saturating_duration_since(Instant::now());
             let Some(state) = events.next_within(left)? else {
                 return Ok(None);
             };
-            states.push((events.topic().clone(), state));
+            told.push((events.topic().clone(), state));
         }
         let rows = self.session.ask_workers()?;
-        states.push((Topic::Workers, Update::Snapshot(Body::Workers { rows })));
+        told.push((Topic::Workers, Update::Snapshot(Body::Workers { rows })));
         let status = self.session.ask_status()?;
-        Ok(Some(Everything { states, status }))
+        Ok(Some(Everything { states: told, status }))
     }
 
     /// Connects as an observer where there is a key for that: who only looks needs no more.
