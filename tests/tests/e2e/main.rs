@@ -42,4 +42,6 @@ mod silence;
 mod spill;
 mod stand_ins;
 mod terminal;
+mod top;
+mod top_keys;
 mod workers;
