@@ -11,9 +11,11 @@
 mod age;
 mod codec;
 pub mod export;
+pub mod history;
 mod owner;
 mod store;
 mod story;
+pub mod trace;
 mod values;
 mod writer;
 

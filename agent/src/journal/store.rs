@@ -1,6 +1,7 @@
 //! The database: what it holds, and how it is opened, read and written.
 
 mod error;
+mod looking;
 mod meta;
 mod prune;
 mod reading;
@@ -41,6 +42,8 @@ const MOST_LIVES: u64 = 65_535;
 const BEHIND: &str = "behind";
 /// Pages of the write-ahead log after which it is put into the database.
 const CHECKPOINT_PAGES: i32 = 4_000;
+/// How long another process may have the journal before it counts as in use: one that ends needs a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
@@ -335,6 +338,11 @@ impl Store {
 
     /// Opens a journal that is there and ours.
     fn open_known(path: &Path) -> Result<Self, JournalError> {
+        Self::open_known_within(path, PATIENCE)
+    }
+
+    /// The same, and waits no longer than so long for another process that has it.
+    fn open_known_within(path: &Path, patience: Duration) -> Result<Self, JournalError> {
         let facts = std::fs::metadata(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => JournalError::Missing {
                 path: path.to_owned(),
@@ -350,6 +358,8 @@ impl Store {
             });
         }
         let mut store = Self::open_file(path)?;
+        let waits = store.db.busy_timeout(patience);
+        waits.map_err(|error| failed("open", path, error))?;
         store.schema = store.check_kind()?;
         store.check_meta()?;
         Ok(store)

@@ -28,6 +28,13 @@ pub(super) struct Spot {
     crc: u32,
 }
 
+impl Spot {
+    /// How many bytes.
+    pub(super) const fn length(self) -> u64 {
+        self.length
+    }
+}
+
 /// A value that somebody may need.
 #[derive(Debug)]
 struct Needed {

@@ -72,6 +72,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Metrics(args) => commands::metrics::run(context, &args),
         Command::Report(args) => commands::report::run(context, &args),
         Command::Journal(command) => commands::journal::run(context, &command),
+        Command::Trace(command) => commands::trace::run(context, &command),
         Command::Bench(args) => bench::run(context, &args),
         Command::Demo(args) => demo::run(&args),
         Command::Filter(args) => commands::filter::run(&args),

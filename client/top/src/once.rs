@@ -109,7 +109,10 @@ pub fn once(options: &TopOptions) -> Result<Found, Failed> {
     let mut live = Live::connect(&options.pilot)?;
     let mut model = Model::new(live.pilot());
     let begun = Instant::now();
-    live.ask(For::Status, Asked::Question(scalems_protocol::client::Question::Status));
+    live.ask(
+        For::Status,
+        Asked::Question(scalems_protocol::client::Question::Status),
+    );
     let mut topics = std::collections::BTreeSet::new();
     loop {
         model.tick(begun.elapsed(), live.link());
@@ -124,7 +127,7 @@ pub fn once(options: &TopOptions) -> Result<Found, Failed> {
                         model.status = Some(*status);
                     }
                 }
-                News::Answer(..) | News::Done(_) => {}
+                News::Answer(..) | News::Done(_) | News::At(_) | News::Anew => {}
             }
         }
         if let (Some(status), true) = (&model.status, topics.len() == Live::TOPICS && live.is_whole()) {

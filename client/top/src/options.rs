@@ -35,7 +35,9 @@ pub enum Failed {
     #[error("the terminal cannot be used: {0}")]
     Terminal(#[source] std::io::Error),
     /// There is no terminal.
-    #[error("scalems top needs a terminal on its input and output: with --once it prints what there is to see and ends")]
+    #[error(
+        "scalems top needs a terminal on its input and output: with --once it prints what there is to see and ends"
+    )]
     NoTerminal,
     /// The agent has not said how it is in time.
     #[error("the pilot's agent has not answered within {0} s")]

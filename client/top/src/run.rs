@@ -114,7 +114,9 @@ fn keep(app: &mut App, options: &TopOptions) {
 
 fn finder() -> Finder {
     Box::new(|| {
-        let found = locate::home().and_then(|home| locate::list_in(&home)).unwrap_or_default();
+        let found = locate::home()
+            .and_then(|home| locate::list_in(&home))
+            .unwrap_or_default();
         let mut pilots: Vec<PilotFound> = found
             .into_iter()
             .map(|located| PilotFound {

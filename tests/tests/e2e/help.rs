@@ -86,7 +86,12 @@ fn run(line: &str) {
         home.until_empty();
         return;
     }
-    if line.starts_with("scalems journal")
+    // A journal is what is left of a pilot; `--pilot night` names one of two.
+    let of_journal = ["scalems journal", "scalems trace"]
+        .iter()
+        .any(|words| line.starts_with(words));
+    if of_journal
+        || line.starts_with("scalems report --html")
         || line.starts_with("scalems pilot remove")
         || line.starts_with("scalems pilot prune")
     {

@@ -44,4 +44,5 @@ mod stand_ins;
 mod terminal;
 mod top;
 mod top_keys;
+mod trace;
 mod workers;

@@ -642,5 +642,6 @@ fn values_go_when_their_submission_does() {
     assert_eq!(found.iter().map(bytes).collect::<Vec<_>>(), [0, 0, 20_000, 0]);
 }
 
+mod looking;
 mod open;
 mod shortening;

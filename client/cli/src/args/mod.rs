@@ -10,8 +10,10 @@ mod live;
 mod log;
 mod metrics;
 mod pilot;
+mod report;
 mod submit;
 mod task;
+mod trace;
 mod values;
 mod worker;
 
@@ -35,12 +37,13 @@ pub(crate) use self::pilot::{
     PilotCommand, PilotLogLevelArgs, PilotPruneArgs, PilotRemoveArgs, PilotStartArgs, PilotSubmitArgs,
     PilotWaitArgs, Place,
 };
+pub(crate) use self::report::{ReportArgs, What};
 pub(crate) use self::submit::{Silence, SubmitArgs, ending};
 pub(crate) use self::task::TaskCommand;
+pub(crate) use self::trace::{TraceCommand, TraceExportArgs};
 pub(crate) use self::values::duration;
 use self::values::selector;
 pub(crate) use self::worker::{LayoutArgs, WorkerCommand, WorkerDetectArgs, WorkerStartArgs};
-use crate::commands::report::By;
 
 /// A pilot agent for ensembles on HPC machines.
 #[derive(Debug, Parser)]
@@ -109,7 +112,7 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Tell a pilot's metrics to Prometheus and its like.
     Metrics(MetricsArgs),
-    /// Say what tasks took of the machine, and how much of that for nothing.
+    /// Say what tasks took of the machine, and how much of that for nothing; or make a page of a whole run.
     Report(ReportArgs),
     /// Watch a pilot on the whole screen.
     #[command(after_help = "Examples:\n  scalems top\n  scalems top --once --output json")]
@@ -117,6 +120,9 @@ pub(crate) enum Command {
     /// Check and export what a pilot has written down.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Write down for other programs when what ran where.
+    #[command(subcommand)]
+    Trace(TraceCommand),
     /// Measure this machine: throughput, latency, start-up, memory.
     Bench(BenchArgs),
     /// Look whether this machine and your pilots are well, and say what to do where not.
@@ -221,17 +227,6 @@ pub(crate) struct LogsArgs {
     /// With --from: say how much there is.
     #[arg(long, requires = "from", conflicts_with_all = ["select", "attempt"])]
     pub(crate) summary: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  scalems report\n  scalems report --by label:project")]
-pub(crate) struct ReportArgs {
-    /// Which submissions; without it, all.
-    #[arg(value_parser = selector, value_name = "SEL", add = live::selections())]
-    pub(crate) select: Option<Selector>,
-    /// What to put submissions together by: `submission`, `name`, `mode`, `session`, or `label:KEY`.
-    #[arg(long, value_parser = By::read, default_value = "name", value_name = "WHAT")]
-    pub(crate) by: By,
 }
 
 #[cfg(test)]

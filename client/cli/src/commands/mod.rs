@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod filter;
 pub(crate) mod graph;
+pub(crate) mod history;
 pub(crate) mod journal;
 pub(crate) mod logs;
 pub(crate) mod metrics;
@@ -16,6 +17,7 @@ pub(crate) mod shell;
 pub(crate) mod submit;
 pub(crate) mod task;
 pub(crate) mod top;
+pub(crate) mod trace;
 pub(crate) mod wait;
 pub(crate) mod worker;
 

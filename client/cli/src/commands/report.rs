@@ -1,5 +1,7 @@
 //! `scalems report`: what tasks took of the machine, and how much of that for nothing.
 
+mod page;
+
 use std::collections::BTreeMap;
 
 use scalems_client::protocol::client::{Counts, SubmissionRow};
@@ -9,8 +11,8 @@ use serde::Serialize;
 
 use super::{connect, task};
 use crate::Context;
-use crate::args::{Output, ReportArgs};
-use crate::exit::Exit;
+use crate::args::{Output, ReportArgs, What};
+use crate::exit::{Exit, Misuse};
 use crate::print;
 
 /// What submissions are put together by.
@@ -147,10 +149,25 @@ fn grouped(rows: &[SubmissionRow], by: &By) -> Vec<Together> {
 }
 
 pub(crate) fn run(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
+    let select = match (&args.html, &args.what) {
+        (Some(path), _) | (None, Some(What::Page(path))) => {
+            if args.by.is_some() {
+                return Err(Misuse("--by goes with a table: a page is of the whole run".to_owned()).into());
+            }
+            return page::make(context, path, args.journal.as_deref());
+        }
+        _ if args.journal.is_some() => {
+            let why = "--journal goes with a page: name a file, such as run.html; a table is of a pilot that serves";
+            return Err(Misuse(why.to_owned()).into());
+        }
+        (None, Some(What::Table(select))) => Some(select.clone()),
+        (None, None) => None,
+    };
     let session = connect(context)?;
-    let select = args.select.clone().unwrap_or_else(Selector::all);
-    let rows = task::every_submission(&session, &select, args.select.is_none())?;
-    let groups = grouped(&rows, &args.by);
+    let all = select.is_none();
+    let rows = task::every_submission(&session, &select.unwrap_or_else(Selector::all), all)?;
+    let by = args.by.clone().unwrap_or(By::Name);
+    let groups = grouped(&rows, &by);
     if context.output != Output::Human {
         print::rows(context.output, &[], &groups, |group| {
             vec![group.group.clone().unwrap_or_default()]
@@ -159,7 +176,7 @@ pub(crate) fn run(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> 
     }
     let gpus = groups.iter().any(|group| group.used.contains_key(GPUS));
     let mut head = vec![
-        args.by.head(),
+        by.head(),
         "submissions",
         "done",
         "failed",

@@ -105,7 +105,9 @@ impl App {
     }
 
     fn submissions_meant(&self, numbers: &[u64]) -> Option<(Vec<String>, Vec<Selector>, u64)> {
-        let known = numbers.iter().filter_map(|number| self.shown().submissions.get(number));
+        let known = numbers
+            .iter()
+            .filter_map(|number| self.shown().submissions.get(number));
         let (mut names, mut selected, mut count) = (Vec::new(), Vec::new(), 0);
         for seen in known {
             let row = &seen.row;
@@ -127,9 +129,17 @@ impl App {
         }
         let count = names.len() as u64;
         let (verb, yes, note) = if drain == DRAIN {
-            ("Drain", "drain", "They take nothing new, end what runs on them, and go.")
+            (
+                "Drain",
+                "drain",
+                "They take nothing new, end what runs on them, and go.",
+            )
         } else {
-            ("Stop", "stop", "What runs on them has ten seconds; it begins anew elsewhere.")
+            (
+                "Stop",
+                "stop",
+                "What runs on them has ten seconds; it begins anew elsewhere.",
+            )
         };
         let what = if count == 1 { "worker" } else { "workers" };
         let confirm = Confirm::new(format!("{verb} {count} {what}?"), names, count, yes).note(note);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use scalems_protocol::client::{OutputPage, Page, Question, Reply};
+use scalems_client::Update;
+use scalems_protocol::client::{OutputPage, Page, Question, Reply, WorkersPage};
+use scalems_protocol::event::{Body, Topic};
 use scalems_protocol::select::Selector;
 use scalems_protocol::state::TaskState;
 
@@ -25,7 +27,10 @@ impl App {
             return;
         }
         match self.screen {
-            Screen::Overview => self.ask_again(For::Status, || Asked::Question(Question::Status)),
+            Screen::Overview => {
+                self.ask_again(For::Status, || Asked::Question(Question::Status));
+                self.ask_workers();
+            }
             Screen::Tasks => {
                 let question = self.question_of_tasks();
                 self.ask_again(For::Tasks, || Asked::Question(question));
@@ -36,6 +41,7 @@ impl App {
                     ..Selector::all()
                 };
                 self.ask_again(For::Running, || page(select));
+                self.ask_workers();
             }
             Screen::Logs => self.ask_output(),
             Screen::Pilots => self.look_for_pilots(),
@@ -63,7 +69,7 @@ impl App {
 
     /// Asks, if it was not asked for a while and no answer is awaited.
     fn ask_again(&mut self, what: For, asked: impl FnOnce() -> Asked) {
-        let now = self.model.now;
+        let now = self.clock;
         self.asked.retain(|(_, at)| now.saturating_sub(*at) < AGAIN);
         let lately = self.asked.iter().any(|(other, _)| *other == what);
         if lately || self.source.is_asked(what) {
@@ -76,6 +82,13 @@ impl App {
     /// What is shown next has not been asked for.
     pub(super) fn ask_at_once(&mut self) {
         self.asked.clear();
+    }
+
+    /// Page by page; from the beginning again once all have come.
+    fn ask_workers(&mut self) {
+        let after = self.workers_after;
+        let question = Question::Workers(WorkersPage { after, rows: 0 });
+        self.ask_again(For::Workers, || Asked::Question(question));
     }
 
     fn ask_output(&mut self) {
@@ -107,7 +120,7 @@ impl App {
     }
 
     fn look_for_pilots(&mut self) {
-        let now = self.model.now;
+        let now = self.clock;
         if self
             .looked
             .is_some_and(|looked| now.saturating_sub(looked) < LOOK)
@@ -126,6 +139,13 @@ impl App {
             (For::Tasks, Reply::Tasks(listing)) => {
                 self.model.more_tasks = listing.next.is_some();
                 self.model.tasks = listing.rows;
+            }
+            (For::Workers, Reply::Workers(listing)) => {
+                // Forwards in any case: whatever the agent says, this ends.
+                self.workers_after = listing.next.filter(|next| Some(*next) > self.workers_after);
+                let rows = listing.rows;
+                self.model
+                    .update(&Topic::Workers, Update::Event(Body::Workers { rows }));
             }
             (For::Running, Reply::Tasks(listing)) => self.model.running = listing.rows,
             // An answer to what is not asked here any more.

@@ -10,14 +10,19 @@ use crate::kit::query::QUERY_BYTES;
 use crate::kit::table::Hit;
 use crate::kit::theme::ThemeName;
 use crate::source::{Link, Step};
-use crate::view::rows::{
-    EventRows, FaultRows, PilotRows, SubmissionRows, TaskRows, WorkerRows, first_index,
-};
+use crate::view::rows::{EventRows, FaultRows, PilotRows, SubmissionRows, TaskRows, WorkerRows, first_index};
 
 /// Spans that a column of a sparkline may be, seconds.
 const SPANS: [u64; 6] = [1, 2, 5, 15, 60, 300];
 /// Lines that a wheel scrolls.
 const WHEEL: isize = 3;
+
+/// The span that a column of a sparkline is, such that about sixty of them show a time.
+pub(super) fn span_of(time: std::time::Duration) -> std::time::Duration {
+    let wanted = time.as_secs() / 60;
+    let found = SPANS.into_iter().find(|span| *span >= wanted);
+    std::time::Duration::from_secs(found.unwrap_or(SPANS[SPANS.len() - 1]))
+}
 
 impl App {
     /// Does what was asked of what lies over the screen. Whether that was for it.
@@ -262,7 +267,10 @@ impl App {
             return;
         }
         let all = Screen::ALL;
-        let at = all.iter().position(|screen| *screen == self.screen).unwrap_or_default();
+        let at = all
+            .iter()
+            .position(|screen| *screen == self.screen)
+            .unwrap_or_default();
         let step = if on { 1 } else { all.len() - 1 };
         self.go(all[(at + step) % all.len()]);
     }
@@ -330,7 +338,11 @@ impl App {
                 let rows = WorkerRows::new(self.shown(), self.theme);
                 let seen = rows.get(self.tables.workers.chosen()?)?;
                 let name = Some(seen.row.name.as_str());
-                let row = self.shown().running.iter().find(|row| row.worker.as_deref() == name)?;
+                let row = self
+                    .shown()
+                    .running
+                    .iter()
+                    .find(|row| row.worker.as_deref() == name)?;
                 Some((row.run.submission, row.run.lo, first_index(row)))
             }
             _ => None,
@@ -348,11 +360,14 @@ impl App {
         let theme = self.theme;
         let of = match self.screen {
             Screen::Submissions => self.submission().map(Of::Submission),
-            Screen::Tasks => self.task().map(|(submission, offset, index)| Of::Task(submission, offset, index)),
+            Screen::Tasks => self
+                .task()
+                .map(|(submission, offset, index)| Of::Task(submission, offset, index)),
             Screen::Workers => {
                 let rows = WorkerRows::new(self.shown(), theme);
                 let row = self.tables.workers.chosen();
-                row.and_then(|row| rows.get(row)).map(|seen| Of::Worker(seen.row.worker))
+                row.and_then(|row| rows.get(row))
+                    .map(|seen| Of::Worker(seen.row.worker))
             }
             Screen::Faults => {
                 let rows = FaultRows::new(self.shown(), theme);
@@ -540,6 +555,7 @@ impl App {
                 self.model.now = now;
                 self.frozen = None;
                 self.logs = None;
+                self.workers_after = None;
                 self.scope = None;
                 self.go(Screen::Overview);
             }
@@ -550,8 +566,7 @@ impl App {
     /// The list that is shown looks at its rows anew.
     pub fn refresh(&mut self) {
         let model = self.frozen.as_deref().unwrap_or(&self.model);
-        self.tables
-            .update(self.screen, model, &self.pilots, self.theme);
+        self.tables.update(self.screen, model, &self.pilots, self.theme);
     }
 
     pub(super) fn clicked(&mut self, mouse: MouseEvent) {
@@ -588,7 +603,10 @@ impl App {
             Some(_) => return,
             None => {}
         }
-        let tab = self.tabs.iter().find(|(_, x, wide)| at.y == 1 && at.x >= *x && at.x < x + wide);
+        let tab = self
+            .tabs
+            .iter()
+            .find(|(_, x, wide)| at.y == 1 && at.x >= *x && at.x < x + wide);
         if let Some((screen, ..)) = tab {
             return self.go(*screen);
         }

@@ -172,13 +172,24 @@ mod tests {
         log.take(&part(0, false, 0, ""));
         assert_eq!(log.note.as_deref(), Some("it has not begun"));
         assert!(!log.ended);
-        log.take(&part(1, true, 0, "ignored: what follows an attempt that was not asked for"));
+        log.take(&part(
+            1,
+            true,
+            0,
+            "ignored: what follows an attempt that was not asked for",
+        ));
         log.take(&part(1, true, 0, "one "));
         log.take(&part(1, true, 4, "two"));
-        assert_eq!((log.stdout.bytes.as_slice(), log.stdout.next()), (&b"one two"[..], 7));
+        assert_eq!(
+            (log.stdout.bytes.as_slice(), log.stdout.next()),
+            (&b"one two"[..], 7)
+        );
         // What lay between is not kept any more.
         log.take(&part(1, true, 100, "later"));
-        assert_eq!((log.stdout.from, log.stdout.bytes.as_slice()), (100, &b"later"[..]));
+        assert_eq!(
+            (log.stdout.from, log.stdout.bytes.as_slice()),
+            (100, &b"later"[..])
+        );
         log.take(&part(2, true, 0, ""));
         log.take(&part(2, false, 0, "again"));
         assert!(log.ended && log.stdout.bytes == b"again");

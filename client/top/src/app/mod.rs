@@ -83,6 +83,8 @@ pub type Opener = Box<dyn FnMut(&PilotFound) -> Result<Box<dyn Source>, String>>
 pub struct App {
     /// What is known.
     pub model: Model,
+    /// Since the monitor began: what people wait by. The model's time is another in a replay.
+    pub clock: Duration,
     /// What was known when the view was made to stand still.
     pub frozen: Option<Box<Model>>,
     /// Where news come from.
@@ -125,6 +127,8 @@ pub struct App {
     open: Opener,
     looked: Option<Duration>,
     asked: VecDeque<(For, Duration)>,
+    /// The last worker of the page that was asked for.
+    workers_after: Option<u64>,
     /// Whether the screen has to be drawn.
     pub dirty: bool,
     /// Whether the terminal is to be left to the shell.
@@ -146,6 +150,7 @@ impl App {
     ) -> Self {
         let mut app = Self {
             model: Model::new(source.pilot()),
+            clock: Duration::ZERO,
             frozen: None,
             source,
             theme,
@@ -169,13 +174,15 @@ impl App {
             open,
             looked: None,
             asked: VecDeque::new(),
+            workers_after: None,
             dirty: true,
             suspend: false,
             redraw: false,
             quit: false,
         };
-        if matches!(app.source.link(), Link::Replay(_)) {
+        if let Link::Replay(cursor) = app.source.link() {
             app.readonly = true;
+            app.span = commands::span_of(cursor.end.saturating_sub(cursor.begin));
         }
         app
     }
@@ -205,9 +212,26 @@ impl App {
 
     /// It is `now`: takes in what has come, and asks for what the screen needs.
     pub fn tick(&mut self, now: Duration) {
+        self.clock = now;
         let link = self.source.link();
         let replays = matches!(link, Link::Replay(_));
         self.dirty |= self.model.tick(now, link) || replays;
+        self.take_news();
+        if self.message.as_ref().is_some_and(|(.., until)| *until <= now) {
+            self.message = None;
+            self.dirty = true;
+        }
+        self.ask_for_screen();
+        if replays {
+            // What was can be told at once.
+            self.take_news();
+        }
+        if self.dirty {
+            self.refresh();
+        }
+    }
+
+    fn take_news(&mut self) {
         let news = self.source.news();
         self.dirty |= !news.is_empty();
         for one in news {
@@ -216,15 +240,15 @@ impl App {
                 News::Answer(what, answer) => self.answered(what, answer),
                 News::Done(Ok(done)) => self.say(done, false),
                 News::Done(Err(problem)) => self.say(problem, true),
+                News::At(at) => {
+                    self.model.at(at);
+                    self.ask_at_once();
+                }
+                News::Anew => {
+                    self.model.anew();
+                    self.frozen = None;
+                }
             }
-        }
-        if self.message.as_ref().is_some_and(|(.., until)| *until <= now) {
-            self.message = None;
-            self.dirty = true;
-        }
-        self.ask_for_screen();
-        if self.dirty {
-            self.refresh();
         }
     }
 
@@ -250,7 +274,7 @@ impl App {
 
     /// Says something in the last line for a while.
     pub fn say(&mut self, text: impl Into<String>, bad: bool) {
-        self.message = Some((text.into(), bad, self.model.now + MESSAGE));
+        self.message = Some((text.into(), bad, self.clock + MESSAGE));
         self.dirty = true;
     }
 

@@ -33,27 +33,45 @@ macro_rules! with_list {
     ($tables:expr, $screen:expr, $model:expr, $pilots:expr, $theme:expr, |$table:ident, $rows:ident| $body:expr) => {
         match $screen {
             $crate::kit::keys::Screen::Submissions => {
-                let ($table, $rows) = (&mut $tables.submissions, $crate::view::rows::SubmissionRows::new($model, $theme));
+                let ($table, $rows) = (
+                    &mut $tables.submissions,
+                    $crate::view::rows::SubmissionRows::new($model, $theme),
+                );
                 Some($body)
             }
             $crate::kit::keys::Screen::Tasks => {
-                let ($table, $rows) = (&mut $tables.tasks, $crate::view::rows::TaskRows::new(&$model.tasks, $theme));
+                let ($table, $rows) = (
+                    &mut $tables.tasks,
+                    $crate::view::rows::TaskRows::new(&$model.tasks, $theme),
+                );
                 Some($body)
             }
             $crate::kit::keys::Screen::Workers => {
-                let ($table, $rows) = (&mut $tables.workers, $crate::view::rows::WorkerRows::new($model, $theme));
+                let ($table, $rows) = (
+                    &mut $tables.workers,
+                    $crate::view::rows::WorkerRows::new($model, $theme),
+                );
                 Some($body)
             }
             $crate::kit::keys::Screen::Faults => {
-                let ($table, $rows) = (&mut $tables.faults, $crate::view::rows::FaultRows::new($model, $theme));
+                let ($table, $rows) = (
+                    &mut $tables.faults,
+                    $crate::view::rows::FaultRows::new($model, $theme),
+                );
                 Some($body)
             }
             $crate::kit::keys::Screen::Events => {
-                let ($table, $rows) = (&mut $tables.events, $crate::view::rows::EventRows::new($model, $theme));
+                let ($table, $rows) = (
+                    &mut $tables.events,
+                    $crate::view::rows::EventRows::new($model, $theme),
+                );
                 Some($body)
             }
             $crate::kit::keys::Screen::Pilots => {
-                let ($table, $rows) = (&mut $tables.pilots, $crate::view::rows::PilotRows::new($pilots, &$model.pilot));
+                let ($table, $rows) = (
+                    &mut $tables.pilots,
+                    $crate::view::rows::PilotRows::new($pilots, &$model.pilot),
+                );
                 Some($body)
             }
             $crate::kit::keys::Screen::Overview | $crate::kit::keys::Screen::Logs => None,
@@ -74,7 +92,10 @@ impl Tables {
             pilots: Table::default(),
             follows: true,
         };
-        let (model, theme) = (Model::default(), Theme::new(settings.theme, crate::kit::theme::Terminal::default()));
+        let (model, theme) = (
+            Model::default(),
+            Theme::new(settings.theme, crate::kit::theme::Terminal::default()),
+        );
         for screen in Screen::ALL {
             if let Some(kept) = settings.tables.get(screen.name()) {
                 with_list!(tables, screen, &model, &[], theme, |table, rows| {
@@ -88,12 +109,16 @@ impl Tables {
     /// What is to be kept of the list of `screen`.
     pub fn kept(&mut self, screen: Screen, theme: Theme) -> Option<TableSettings> {
         let model = Model::default();
-        with_list!(self, screen, &model, &[], theme, |table, rows| keep(table, rows.columns()))
+        with_list!(self, screen, &model, &[], theme, |table, rows| keep(
+            table,
+            rows.columns()
+        ))
     }
 
     /// Looks at all rows of a screen anew.
     pub fn update(&mut self, screen: Screen, model: &Model, pilots: &[PilotFound], theme: Theme) {
-        with_list!(self, screen, model, pilots, theme, |table, rows| table.update(&rows));
+        with_list!(self, screen, model, pilots, theme, |table, rows| table
+            .update(&rows));
         if screen == Screen::Events && self.follows {
             let rows = EventRows::new(model, theme);
             self.events.command(Command::Last, &rows);
@@ -136,21 +161,26 @@ impl Tables {
     /// Shows or hides a column.
     pub fn toggle_column(&mut self, screen: Screen, column: usize, theme: Theme) {
         let model = Model::default();
-        with_list!(self, screen, &model, &[], theme, |table, _rows| table.toggle_column(column));
+        with_list!(self, screen, &model, &[], theme, |table, _rows| table
+            .toggle_column(column));
     }
 
     /// Whether a column of a screen's list is hidden.
     pub fn is_hidden(&mut self, screen: Screen, column: usize, theme: Theme) -> bool {
         let model = Model::default();
-        with_list!(self, screen, &model, &[], theme, |table, _rows| table.hidden().contains(&column))
-            .unwrap_or(false)
+        with_list!(self, screen, &model, &[], theme, |table, _rows| table
+            .hidden()
+            .contains(&column))
+        .unwrap_or(false)
     }
 
     /// The filter of a screen's list.
     pub fn filter(&mut self, screen: Screen, theme: Theme) -> String {
         let model = Model::default();
-        with_list!(self, screen, &model, &[], theme, |table, _rows| table.filter().to_owned())
-            .unwrap_or_default()
+        with_list!(self, screen, &model, &[], theme, |table, _rows| table
+            .filter()
+            .to_owned())
+        .unwrap_or_default()
     }
 
     /// Sets the filter of a screen's list.
@@ -190,7 +220,8 @@ impl Tables {
         if screen == Screen::Events {
             self.follows = false;
         }
-        with_list!(self, screen, model, pilots, theme, |table, rows| table.scroll(lines, &rows));
+        with_list!(self, screen, model, pilots, theme, |table, rows| table
+            .scroll(lines, &rows));
     }
 
     /// What lies under the mouse in the list of a screen.
@@ -216,10 +247,6 @@ fn keep<Id: Clone + Ord>(table: &Table<Id>, columns: &[Column]) -> TableSettings
     TableSettings {
         sort: sort.and_then(|(column, _)| name(column)),
         descending: sort.is_some_and(|(_, descending)| descending),
-        hidden: table
-            .hidden()
-            .iter()
-            .filter_map(|column| name(*column))
-            .collect(),
+        hidden: table.hidden().iter().filter_map(|column| name(*column)).collect(),
     }
 }

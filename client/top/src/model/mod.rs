@@ -151,12 +151,18 @@ impl Model {
 
     /// It is `now`, and the pilot is reached like this. Returns whether that changes what is shown.
     pub fn tick(&mut self, now: Duration, link: Link) -> bool {
-        self.now = now;
+        // The time of a replay is told with its news.
+        if !matches!(link, Link::Replay(_)) {
+            self.now = now;
+        }
         if self.link == link {
             return false;
         }
         let kind = match (&self.link, &link) {
-            (_, Link::Lost) => Some((Kind::Bad, "the agent is not heard of: it is looked for".to_owned())),
+            (_, Link::Lost) => Some((
+                Kind::Bad,
+                "the agent is not heard of: it is looked for".to_owned(),
+            )),
             (_, Link::Over(why)) => Some((Kind::Bad, format!("the agent is gone: {why}"))),
             (Link::Lost, Link::Live) => Some((Kind::Good, "the agent is heard of again".to_owned())),
             _ => None,
@@ -166,6 +172,26 @@ impl Model {
         }
         self.link = link;
         true
+    }
+
+    /// It is `now`, whatever a clock says.
+    pub fn at(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// Forgets what was, but for what was asked for: the answers of another time stand until those of this one come.
+    pub fn anew(&mut self) {
+        let before = std::mem::take(self);
+        *self = Self {
+            pilot: before.pilot,
+            link: before.link,
+            status: before.status,
+            tasks: before.tasks,
+            more_tasks: before.more_tasks,
+            running: before.running,
+            explanation: before.explanation,
+            ..Self::default()
+        };
     }
 
     /// Takes in what was published.
@@ -196,7 +222,8 @@ impl Model {
                     resources,
                     fractions,
                 };
-                if let Some((total, used)) = self.summary.resource("cores").filter(|(total, _)| *total > 0.0) {
+                if let Some((total, used)) = self.summary.resource("cores").filter(|(total, _)| *total > 0.0)
+                {
                     self.utilisation.add(self.now, used / total);
                 }
             }
@@ -242,7 +269,10 @@ impl Model {
             let over = |row: &SubmissionRow| row.tasks.unfinished() == 0 && !row.open;
             let name = row.name.clone().unwrap_or_else(|| row.mode.clone());
             let said = match self.submissions.get(&number) {
-                None if !whole => Some((Kind::Info, format!("{name}: {} tasks submitted", row.tasks.total()))),
+                None if !whole => Some((
+                    Kind::Info,
+                    format!("{name}: {} tasks submitted", row.tasks.total()),
+                )),
                 Some(before) if !over(&before.row) && over(&row) => {
                     let Counts {
                         done,
@@ -259,7 +289,8 @@ impl Model {
                 _ => None,
             };
             if let Some((kind, text)) = said {
-                self.log.add(self.now, kind, &format!("submission {number}"), text);
+                self.log
+                    .add(self.now, kind, &format!("submission {number}"), text);
             }
             self.submissions.insert(number, SubmissionSeen { row, at });
         }
@@ -285,7 +316,8 @@ impl Model {
                     None => format!("joined on {}: {}", row.host, row.state),
                     Some(before) => format!("was {before}, is {}", row.state),
                 };
-                self.log.add(self.now, kind, &format!("worker {}", row.name), text);
+                self.log
+                    .add(self.now, kind, &format!("worker {}", row.name), text);
             }
             let at = self.now;
             self.workers.insert(row.worker, WorkerSeen { row, at });
@@ -308,7 +340,11 @@ impl Model {
             let before = self.faults.get(&key).map_or(0, |before| before.failed);
             if !whole && group.failed > before {
                 let (submission, index) = group.last;
-                let what = if group.what.is_empty() { &group.code } else { &group.what };
+                let what = if group.what.is_empty() {
+                    &group.code
+                } else {
+                    &group.what
+                };
                 let count = group.failed - before;
                 let text = format!("{count} failed, {what}: {}", group.message);
                 self.log

@@ -48,8 +48,9 @@ impl Trend {
         let span_s = span.as_secs_f64().max(1e-3);
         let place = |at: Duration| {
             let age = now.saturating_sub(at).as_secs_f64();
-            let back = (age / span_s) as usize;
-            count.checked_sub(back + 1)
+            // What was said at the end of a span belongs to the next one; what is said now to the last.
+            let back = (age / span_s).ceil().max(1.0) as usize;
+            count.checked_sub(back)
         };
         for point in &self.points {
             if let Some((sum, number)) = place(point.at).and_then(|place| sums.get_mut(place)) {
@@ -90,7 +91,10 @@ mod tests {
             trend.add(at * SECOND, value);
         }
         let means = trend.means(10 * SECOND, 2 * SECOND, 5, Duration::ZERO);
-        assert_eq!(means, [Some(2.0), Some(4.0), None, None, Some(10.0)].map(|mean| mean));
+        assert_eq!(
+            means,
+            [Some(2.0), Some(4.0), None, None, Some(10.0)].map(|mean| mean)
+        );
         let held = trend.means(10 * SECOND, 2 * SECOND, 5, 2 * SECOND);
         assert_eq!(held, [Some(2.0), Some(4.0), Some(4.0), None, Some(10.0)]);
         assert_eq!(trend.last(), Some(10.0));

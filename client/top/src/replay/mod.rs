@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use scalems_client::Update;
 use scalems_protocol::client::{Listing, Question, Reply};
-use scalems_protocol::event::{Body, Topic};
+use scalems_protocol::event::{Alarm, Body, Topic};
 
 pub use player::Player;
 pub use recording::{Outcome, Reason, Recording, Span, Submission, Tail, Worker};
@@ -88,7 +88,9 @@ impl Replay {
         news.push(News::At(Duration::from_micros(at)));
         // Of less than a millisecond there is no rate.
         let span_ms = (at.saturating_sub(from) / 1_000).max(1);
-        for body in self.timeline.news(span_ms) {
+        let mut bodies = self.timeline.news(span_ms);
+        bodies.extend(self.death(at));
+        for body in bodies {
             let topic = topic(&body);
             let update = if is_whole {
                 Update::Snapshot(body)
@@ -97,6 +99,23 @@ impl Replay {
             };
             news.push(News::Update(topic, update));
         }
+    }
+
+    /// That the journal ends without an end in order.
+    fn death(&self, at: u64) -> Option<Body> {
+        let recording = self.timeline.recording();
+        let has_died = !recording.ended_in_order && at >= recording.end_us;
+        let alarm = || Alarm {
+            alarm: "no_end".to_owned(),
+            about: recording.pilot.clone(),
+            message:
+                "the journal ends here without an end in order: the agent was killed, crashed, or still runs"
+                    .to_owned(),
+            at_ms: at / 1_000,
+        };
+        has_died.then(|| Body::Alarms {
+            alarms: vec![alarm()],
+        })
     }
 
     fn answer(&self, asked: &Asked) -> Result<Answer, String> {
@@ -174,6 +193,10 @@ impl Source for Replay {
         self.answers.push(News::Done(Err(said)));
     }
 
+    fn marks(&self, parts: usize) -> Vec<bool> {
+        self.timeline.faults(parts)
+    }
+
     fn step(&mut self, step: Step) {
         let before = self.player.at_us();
         let has_jumped = self.player.step(step, &self.timeline);
@@ -194,5 +217,7 @@ fn topic(body: &Body) -> Topic {
     }
 }
 
+#[cfg(test)]
+mod screens;
 #[cfg(test)]
 mod tests;

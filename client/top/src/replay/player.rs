@@ -56,6 +56,7 @@ impl Player {
     /// For those who draw it.
     pub fn cursor(&self) -> Cursor {
         Cursor {
+            begin: Duration::from_micros(self.begin_us),
             at: Duration::from_micros(self.at_us),
             end: Duration::from_micros(self.end_us),
             speed: self.speed,

@@ -75,7 +75,7 @@ fn span(
 }
 
 /// Two submissions on two workers, of which one is lost: tasks end well, badly, are tried again and canceled.
-fn recording() -> Recording {
+pub(super) fn recording() -> Recording {
     let elsewhere = |span: Span| Span {
         worker: Some(1),
         ..span
@@ -343,6 +343,7 @@ struct Seen {
     workers: BTreeMap<u64, (String, u64)>,
     faults: BTreeMap<(String, String, String), (u64, u64)>,
     ended: u64,
+    alarms: Vec<String>,
     times: u32,
     anew: u32,
     answers: Vec<Result<Answer, String>>,
@@ -395,6 +396,7 @@ impl Seen {
                 }
             }
             Body::Health(health) => self.ended = health.ended,
+            Body::Alarms { alarms } => self.alarms.extend(alarms.into_iter().map(|alarm| alarm.alarm)),
             other => panic!("{other:?}"),
         }
     }
@@ -421,6 +423,7 @@ fn a_replay_says_what_an_agent_would() {
     assert_eq!(seen.submissions.get(&4), Some(&counts([1, 0, 0, 1, 1])));
     assert_eq!(seen.workers.get(&2), Some(&("gone".to_owned(), 0)));
     assert_eq!(seen.ended, 9);
+    assert_eq!(seen.alarms, ["no_end"]);
     let faults: Vec<_> = seen
         .faults
         .iter()

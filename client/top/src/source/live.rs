@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use scalems_client::protocol::Bytes;
+use scalems_client::protocol::Role;
 use scalems_client::protocol::client::{Page, Question, Reply, WorkersPage};
 use scalems_client::protocol::event::{Body, Topic};
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::state::Strength;
-use scalems_client::protocol::Role;
 use scalems_client::{ClientError, Events, Pending, Session, SessionOptions, Update, locate};
 use scalems_transport::ConnectionFile;
 
@@ -215,7 +215,9 @@ impl Source for Live {
             });
         match started {
             Ok(_) => self.acting = Some(tells),
-            Err(error) => self.done.push(News::Done(Err(format!("cannot start a thread: {error}")))),
+            Err(error) => self
+                .done
+                .push(News::Done(Err(format!("cannot start a thread: {error}")))),
         }
     }
 }
@@ -282,5 +284,9 @@ fn beside(client: &Path, role: Role) -> PathBuf {
 }
 
 fn plural(count: u64, word: &str) -> String {
-    if count == 1 { word.to_owned() } else { format!("{word}s") }
+    if count == 1 {
+        word.to_owned()
+    } else {
+        format!("{word}s")
+    }
 }

@@ -28,9 +28,11 @@ pub enum Link {
 /// Where a replay is in its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cursor {
+    /// When the first of it happened, since the pilot was created.
+    pub begin: Duration,
     /// Since the pilot was created.
     pub at: Duration,
-    /// How long all of it is.
+    /// When the last of it happened.
     pub end: Duration,
     /// How much of the pilot's time goes by in a second.
     pub speed: f64,
@@ -45,6 +47,8 @@ pub enum For {
     Status,
     /// Tasks of the screen of tasks.
     Tasks,
+    /// Workers: what changes on them without another state is not published.
+    Workers,
     /// What runs on workers.
     Running,
     /// One task: everything.
@@ -64,6 +68,10 @@ pub enum News {
     Answer(For, Result<Answer, String>),
     /// An action is done, or not: what happened, for people.
     Done(Result<String, String>),
+    /// It is this time now: only a replay says so, whose time is not the clock's.
+    At(Duration),
+    /// What was known is of another time: what comes from here on is so.
+    Anew,
 }
 
 /// An answer.
@@ -118,6 +126,11 @@ pub trait Source {
 
     /// Does something to the pilot. What becomes of it comes with the news.
     fn act(&mut self, action: Action);
+
+    /// In which of so many parts of a replay's time something went wrong; what lives has none.
+    fn marks(&self, _parts: usize) -> Vec<bool> {
+        Vec::new()
+    }
 
     /// Moves the cursor of a replay; what lives has none.
     fn step(&mut self, _step: Step) {}

@@ -50,7 +50,12 @@ pub(super) fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
     );
 }
 
-fn laid_out(told: &[Told], wrapped: bool, columns: usize, charset: Charset) -> Vec<(&'static str, String, Role)> {
+fn laid_out(
+    told: &[Told],
+    wrapped: bool,
+    columns: usize,
+    charset: Charset,
+) -> Vec<(&'static str, String, Role)> {
     let room = columns.saturating_sub(NAME).max(1);
     let mut lines = Vec::new();
     for Told(name, text, role) in told {
@@ -72,7 +77,10 @@ fn laid_out(told: &[Told], wrapped: bool, columns: usize, charset: Charset) -> V
 
 fn told(model: &Model, of: &Of, charset: Charset) -> (String, Vec<Told>) {
     match of {
-        Of::Submission(number) => (format!("submission {number}"), submission(model, *number, charset)),
+        Of::Submission(number) => (
+            format!("submission {number}"),
+            submission(model, *number, charset),
+        ),
         Of::Task(submission, _, index) => (format!("task {submission}.{index}"), task(model, charset)),
         Of::Worker(number) => (format!("worker {number}"), worker(model, *number, charset)),
         Of::Fault(key) => ("what went wrong".to_owned(), fault(model, key, charset)),
@@ -96,7 +104,11 @@ fn counts(counts: &Counts) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, name)| format!("{} {name}", format::count(*count)))
         .collect();
-    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 fn submission(model: &Model, number: u64, charset: Charset) -> Vec<Told> {
@@ -110,11 +122,21 @@ fn submission(model: &Model, number: u64, charset: Charset) -> Vec<Told> {
         text("mode", &row.mode),
         Told("state", word.to_owned(), role),
         text("tasks", counts(&row.tasks)),
-        text("session", if row.session.is_empty() { "unnamed" } else { &row.session }),
+        text(
+            "session",
+            if row.session.is_empty() {
+                "unnamed"
+            } else {
+                &row.session
+            },
+        ),
     ];
     let (first, step, count) = row.indices;
     let sparse = if row.sparse { ", some left out" } else { "" };
-    told.push(text("indices", format!("{count} from {first}, step {step}{sparse}")));
+    told.push(text(
+        "indices",
+        format!("{count} from {first}, step {step}{sparse}"),
+    ));
     let age = Duration::from_millis(row.age_ms) + model.now.saturating_sub(seen.at);
     told.push(text("age", format::time(age, charset)));
     if row.open {
@@ -125,9 +147,19 @@ fn submission(model: &Model, number: u64, charset: Charset) -> Vec<Told> {
     }
     for (kind, well, badly) in &row.spent {
         let share = format::percent(*badly as f64, (well + badly) as f64);
-        let (well, badly) = (format::number(*well as f64 / 1e6), format::number(*badly as f64 / 1e6));
-        let what = if kind == "time" { "seconds" } else { "of it times seconds" };
-        told.push(text("spent", format!("{kind}: {well} {what}, and {badly} ({share}) for nothing")));
+        let (well, badly) = (
+            format::number(*well as f64 / 1e6),
+            format::number(*badly as f64 / 1e6),
+        );
+        let what = if kind == "time" {
+            "seconds"
+        } else {
+            "of it times seconds"
+        };
+        told.push(text(
+            "spent",
+            format!("{kind}: {well} {what}, and {badly} ({share}) for nothing"),
+        ));
     }
     told
 }
@@ -160,14 +192,21 @@ fn explained(explanation: &Explanation, charset: Charset) -> Vec<Told> {
         told.push(text("worker", worker));
     }
     if row.ran_us > 0 {
-        told.push(text("ran", format::time(Duration::from_micros(row.ran_us), charset)));
+        told.push(text(
+            "ran",
+            format::time(Duration::from_micros(row.ran_us), charset),
+        ));
     }
     if let Some(code) = row.exit_code {
         let role = if code == 0 { Role::Text } else { Role::Bad };
         told.push(Told("exit code", code.to_string(), role));
     }
     if let Some(error) = &row.error {
-        told.push(Told("error", format!("{}: {}", error.code.text(), error.message), Role::Bad));
+        told.push(Told(
+            "error",
+            format!("{}: {}", error.code.text(), error.message),
+            Role::Bad,
+        ));
         if let Some(class) = &error.class {
             told.push(Told("class", class.clone(), Role::Bad));
         }
@@ -203,17 +242,33 @@ fn worker(model: &Model, number: u64, charset: Charset) -> Vec<Told> {
         text("name", &row.name),
         text("host", format!("{}, process {}", row.host, row.pid)),
         text("state", &row.state),
-        text("leases", format!("{} run, {} wait there", row.leases.1, row.leases.0)),
+        text(
+            "leases",
+            format!("{} run, {} wait there", row.leases.1, row.leases.0),
+        ),
         text("ended", format!("{} tasks", format::count(row.ended))),
-        text("heard of", format!("{} before that was said", time(row.silent_ms))),
-        text("beats", format!("{} as believed, {} not", row.beats.0, row.beats.1)),
+        text(
+            "heard of",
+            format!("{} before that was said", time(row.silent_ms)),
+        ),
+        text(
+            "beats",
+            format!("{} as believed, {} not", row.beats.0, row.beats.1),
+        ),
     ];
     for (kind, ..) in &row.resources {
         if let Some((total, used)) = resource(seen, kind) {
             let write = |amount: f64| {
-                if kind == "memory" { format::bytes(amount as u64) } else { format::number(amount) }
+                if kind == "memory" {
+                    format::bytes(amount as u64)
+                } else {
+                    format::number(amount)
+                }
             };
-            told.push(text("has", format!("{} of {} {kind} in use", write(used), write(total))));
+            told.push(text(
+                "has",
+                format!("{} of {} {kind} in use", write(used), write(total)),
+            ));
         }
     }
     if let Some(left) = row.left_ms {
@@ -249,12 +304,30 @@ fn fault(model: &Model, key: &crate::view::rows::FaultKey, charset: Charset) -> 
     vec![
         Told("reason", group.code.clone(), Role::Bad),
         text("what", &group.what),
-        text("host", if group.host.is_empty() { "none" } else { &group.host }),
+        text(
+            "host",
+            if group.host.is_empty() {
+                "none"
+            } else {
+                &group.host
+            },
+        ),
         text("failed", format!("{} tasks", format::count(group.failed))),
         text("retried", format!("{} attempts", format::count(group.retried))),
         text("last", format!("task {}.{}{ago}", group.last.0, group.last.1)),
-        text("worker", if group.worker.is_empty() { "none" } else { &group.worker }),
+        text(
+            "worker",
+            if group.worker.is_empty() {
+                "none"
+            } else {
+                &group.worker
+            },
+        ),
         Told("message", group.message.clone(), Role::Bad),
-        Told("", "l shows what the last of them printed, e why it is where it is.".into(), Role::Dim),
+        Told(
+            "",
+            "l shows what the last of them printed, e why it is where it is.".into(),
+            Role::Dim,
+        ),
     ]
 }

@@ -67,14 +67,20 @@ pub(super) fn walltime_role(model: &crate::model::Model, left: std::time::Durati
 fn link(app: &App) -> Vec<Span<'static>> {
     let (theme, model) = (app.theme, &app.model);
     match &model.link {
-        Link::Connecting => vec![theme.span(Role::Warn, format!("{} connecting", theme.glyph(Glyph::Suspect)))],
+        Link::Connecting => {
+            vec![theme.span(Role::Warn, format!("{} connecting", theme.glyph(Glyph::Suspect)))]
+        }
         Link::Live => {
             let age = model.age().filter(|age| age.as_secs() >= OLD_S);
             match age {
                 // Health comes once a second: silence is no calm.
                 Some(age) => vec![theme.span(
                     Role::Warn,
-                    format!("{} silent for {}", theme.glyph(Glyph::Suspect), format::clock(age)),
+                    format!(
+                        "{} silent for {}",
+                        theme.glyph(Glyph::Suspect),
+                        format::clock(age)
+                    ),
                 )],
                 None => vec![theme.span(Role::Good, format!("{} live", theme.glyph(Glyph::Active)))],
             }
@@ -83,12 +89,19 @@ fn link(app: &App) -> Vec<Span<'static>> {
             let age = model.age().map(format::clock).unwrap_or_default();
             vec![theme.span(
                 Role::Bad,
-                format!("{} agent lost, looking for it; this is {age} old", theme.glyph(Glyph::Failed)),
+                format!(
+                    "{} agent lost, looking for it; this is {age} old",
+                    theme.glyph(Glyph::Failed)
+                ),
             )]
         }
         Link::Over(why) => vec![theme.span(
             Role::Bad,
-            format!("{} over: {}", theme.glyph(Glyph::Failed), fit(why, 60, theme.charset)),
+            format!(
+                "{} over: {}",
+                theme.glyph(Glyph::Failed),
+                fit(why, 60, theme.charset)
+            ),
         )],
         Link::Replay(cursor) => replay(*cursor, theme),
     }
@@ -100,19 +113,66 @@ fn replay(cursor: Cursor, theme: Theme) -> Vec<Span<'static>> {
         theme.span(Role::Accent, format!("replay {} ", format::clock(cursor.at))),
         theme.span(
             Role::Dim,
-            format!("of {}  {state}  x{}", format::clock(cursor.end), format::number(cursor.speed)),
+            format!(
+                "of {}  {state}  x{}",
+                format::clock(cursor.end),
+                format::number(cursor.speed)
+            ),
         ),
     ]
+}
+
+/// The time of a replay from its beginning to its end: where something went wrong, and where it is.
+pub(super) fn time(app: &App, area: Rect, buffer: &mut Buffer) {
+    let Link::Replay(cursor) = &app.model.link else {
+        return;
+    };
+    let (theme, parts) = (app.theme, usize::from(area.width));
+    if area.is_empty() {
+        return;
+    }
+    let line = theme.glyph(Glyph::Line).repeat(parts);
+    buffer.set_stringn(area.x, area.y, line, parts, theme.style(Role::Border));
+    for (part, _) in app
+        .source
+        .marks(parts)
+        .iter()
+        .enumerate()
+        .filter(|(_, mark)| **mark)
+    {
+        let x = area.x + part as u16;
+        buffer.set_stringn(x, area.y, theme.glyph(Glyph::Fault), 1, theme.style(Role::Bad));
+    }
+    let long = cursor.end.saturating_sub(cursor.begin).as_secs_f64();
+    let since = cursor.at.saturating_sub(cursor.begin).as_secs_f64();
+    let share = if long > 0.0 {
+        (since / long).clamp(0.0, 1.0)
+    } else {
+        1.0
+    };
+    let at = area.x + (share * (parts - 1) as f64).round() as u16;
+    buffer.set_stringn(
+        at,
+        area.y,
+        theme.glyph(Glyph::Caret),
+        1,
+        theme.style(Role::Accent),
+    );
 }
 
 /// The screens, with their digits.
 pub(super) fn tabs(app: &mut App, area: Rect, buffer: &mut Buffer) {
     let theme = app.theme;
-    let long: usize = Screen::ALL.iter().map(|screen| screen.name().len() + 4).sum();
+    let room = |gap: usize| -> usize {
+        let names = Screen::ALL.iter().map(|screen| screen.name().len() + 2 + gap);
+        names.sum::<usize>() - gap
+    };
+    let gap = if room(2) <= usize::from(area.width) { 2 } else { 1 };
+    let whole = room(gap) <= usize::from(area.width);
     let mut x = area.x;
     app.tabs.clear();
     for screen in Screen::ALL {
-        let name = if long <= usize::from(area.width) || screen == app.screen {
+        let name = if whole || screen == app.screen {
             screen.name()
         } else {
             screen.name().get(..4).unwrap_or(screen.name())
@@ -122,10 +182,14 @@ pub(super) fn tabs(app: &mut App, area: Rect, buffer: &mut Buffer) {
         if x + wide > area.right() {
             break;
         }
-        let role = if screen == app.screen { Role::Selected } else { Role::Dim };
+        let role = if screen == app.screen {
+            Role::Selected
+        } else {
+            Role::Dim
+        };
         buffer.set_string(x, area.y, &text, theme.style(role));
         app.tabs.push((screen, x, wide));
-        x += wide + 2;
+        x += wide + gap as u16;
     }
     let alarms = app.shown().alarms.len();
     if alarms > 0 {
@@ -152,11 +216,24 @@ pub(super) fn head(app: &mut App, area: Rect, buffer: &mut Buffer) {
             }
         }
         Screen::Tasks => {
-            let of = app
-                .scope
-                .map_or_else(|| "tasks of all submissions".to_owned(), |number| format!("tasks of submission {number}"));
-            let more = if model.more_tasks { ", the first thousand rows" } else { "" };
+            let of = app.scope.map_or_else(
+                || "tasks of all submissions".to_owned(),
+                |number| format!("tasks of submission {number}"),
+            );
+            let more = if model.more_tasks {
+                ", the first thousand rows"
+            } else {
+                ""
+            };
             format!("{of}{more}")
+        }
+        Screen::Faults | Screen::Events if matches!(model.link, Link::Replay(_)) => {
+            let what = if screen == Screen::Faults {
+                "what had gone wrong"
+            } else {
+                "what had happened"
+            };
+            format!("{what} until then")
         }
         Screen::Faults => "what went wrong in this life of the agent, by reason and host".to_owned(),
         Screen::Events => "what happened since the monitor began".to_owned(),
@@ -194,7 +271,10 @@ pub(super) fn foot(app: &App, area: Rect, buffer: &mut Buffer) {
         let role = if *bad { Role::Bad } else { Role::Good };
         let glyph = theme.glyph(if *bad { Glyph::Failed } else { Glyph::Done });
         let text = fit(text, usize::from(area.width.saturating_sub(2)), theme.charset);
-        let line = Line::from(vec![theme.span(role, format!("{glyph} ")), theme.span(role, text)]);
+        let line = Line::from(vec![
+            theme.span(role, format!("{glyph} ")),
+            theme.span(role, text),
+        ]);
         line.render(area, buffer);
         return;
     }
@@ -271,7 +351,14 @@ pub(super) fn panel(name: &str, focused: bool, theme: Theme, area: Rect, buffer:
 }
 
 /// A line of label and value.
-pub(super) fn pair(label: &str, value: Span<'_>, label_width: u16, theme: Theme, area: Rect, buffer: &mut Buffer) {
+pub(super) fn pair(
+    label: &str,
+    value: Span<'_>,
+    label_width: u16,
+    theme: Theme,
+    area: Rect,
+    buffer: &mut Buffer,
+) {
     if area.height == 0 {
         return;
     }

@@ -17,7 +17,10 @@ pub(super) fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
     let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(1)]).areas(area);
     let Some(log) = &mut app.logs else {
         theme
-            .span(Role::Dim, "Choose a task on another screen and press l to see what it prints.")
+            .span(
+                Role::Dim,
+                "Choose a task on another screen and press l to see what it prints.",
+            )
             .render(body, buffer);
         return;
     };
@@ -49,7 +52,12 @@ pub(super) fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
     if !log.filter.is_empty() {
         right.push(theme.span(Role::Accent, format!("{}  ", fit(&log.filter, 40, theme.charset))));
     }
-    let place = format!("{}-{} of {}", log.top + 1, (log.top + page).min(lines.len()), lines.len());
+    let place = format!(
+        "{}-{} of {}",
+        log.top + 1,
+        (log.top + page).min(lines.len()),
+        lines.len()
+    );
     right.push(theme.span(Role::Dim, place));
     right.push(Span::raw(if log.follow { "  following" } else { "" }));
     two_ends(left, right, head, buffer);

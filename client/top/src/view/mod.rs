@@ -14,6 +14,7 @@ use crate::app::{App, tables::with_list};
 use crate::kit::keys::Screen;
 use crate::kit::table::Rows as _;
 use crate::kit::theme::Role;
+use crate::source::Link;
 
 /// Less than this shows nothing of use.
 const LEAST: (u16, u16) = (20, 6);
@@ -26,13 +27,17 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
         frame.render_widget("too small", area);
         return;
     }
-    let [title, tabs, body, foot] = Layout::vertical([
+    // A replay has a line of time above the last one.
+    let time = u16::from(matches!(app.model.link, Link::Replay(_)));
+    let [title, tabs, body, time, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Min(1),
+        Constraint::Length(time),
         Constraint::Length(1),
     ])
     .areas(area);
+    frame::time(app, time, frame.buffer_mut());
     frame::title(app, title, frame.buffer_mut());
     frame::tabs(app, tabs, frame.buffer_mut());
     if app.details.is_some() {
@@ -61,7 +66,9 @@ fn nothing(screen: Screen) -> &'static str {
         Screen::Workers => "No worker has joined yet.",
         Screen::Faults => "Nothing went wrong since the agent began.",
         Screen::Events => "Nothing has happened since the monitor began.",
-        Screen::Pilots => "No pilot of yours runs on this host, or in your home: try scalems pilot start --detach",
+        Screen::Pilots => {
+            "No pilot of yours runs on this host, or in your home: try scalems pilot start --detach"
+        }
         Screen::Overview | Screen::Logs => "",
     }
 }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::kit::gauge::{self, Gauge};
 use crate::kit::numbers as format;
 use crate::kit::spark::{self, Spark};
-use crate::kit::text::{Align, fit, pad};
+use crate::kit::text::{Align, fit, pad, words};
 use crate::kit::theme::{Glyph, Role, Theme};
 use crate::model::{Model, Trend};
 
@@ -39,7 +39,7 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         Constraint::Length(if area.height >= 30 { 10 } else { 7 }),
     ])
     .areas(area);
-    let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(29)])
+    let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(35)])
         .spacing(2)
         .areas(top);
     allocation(app, model, theme, left, buffer);
@@ -55,9 +55,10 @@ pub(super) fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 /// Bars of the allocation: kind, used, all, down.
 fn bars(model: &Model) -> Vec<(String, f64, f64, f64)> {
     let (active, suspect, draining, lost) = model.summary.workers;
-    let busy = model.workers.values().filter(|seen| {
-        seen.row.leases.1 > 0 && !matches!(seen.row.state.as_str(), "lost" | "gone")
-    });
+    let busy = model
+        .workers
+        .values()
+        .filter(|seen| seen.row.leases.1 > 0 && !matches!(seen.row.state.as_str(), "lost" | "gone"));
     let there = active + suspect + draining;
     let mut bars = vec![(
         "workers".to_owned(),
@@ -89,15 +90,22 @@ fn allocation(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut B
     let bars = bars(model);
     let labels: Vec<_> = bars
         .iter()
-        .map(|(kind, ..)| pad(&fit(kind, usize::from(LABEL) - 1, theme.charset), usize::from(LABEL) - 1, Align::Left, theme.charset))
+        .map(|(kind, ..)| {
+            pad(
+                &fit(kind, usize::from(LABEL) - 1, theme.charset),
+                usize::from(LABEL) - 1,
+                Align::Left,
+                theme.charset,
+            )
+        })
         .collect();
     let gauges: Vec<Gauge<'_>> = bars
         .iter()
         .zip(&labels)
         .map(|((kind, used, total, down), label)| {
             let mut gauge = Gauge::new(label, *used, *total).down(*down);
-            if kind == "memory" {
-                gauge.write = |bytes| format::bytes(bytes as u64);
+            if matches!(kind.as_str(), "memory" | "disk") {
+                gauge.write = |mebibytes| format::bytes((mebibytes * f64::from(1 << 20)) as u64);
             }
             gauge
         })
@@ -151,12 +159,18 @@ fn states(model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
 }
 
 fn trends(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let name = format!("over time, each column {}", format::time(column_span(app), theme.charset));
+    let name = format!(
+        "over time, each column {}",
+        format::time(column_span(app), theme.charset)
+    );
     let inside = panel(&name, app.panel == 1, theme, area, buffer);
     let rates: fn(f64) -> String = format::number;
     let shares: fn(f64) -> String = |share| format::percent(share, 1.0);
     let waits: fn(f64) -> String = |seconds| {
-        format::time(Duration::from_secs_f64(seconds.max(0.0)), crate::kit::theme::Charset::Ascii)
+        format::time(
+            Duration::from_secs_f64(seconds.max(0.0)),
+            crate::kit::theme::Charset::Ascii,
+        )
     };
     let all: [(&str, &Trend, Role, Option<f64>, fn(f64) -> String); 3] = [
         ("tasks/s", &model.throughput, Role::Good, None, rates),
@@ -194,7 +208,11 @@ fn trend_line(
     };
     let count = spark::steps(graph.width, theme.charset);
     // Health is told once a second, and counts only when they change.
-    let holds = if top.is_some() { Duration::from_secs(24 * 3_600) } else { Duration::from_secs(2) };
+    let holds = if top.is_some() {
+        Duration::from_secs(24 * 3_600)
+    } else {
+        Duration::from_secs(2)
+    };
     let values = trend.means(model.now, app.span, count, holds);
     let top = top.unwrap_or_else(|| spark::scale(&values, 0.001));
     Spark {
@@ -215,12 +233,28 @@ fn trend_line(
     );
     if area.height > 1 {
         let text = format!("top {}", write(top));
-        buffer.set_stringn(area.x, area.y + 1, text, usize::from(wide.min(area.width)), theme.style(Role::Dim));
+        buffer.set_stringn(
+            area.x,
+            area.y + 1,
+            text,
+            usize::from(wide.min(area.width)),
+            theme.style(Role::Dim),
+        );
     }
 }
 
 fn health(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let inside = panel("agent", app.panel == 2, theme, area, buffer);
+    if matches!(model.link, crate::source::Link::Replay(_)) {
+        let said = "A journal does not tell how the agent was, and of cores only those that tasks had.";
+        for (line, text) in inside
+            .rows()
+            .zip(words(said, usize::from(inside.width), theme.charset))
+        {
+            theme.span(Role::Dim, text).render(line, buffer);
+        }
+        return;
+    }
     let Some(health) = &model.health else {
         theme
             .span(Role::Dim, "it has not said how it is")
@@ -239,10 +273,18 @@ fn health(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffe
     for queue in queues {
         let Some(line) = lines.next() else { return };
         let (what, much, bound) = queue;
-        let write = if what.ends_with("_bytes") { format::bytes } else { format::count };
+        let write = if what.ends_with("_bytes") {
+            format::bytes
+        } else {
+            format::count
+        };
         let part = format::percent(*much as f64, *bound as f64);
         let text = format!("{} of {} ({part})", write(*much), write(*bound));
-        let role = if share(queue) > 0.8 { Role::Warn } else { Role::Text };
+        let role = if share(queue) > 0.8 {
+            Role::Warn
+        } else {
+            Role::Text
+        };
         let what = what.replace('_', " ");
         let label = fit(&what, usize::from(line.width / 2), theme.charset);
         let wide = 17.min(line.width / 2);
@@ -257,7 +299,12 @@ fn said(health: &Health, theme: Theme) -> Vec<(&'static str, String, Role)> {
     let slow = if most > 1_000_000 { Role::Warn } else { Role::Text };
     let mut said = vec![(
         "round",
-        format!("{} usual, {} of 99%, {} longest", time(p50), time(p99), time(most)),
+        format!(
+            "{} usual, {} of 99%, {} longest",
+            time(p50),
+            time(p99),
+            time(most)
+        ),
         slow,
     )];
     match &health.journal {
@@ -271,20 +318,32 @@ fn said(health: &Health, theme: Theme) -> Vec<(&'static str, String, Role)> {
             };
             let full = if journal.full { "no room on the disk, " } else { "" };
             let text = format!(
-                "{full}{} records wait, commit {}, file {}",
+                "{full}{} wait, commit {}, {}",
                 format::count(journal.waiting_records),
-                time(journal.commit_us.1),
+                if journal.commit_us.2 > 0 {
+                    time(journal.commit_us.1)
+                } else {
+                    "-".to_owned()
+                },
                 format::bytes(journal.size_bytes)
             );
             said.push(("journal", text, role));
         }
-        None => said.push(("journal", "none: the agent's death is the pilot's".to_owned(), Role::Dim)),
+        None => said.push((
+            "journal",
+            "none: the agent's death is the pilot's".to_owned(),
+            Role::Dim,
+        )),
     }
-    let dropped = if health.events_dropped > 0 { Role::Warn } else { Role::Text };
+    let dropped = if health.events_dropped > 0 {
+        Role::Warn
+    } else {
+        Role::Text
+    };
     said.push((
         "process",
         format!(
-            "{} memory, {} cpu, {} events dropped",
+            "{}, cpu {}, {} dropped",
             format::bytes(health.rss_bytes),
             time(health.cpu_us),
             format::count(health.events_dropped)

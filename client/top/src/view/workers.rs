@@ -41,9 +41,10 @@ pub(super) fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
     let name = fit(&seen.row.name, 30, theme.charset);
     let inside = panel(&format!("cores of {name}"), false, theme, chosen, buffer);
     let loads = loads(seen);
-    let lines = (loads.len() as u16).div_ceil(inside.width.max(1)).clamp(1, inside.height.max(1) / 2 + 1);
-    let [cores, runs] =
-        Layout::vertical([Constraint::Length(lines), Constraint::Min(0)]).areas(inside);
+    let lines = (loads.len() as u16)
+        .div_ceil(inside.width.max(1))
+        .clamp(1, inside.height.max(1) / 2 + 1);
+    let [cores, runs] = Layout::vertical([Constraint::Length(lines), Constraint::Min(0)]).areas(inside);
     cells::draw(&loads, 0, theme, cores, buffer);
     let running = model
         .running
@@ -85,7 +86,11 @@ fn all_cores(app: &App, area: Rect, buffer: &mut Buffer) {
     let inside = panel(&name, true, theme, area, buffer);
     let [cores, legend] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(inside);
     let each = cells::draw(&loads, 0, theme, cores, buffer);
-    let each = if each > 1 { format!("a cell is {each} cores   ") } else { String::new() };
+    let each = if each > 1 {
+        format!("a cell is {each} cores   ")
+    } else {
+        String::new()
+    };
     theme
         .span(Role::Dim, format!("{each}{}", cells::legend(theme.charset)))
         .render(legend, buffer);

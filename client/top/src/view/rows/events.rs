@@ -18,10 +18,22 @@ const COLUMNS: &[Column] = &[
 const KINDS: &[&str] = &["info", "good", "warning", "fault"];
 
 const FIELDS: &[Field] = &[
-    Field { name: "ago", kind: Of::Time },
-    Field { name: "kind", kind: Of::Word(KINDS) },
-    Field { name: "about", kind: Of::Text },
-    Field { name: "what", kind: Of::Text },
+    Field {
+        name: "ago",
+        kind: Of::Time,
+    },
+    Field {
+        name: "kind",
+        kind: Of::Word(KINDS),
+    },
+    Field {
+        name: "about",
+        kind: Of::Text,
+    },
+    Field {
+        name: "what",
+        kind: Of::Text,
+    },
 ];
 
 /// Entries of the model's log.
@@ -91,9 +103,10 @@ impl Rows for EventRows<'_> {
         match column {
             0 => Cell::of(
                 Role::Dim,
-                crate::kit::numbers::time(Duration::from_secs(
-                    self.now.saturating_sub(happened.at).as_secs(),
-                ), self.theme.charset),
+                crate::kit::numbers::time(
+                    Duration::from_secs(self.now.saturating_sub(happened.at).as_secs()),
+                    self.theme.charset,
+                ),
             ),
             1 => Cell::mark(Mark {
                 glyph: self.theme.glyph(glyph),

@@ -21,15 +21,42 @@ const COLUMNS: &[Column] = &[
 ];
 
 const FIELDS: &[Field] = &[
-    Field { name: "reason", kind: Kind::Text },
-    Field { name: "what", kind: Kind::Text },
-    Field { name: "host", kind: Kind::Text },
-    Field { name: "failed", kind: Kind::Number },
-    Field { name: "retried", kind: Kind::Number },
-    Field { name: "last", kind: Kind::Text },
-    Field { name: "ago", kind: Kind::Time },
-    Field { name: "message", kind: Kind::Text },
-    Field { name: "worker", kind: Kind::Text },
+    Field {
+        name: "reason",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "what",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "host",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "failed",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "retried",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "last",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "ago",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "message",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "worker",
+        kind: Kind::Text,
+    },
 ];
 
 /// What tells groups apart: code, what, host.

@@ -27,7 +27,9 @@ fn count<'a>(number: u64, role: Role) -> Cell<'a> {
 }
 
 fn time<'a>(time: Option<Duration>, theme: Theme) -> Cell<'a> {
-    time.map_or_else(Cell::missing, |time| Cell::text(format::time(time, theme.charset)))
+    time.map_or_else(Cell::missing, |time| {
+        Cell::text(format::time(time, theme.charset))
+    })
 }
 
 fn text(text: &str) -> Cell<'_> {

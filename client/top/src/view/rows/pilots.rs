@@ -15,11 +15,26 @@ const COLUMNS: &[Column] = &[
 ];
 
 const FIELDS: &[Field] = &[
-    Field { name: "pilot", kind: Kind::Text },
-    Field { name: "host", kind: Kind::Text },
-    Field { name: "pid", kind: Kind::Number },
-    Field { name: "shown", kind: Kind::Text },
-    Field { name: "file", kind: Kind::Text },
+    Field {
+        name: "pilot",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "host",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "pid",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "shown",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "file",
+        kind: Kind::Text,
+    },
 ];
 
 /// A pilot that was found.

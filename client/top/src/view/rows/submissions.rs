@@ -25,18 +25,54 @@ const COLUMNS: &[Column] = &[
 const STATES: &[&str] = &["running", "waiting", "done", "failed", "canceled", "open"];
 
 const FIELDS: &[Field] = &[
-    Field { name: "id", kind: Kind::Number },
-    Field { name: "name", kind: Kind::Text },
-    Field { name: "mode", kind: Kind::Text },
-    Field { name: "state", kind: Kind::Word(STATES) },
-    Field { name: "tasks", kind: Kind::Number },
-    Field { name: "waiting", kind: Kind::Number },
-    Field { name: "running", kind: Kind::Number },
-    Field { name: "done", kind: Kind::Number },
-    Field { name: "failed", kind: Kind::Number },
-    Field { name: "canceled", kind: Kind::Number },
-    Field { name: "age", kind: Kind::Time },
-    Field { name: "session", kind: Kind::Text },
+    Field {
+        name: "id",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "name",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "mode",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "state",
+        kind: Kind::Word(STATES),
+    },
+    Field {
+        name: "tasks",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "waiting",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "running",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "done",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "failed",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "canceled",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "age",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "session",
+        kind: Kind::Text,
+    },
 ];
 
 /// Submissions of the model.

@@ -19,19 +19,51 @@ const COLUMNS: &[Column] = &[
     Column::words("error", 'E', 10, 120).priority(1),
 ];
 
-const STATES: &[&str] = &["waiting", "ready", "leased", "running", "done", "failed", "canceled"];
+const STATES: &[&str] = &[
+    "waiting", "ready", "leased", "running", "done", "failed", "canceled",
+];
 
 const FIELDS: &[Field] = &[
-    Field { name: "task", kind: Kind::Text },
-    Field { name: "state", kind: Kind::Word(STATES) },
-    Field { name: "count", kind: Kind::Number },
-    Field { name: "attempt", kind: Kind::Number },
-    Field { name: "worker", kind: Kind::Text },
-    Field { name: "ran", kind: Kind::Time },
-    Field { name: "exit", kind: Kind::Number },
-    Field { name: "error", kind: Kind::Text },
-    Field { name: "retries", kind: Kind::Number },
-    Field { name: "index", kind: Kind::Number },
+    Field {
+        name: "task",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "state",
+        kind: Kind::Word(STATES),
+    },
+    Field {
+        name: "count",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "attempt",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "worker",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "ran",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "exit",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "error",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "retries",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "index",
+        kind: Kind::Number,
+    },
 ];
 
 /// A task, or the first of several: submission and offset.
@@ -72,7 +104,11 @@ pub fn name(row: &TaskRow) -> String {
     }
     let step = row.indices.1;
     let last = first.saturating_add(step.saturating_mul(count - 1));
-    let every = if step == 1 { String::new() } else { format!(":{step}") };
+    let every = if step == 1 {
+        String::new()
+    } else {
+        format!(":{step}")
+    };
     format!("{submission}.{first}-{last}{every}")
 }
 
@@ -137,7 +173,11 @@ impl Rows for TaskRows<'_> {
             2 => super::count(u64::from(row.run.count()), Role::Dim),
             3 => super::count(
                 u64::from(row.run.attempt),
-                if row.run.attempt > 1 { Role::Warn } else { Role::Dim },
+                if row.run.attempt > 1 {
+                    Role::Warn
+                } else {
+                    Role::Dim
+                },
             ),
             4 => super::text(row.worker.as_deref().unwrap_or_default()),
             5 => super::time(

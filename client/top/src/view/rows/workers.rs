@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::kit::numbers as format;
 use crate::kit::query::{Field, Kind, Value};
 use crate::kit::table::{Cell, Column, Rows};
 use crate::kit::theme::{Role, Theme};
 use crate::model::{Model, WorkerSeen};
-use crate::kit::numbers as format;
 
 const COLUMNS: &[Column] = &[
     Column::words("worker", 'W', 8, 24),
@@ -25,18 +25,54 @@ const COLUMNS: &[Column] = &[
 const STATES: &[&str] = &["active", "suspect", "draining", "lost", "gone"];
 
 const FIELDS: &[Field] = &[
-    Field { name: "worker", kind: Kind::Text },
-    Field { name: "state", kind: Kind::Word(STATES) },
-    Field { name: "host", kind: Kind::Text },
-    Field { name: "cores", kind: Kind::Number },
-    Field { name: "gpus", kind: Kind::Number },
-    Field { name: "running", kind: Kind::Number },
-    Field { name: "queued", kind: Kind::Number },
-    Field { name: "ended", kind: Kind::Number },
-    Field { name: "silent", kind: Kind::Time },
-    Field { name: "left", kind: Kind::Time },
-    Field { name: "pid", kind: Kind::Number },
-    Field { name: "idle", kind: Kind::Number },
+    Field {
+        name: "worker",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "state",
+        kind: Kind::Word(STATES),
+    },
+    Field {
+        name: "host",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "cores",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "gpus",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "running",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "queued",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "ended",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "silent",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "left",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "pid",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "idle",
+        kind: Kind::Number,
+    },
 ];
 
 /// Workers of the model.
@@ -148,7 +184,11 @@ impl Rows for WorkerRows<'_> {
             7 => super::count(worker.ended, Role::Text),
             8 => {
                 let silent = Duration::from_millis(worker.silent_ms);
-                let role = if silent.as_secs() >= 5 { Role::Warn } else { Role::Dim };
+                let role = if silent.as_secs() >= 5 {
+                    Role::Warn
+                } else {
+                    Role::Dim
+                };
                 Cell::of(role, format::time(silent, self.theme.charset))
             }
             9 => {
