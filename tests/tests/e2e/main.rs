@@ -43,6 +43,8 @@ mod spill;
 mod stand_ins;
 mod terminal;
 mod top;
+mod top_agent;
 mod top_keys;
+mod top_terminal;
 mod trace;
 mod workers;

@@ -36,7 +36,7 @@ impl Scene {
 
     /// A terminal in which the monitor runs, once it shows the pilot.
     #[track_caller]
-    pub(crate) fn monitor(&self, size: (u16, u16), options: &str) -> Terminal<'_> {
+    pub(crate) fn monitor(&self, size: (u16, u16), options: &str) -> Terminal {
         let mut terminal = Terminal::start(&self.pilot.home, size, &[]);
         terminal.line(&format!("clear; echo earlier; scalems top {options}"));
         terminal.until_all(&["night", "live", "quit"]);
