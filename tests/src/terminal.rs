@@ -68,10 +68,10 @@ impl Terminal {
         let drawn = Fifo::new(&home.work(), &name);
         let socket = home.temporary().join(format!("{name}.sock"));
         let environment = home.command("env");
-        let variables = environment.get_envs();
-        let variables_of_home = variables.map(|(name, value)| (name.to_owned(), value.map(OsStr::to_owned)));
+        let of_home = environment.get_envs();
+        let of_home = of_home.map(|(name, value)| (name.to_owned(), value.map(OsStr::to_owned)));
         let terminal = Self {
-            variables: variables_of_home.collect(),
+            variables: of_home.collect(),
             work: home.work(),
             socket,
             drawn,

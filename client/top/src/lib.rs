@@ -18,6 +18,6 @@ mod terminal;
 pub mod view;
 
 pub use args::{Color, TopArgs};
-pub use once::{Found, Shown, once, print_json};
+pub use once::{Found, Shown, once, once_in, print_json};
 pub use options::{Failed, TopOptions};
 pub use run::{Opened, run};

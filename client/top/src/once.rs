@@ -13,6 +13,7 @@ use crate::kit::settings::Settings;
 use crate::kit::theme::{ColorChoice, Terminal, Theme, ThemeName};
 use crate::model::Model;
 use crate::options::{Failed, TopOptions};
+use crate::replay::Replay;
 use crate::source::{Action, Answer, Asked, For, Link, Live, News, Source};
 
 /// How long the agent may take to say all of it.
@@ -131,16 +132,7 @@ pub fn once(options: &TopOptions) -> Result<Found, Failed> {
             }
         }
         if let (Some(status), true) = (&model.status, topics.len() == Live::TOPICS && live.is_whole()) {
-            let shown = Shown {
-                schema: 1,
-                pilot: status.clone(),
-                health: model.health.clone().unwrap_or_default(),
-                submissions: model.submissions.values().map(|seen| seen.row.clone()).collect(),
-                submissions_total: model.submissions_total,
-                workers: model.workers.values().map(|seen| seen.row.clone()).collect(),
-                faults: model.faults.values().cloned().collect(),
-                alarms: model.alarms.clone(),
-            };
+            let shown = shown(status.clone(), &model);
             return Ok(Found { shown, model });
         }
         if matches!(model.link, Link::Over(_)) || begun.elapsed() > PATIENCE {
@@ -148,6 +140,35 @@ pub fn once(options: &TopOptions) -> Result<Found, Failed> {
         }
         std::thread::sleep(LOOK);
     }
+}
+
+fn shown(status: Status, model: &Model) -> Shown {
+    Shown {
+        schema: 1,
+        pilot: status,
+        health: model.health.clone().unwrap_or_default(),
+        submissions: model.submissions.values().map(|seen| seen.row.clone()).collect(),
+        submissions_total: model.submissions_total,
+        workers: model.workers.values().map(|seen| seen.row.clone()).collect(),
+        faults: model.faults.values().cloned().collect(),
+        alarms: model.alarms.clone(),
+    }
+}
+
+/// What there is to see of a run, at its end.
+pub fn once_in(replay: &mut Replay) -> Found {
+    let mut model = Model::new(replay.pilot());
+    model.tick(Duration::ZERO, replay.link());
+    for news in replay.news() {
+        match news {
+            News::Update(topic, update) => model.update(&topic, update),
+            News::At(at) => model.at(at),
+            News::Anew => model.anew(),
+            News::Answer(..) | News::Done(_) => {}
+        }
+    }
+    let shown = shown(replay.timeline().status(), &model);
+    Found { shown, model }
 }
 
 /// Prints what there is to see as one JSON value.

@@ -45,6 +45,7 @@ mod terminal;
 mod top;
 mod top_agent;
 mod top_keys;
+mod top_replay;
 mod top_terminal;
 mod trace;
 mod workers;

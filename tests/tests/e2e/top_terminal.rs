@@ -153,7 +153,14 @@ fn what_others_write_does_not_reach_the_terminal() {
     terminal.until_back("earlier");
     terminal.line("echo over");
     let written = terminal.written_until("over\r\n");
-    for raw in ["\u{1b}]0;", "\u{1b}[31mred", "\u{1b}[6n", "\u{7}", "\u{202e}", "\u{9b}"] {
+    for raw in [
+        "\u{1b}]0;",
+        "\u{1b}[31mred",
+        "\u{1b}[6n",
+        "\u{7}",
+        "\u{202e}",
+        "\u{9b}",
+    ] {
         assert!(!written.contains(raw), "{raw:?} was written: {written:?}");
     }
     assert_eq!(terminal.title(), before);

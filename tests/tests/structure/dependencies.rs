@@ -77,7 +77,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "scalems-top",
-        ours: &["scalems-protocol", "scalems-transport"],
+        ours: &["scalems-client", "scalems-protocol", "scalems-transport"],
         only: None,
         never: &[],
     },

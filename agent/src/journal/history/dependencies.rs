@@ -132,6 +132,15 @@ impl History {
         Ready { whole, each, ends }
     }
 
+    /// How long the tasks of each span waited for room, microseconds: from when they could have begun to when the first attempt did;
+    /// none of later attempts. In the order of [`History::spans`].
+    pub fn waited_us(&self) -> Vec<Option<u64>> {
+        let ready = self.ready();
+        let waited = |span: &Span| span.begin_us.saturating_sub(ready.of(span));
+        let spans = self.spans().iter();
+        spans.map(|span| Self::is_first(span).then(|| waited(span))).collect()
+    }
+
     /// Whether it is the first attempt of its tasks that ran.
     pub(super) fn is_first(span: &Span) -> bool {
         span.ran() && span.attempt <= 1 && !matches!(span.outcome, Outcome::Canceled if span.ran_us == 0)

@@ -13,6 +13,7 @@ mod pilot;
 mod report;
 mod submit;
 mod task;
+mod top;
 mod trace;
 mod values;
 mod worker;
@@ -40,6 +41,7 @@ pub(crate) use self::pilot::{
 pub(crate) use self::report::{ReportArgs, What};
 pub(crate) use self::submit::{Silence, SubmitArgs, ending};
 pub(crate) use self::task::TaskCommand;
+pub(crate) use self::top::TopReplayArgs;
 pub(crate) use self::trace::{TraceCommand, TraceExportArgs};
 pub(crate) use self::values::duration;
 use self::values::selector;
@@ -115,8 +117,11 @@ pub(crate) enum Command {
     /// Say what tasks took of the machine, and how much of that for nothing; or make a page of a whole run.
     Report(ReportArgs),
     /// Watch a pilot on the whole screen.
-    #[command(after_help = "Examples:\n  scalems top\n  scalems top --once --output json")]
-    Top(scalems_top::TopArgs),
+    #[command(
+        after_help = "Examples:\n  scalems top\n  scalems top --once --output json\n  \
+        scalems top --replay"
+    )]
+    Top(TopReplayArgs),
     /// Check and export what a pilot has written down.
     #[command(subcommand)]
     Journal(JournalCommand),

@@ -19,8 +19,12 @@ const WHEEL: isize = 3;
 
 /// The span that a column of a sparkline is, such that about sixty of them show a time.
 pub(super) fn span_of(time: std::time::Duration) -> std::time::Duration {
-    let wanted = time.as_secs() / 60;
-    let found = SPANS.into_iter().find(|span| *span >= wanted);
+    let wanted = time / 60;
+    if wanted < std::time::Duration::from_secs(1) {
+        // A run of seconds: none of the usual ones would show anything.
+        return wanted.max(std::time::Duration::from_millis(1));
+    }
+    let found = SPANS.into_iter().find(|span| *span >= wanted.as_secs());
     std::time::Duration::from_secs(found.unwrap_or(SPANS[SPANS.len() - 1]))
 }
 
@@ -57,7 +61,7 @@ impl App {
                     self.choose(chosen, item);
                 }
             }
-            Dialog::Filter(input) => match command {
+            Dialog::Filter(input, before) => match command {
                 Command::Open => {
                     if !input.has_error() {
                         let text = input.text().to_owned();
@@ -66,8 +70,9 @@ impl App {
                     }
                 }
                 Command::Back => {
+                    let before = std::mem::take(before);
                     self.dialog = None;
-                    self.apply_filter("");
+                    self.apply_filter(&before);
                 }
                 _ => {
                     if input.command(command) {
@@ -87,8 +92,9 @@ impl App {
     /// A key that is no command: it is typed.
     pub(super) fn type_key(&mut self, key: KeyEvent) {
         match &mut self.dialog {
-            Some(Dialog::Filter(input)) => {
-                if input.key(key) {
+            Some(Dialog::Filter(input, _)) => {
+                let changed = input.key(key);
+                if changed {
                     self.filter_typed();
                 }
             }
@@ -108,12 +114,12 @@ impl App {
     }
 
     pub(super) fn filter_typed(&mut self) {
-        let Some(Dialog::Filter(input)) = &self.dialog else {
+        let Some(Dialog::Filter(input, _)) = &self.dialog else {
             return;
         };
         let text = input.text().to_owned();
         let error = self.apply_filter(&text);
-        if let Some(Dialog::Filter(input)) = &mut self.dialog {
+        if let Some(Dialog::Filter(input, _)) = &mut self.dialog {
             input.set_error(error);
         }
     }
@@ -156,8 +162,9 @@ impl App {
             Command::Logs => self.show_logs(),
             Command::Filter => {
                 let history = self.settings.filters.clone();
-                let input = Input::new("/", &self.filter(), QUERY_BYTES).history(&history);
-                self.dialog = Some(Dialog::Filter(input));
+                let before = self.filter();
+                let input = Input::new("/", &before, QUERY_BYTES).history(&history);
+                self.dialog = Some(Dialog::Filter(input, before));
             }
             Command::ClearFilter => drop(self.apply_filter("")),
             Command::OnlyFaults => self.only_faults(),

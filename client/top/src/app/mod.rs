@@ -31,8 +31,8 @@ pub enum Dialog {
     Confirm(Confirm, Action),
     /// A list to choose from.
     Menu(Menu, Chosen),
-    /// A line that is typed.
-    Filter(Input),
+    /// A line that is typed, and the filter that there was before.
+    Filter(Input, String),
     /// The help.
     Help(Help),
 }
@@ -197,7 +197,7 @@ impl App {
         let place = match &self.dialog {
             Some(Dialog::Confirm(..)) => Place::Confirm,
             Some(Dialog::Menu(..)) => Place::Menu,
-            Some(Dialog::Filter(_)) => Place::Input,
+            Some(Dialog::Filter(..)) => Place::Input,
             Some(Dialog::Help(help)) if help.is_searching() => Place::Input,
             Some(Dialog::Help(_)) => Place::Help,
             None if self.details.is_some() => Place::Details,
@@ -284,7 +284,7 @@ impl App {
             Event::Key(key) => self.key(*key),
             Event::Mouse(mouse) => self.mouse(*mouse),
             Event::Paste(text) => {
-                if let Some(Dialog::Filter(input)) = &mut self.dialog {
+                if let Some(Dialog::Filter(input, _)) = &mut self.dialog {
                     input.insert(text);
                     self.filter_typed();
                     self.dirty = true;

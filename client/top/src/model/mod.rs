@@ -280,7 +280,13 @@ impl Model {
                         canceled,
                         ..
                     } = row.tasks;
-                    let kind = if failed > 0 { Kind::Bad } else { Kind::Good };
+                    let kind = if failed > 0 {
+                        Kind::Bad
+                    } else if canceled > 0 {
+                        Kind::Warn
+                    } else {
+                        Kind::Good
+                    };
                     Some((
                         kind,
                         format!("{name}: over, {done} done, {failed} failed, {canceled} canceled"),
@@ -388,3 +394,6 @@ impl Model {
         self.heard.map(|heard| self.now.saturating_sub(heard))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,7 +93,8 @@ impl Timeline {
         (Amount::from_parts(total.max(used)), Amount::from_parts(used))
     }
 
-    pub(super) fn status(&self) -> Status {
+    /// The pilot as a whole, as it was.
+    pub fn status(&self) -> Status {
         let Body::Summary {
             tasks,
             workers,

@@ -179,7 +179,7 @@ fn explained(explanation: &Explanation, charset: Charset) -> Vec<Told> {
         told.push(Told("why", reason.clone(), Role::Info));
     }
     if let Some(progress) = &explanation.progress {
-        let part = format::percent(f64::from(progress.fraction), 1.0);
+        let part = format::percent(progress.fraction, 1.0);
         told.push(text("progress", format!("{part} {}", progress.text)));
     }
     told.push(text("attempt", row.run.attempt.to_string()));
@@ -226,10 +226,10 @@ fn explained(explanation: &Explanation, charset: Charset) -> Vec<Told> {
 fn envelope(template: &scalems_protocol::task::Template) -> String {
     let shown = scalems_protocol::task::Template {
         // It is the mode's own, and no text.
-        body: Vec::new().into(),
+        body: Vec::new(),
         ..template.clone()
     };
-    format!("{shown:#?}")
+    serde_json::to_string_pretty(&shown).unwrap_or_else(|error| format!("it cannot be shown: {error}"))
 }
 
 fn worker(model: &Model, number: u64, charset: Charset) -> Vec<Told> {

@@ -109,13 +109,21 @@ fn link(app: &App) -> Vec<Span<'static>> {
 
 fn replay(cursor: Cursor, theme: Theme) -> Vec<Span<'static>> {
     let state = if cursor.playing { "playing" } else { "standing" };
+    // Of a run of seconds, tenths of them matter.
+    let clock = |time: std::time::Duration| {
+        if cursor.end.as_secs() < 100 {
+            format!("{:.1}s", time.as_secs_f64())
+        } else {
+            format::clock(time)
+        }
+    };
     vec![
-        theme.span(Role::Accent, format!("replay {} ", format::clock(cursor.at))),
+        theme.span(Role::Accent, format!("replay {} ", clock(cursor.at))),
         theme.span(
             Role::Dim,
             format!(
                 "of {}  {state}  x{}",
-                format::clock(cursor.end),
+                clock(cursor.end),
                 format::number(cursor.speed)
             ),
         ),
@@ -293,7 +301,7 @@ pub(super) fn dialog(app: &mut App, area: Rect, buffer: &mut Buffer) {
         None => {}
         Some(Dialog::Confirm(confirm, _)) => confirm.draw(theme, area, buffer),
         Some(Dialog::Menu(menu, _)) => menu.draw(theme, area, buffer),
-        Some(Dialog::Filter(input)) => {
+        Some(Dialog::Filter(input, _)) => {
             // What is wrong with it is said in the last line, below it.
             let rows = if input.has_error() { 2 } else { 1 };
             let line = Rect {

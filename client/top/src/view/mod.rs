@@ -91,3 +91,6 @@ fn draw_list(app: &mut App, screen: Screen, area: Rect, buffer: &mut ratatui::bu
         table.draw(&rows, nothing(screen), theme, area, buffer);
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,15 +172,29 @@ fn trends(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut Buffe
             crate::kit::theme::Charset::Ascii,
         )
     };
-    let all: [(&str, &Trend, Role, Option<f64>, fn(f64) -> String); 3] = [
-        ("tasks/s", &model.throughput, Role::Good, None, rates),
-        ("in use", &model.utilisation, Role::Used, Some(1.0), shares),
-        ("waited", &model.wait, Role::Info, None, waits),
-    ];
-    let areas = Layout::vertical([Constraint::Fill(1); 3]).split(inside);
-    for ((label, trend, role, top, write), area) in all.into_iter().zip(areas.iter()) {
-        trend_line(app, (label, trend, role, top), write, *area, buffer);
-    }
+    let areas: [Rect; 3] = Layout::vertical([Constraint::Fill(1); 3]).areas(inside);
+    let [done, used, waited] = areas;
+    trend_line(
+        app,
+        ("tasks/s", &model.throughput, Role::Good, None),
+        rates,
+        done,
+        buffer,
+    );
+    trend_line(
+        app,
+        ("in use", &model.utilisation, Role::Used, Some(1.0)),
+        shares,
+        used,
+        buffer,
+    );
+    trend_line(
+        app,
+        ("waited", &model.wait, Role::Info, None),
+        waits,
+        waited,
+        buffer,
+    );
 }
 
 /// What a column of the terminal stands for: one or two values.
@@ -299,12 +313,7 @@ fn said(health: &Health, theme: Theme) -> Vec<(&'static str, String, Role)> {
     let slow = if most > 1_000_000 { Role::Warn } else { Role::Text };
     let mut said = vec![(
         "round",
-        format!(
-            "{} usual, {} of 99%, {} longest",
-            time(p50),
-            time(p99),
-            time(most)
-        ),
+        format!("{} p50  {} p99  {} max", time(p50), time(p99), time(most)),
         slow,
     )];
     match &health.journal {

@@ -17,7 +17,7 @@ const COLUMNS: &[Column] = &[
     Column::number("retried", 'R', 5).priority(3),
     Column::words("last", 'T', 6, 16).priority(4),
     Column::number("ago", 'A', 5).priority(4),
-    Column::words("message", 'M', 10, 120).priority(1),
+    Column::words("message", 'M', 24, 120).priority(1),
 ];
 
 const FIELDS: &[Field] = &[

@@ -9,9 +9,9 @@ use crate::model::{Model, SubmissionSeen};
 
 const COLUMNS: &[Column] = &[
     Column::number("id", 'I', 4),
-    Column::words("name", 'A', 8, 40),
-    Column::words("mode", 'M', 8, 24).priority(6),
-    Column::words("state", 'S', 8, 8).priority(2),
+    Column::words("name", 'A', 16, 40),
+    Column::words("mode", 'M', 15, 24).priority(6),
+    Column::words("state", 'S', 10, 10).priority(2),
     Column::number("tasks", 'T', 5).priority(1),
     Column::number("waiting", 'W', 5).priority(5),
     Column::number("running", 'R', 5).priority(2),
@@ -105,7 +105,7 @@ impl<'a> SubmissionRows<'a> {
 /// A word for how a submission is, and what that is for.
 pub fn state(seen: &SubmissionSeen) -> (&'static str, Role) {
     let tasks = &seen.row.tasks;
-    if tasks.running + tasks.leased > 0 {
+    if tasks.running > 0 {
         ("running", Role::Used)
     } else if tasks.unfinished() > 0 {
         ("waiting", Role::Idle)
@@ -153,8 +153,8 @@ impl Rows for SubmissionRows<'_> {
             2 => row.mode.as_str().into(),
             3 => state(seen).0.into(),
             4 => tasks.total().into(),
-            5 => (tasks.waiting + tasks.ready).into(),
-            6 => (tasks.leased + tasks.running).into(),
+            5 => (tasks.waiting + tasks.ready + tasks.leased).into(),
+            6 => tasks.running.into(),
             7 => tasks.done.into(),
             8 => tasks.failed.into(),
             9 => tasks.canceled.into(),
@@ -183,8 +183,8 @@ impl Rows for SubmissionRows<'_> {
                 Cell::mark(crate::kit::theme::Mark { glyph, word, role })
             }
             4 => super::count(tasks.total(), Role::Text),
-            5 => super::count(tasks.waiting + tasks.ready, Role::Idle),
-            6 => super::count(tasks.leased + tasks.running, Role::Used),
+            5 => super::count(tasks.waiting + tasks.ready + tasks.leased, Role::Idle),
+            6 => super::count(tasks.running, Role::Used),
             7 => super::count(tasks.done, Role::Good),
             8 => super::count(tasks.failed, Role::Bad),
             9 => super::count(tasks.canceled, Role::Warn),

@@ -10,13 +10,13 @@ use crate::kit::theme::{Role, Theme};
 
 const COLUMNS: &[Column] = &[
     Column::words("task", 'T', 8, 24),
-    Column::words("state", 'S', 8, 8),
+    Column::words("state", 'S', 10, 10),
     Column::number("count", 'C', 5).priority(4),
     Column::number("attempt", 'A', 3).priority(3),
     Column::words("worker", 'W', 6, 20).priority(2),
     Column::number("ran", 'R', 6).priority(2),
     Column::number("exit", 'X', 4).priority(3),
-    Column::words("error", 'E', 10, 120).priority(1),
+    Column::words("error", 'E', 24, 120).priority(1),
 ];
 
 const STATES: &[&str] = &[

@@ -10,7 +10,7 @@ use crate::model::{Model, WorkerSeen};
 
 const COLUMNS: &[Column] = &[
     Column::words("worker", 'W', 8, 24),
-    Column::words("state", 'S', 9, 9),
+    Column::words("state", 'S', 10, 10),
     Column::words("host", 'H', 6, 20).priority(4),
     Column::number("cores", 'C', 7).priority(1),
     Column::number("gpus", 'U', 5).priority(6),
