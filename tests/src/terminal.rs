@@ -2,6 +2,7 @@
 //!
 //! Whatever is drawn wakes who waits for it: no wait sleeps, and each has a deadline.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -12,8 +13,10 @@ use crate::pilot::{Fifo, Home, PATIENCE};
 pub const PROMPT: &str = "shell> ";
 
 /// A terminal with a shell in it, which has job control. It ends when it is dropped.
-pub struct Terminal<'a> {
-    home: &'a Home,
+pub struct Terminal {
+    /// The environment of its home.
+    variables: Vec<(OsString, Option<OsString>)>,
+    work: PathBuf,
     socket: PathBuf,
     drawn: Fifo,
     raw: Vec<u8>,
@@ -56,16 +59,20 @@ pub fn has_terminal() -> bool {
     there
 }
 
-impl<'a> Terminal<'a> {
+impl Terminal {
     /// A terminal of so many columns and rows, in the environment of `home` with these variables set too.
     #[track_caller]
-    pub fn start(home: &'a Home, (columns, rows): (u16, u16), variables: &[(&str, &str)]) -> Self {
+    pub fn start(home: &Home, (columns, rows): (u16, u16), variables: &[(&str, &str)]) -> Self {
         let number = (0..).find(|number| !home.work().join(format!("drawn{number}")).exists());
         let name = format!("drawn{}", number.expect("there are numbers enough"));
         let drawn = Fifo::new(&home.work(), &name);
         let socket = home.temporary().join(format!("{name}.sock"));
+        let environment = home.command("env");
+        let of_home = environment.get_envs();
+        let of_home = of_home.map(|(name, value)| (name.to_owned(), value.map(OsStr::to_owned)));
         let terminal = Self {
-            home,
+            variables: of_home.collect(),
+            work: home.work(),
             socket,
             drawn,
             raw: Vec::new(),
@@ -99,8 +106,21 @@ impl<'a> Terminal<'a> {
         terminal
     }
 
+    /// A program in the environment of the home.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command.current_dir(&self.work);
+        for (name, value) in &self.variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.home.command("tmux");
+        let mut command = self.program("tmux");
         command
             .arg("-S")
             .arg(&self.socket)
@@ -208,7 +228,7 @@ impl<'a> Terminal<'a> {
         let [alternate, cursor, mouse, tty] = words[..] else {
             panic!("tmux says {said:?}");
         };
-        let said = self.home.command("stty").args(["-F", tty, "-a"]).output();
+        let said = self.program("stty").args(["-F", tty, "-a"]).output();
         let said = said.expect("stty can be started");
         assert!(said.status.success(), "stty -F {tty}");
         let settings = String::from_utf8_lossy(&said.stdout).into_owned();
@@ -298,7 +318,7 @@ impl<'a> Terminal<'a> {
     }
 }
 
-impl Drop for Terminal<'_> {
+impl Drop for Terminal {
     fn drop(&mut self) {
         // Its programs hear that the terminal is gone, and end.
         let _ended = self.command(&["kill-server"]).output();

@@ -70,7 +70,7 @@ fn turn(app: &mut App, screen: &mut Screen) -> std::io::Result<Option<Signal>> {
         app.tick(begun.elapsed());
         if app.redraw {
             app.redraw = false;
-            screen.terminal.clear()?;
+            screen.clear()?;
             app.dirty = true;
         }
         if app.dirty || drawn.elapsed() >= CLOCK {

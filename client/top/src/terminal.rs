@@ -7,9 +7,11 @@ use std::io::{self, Stdout, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, Event};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
@@ -17,6 +19,11 @@ use ratatui::crossterm::terminal::{
 };
 
 use crate::signals::Signals;
+
+/// Events that are taken at once: a wheel turns faster than a screen is drawn.
+const EVENTS: usize = 256;
+/// How long more input is waited for. Not at all would be nothing read: the library looks only within this time.
+const MORE: Duration = Duration::from_millis(1);
 
 /// Whether the terminal is ours: whoever gives it back first does it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -31,12 +38,17 @@ pub(crate) struct Screen {
 impl Screen {
     /// Takes the terminal.
     pub(crate) fn take() -> io::Result<Self> {
-        let signals = Signals::listen()?;
+        let signals = Signals::listen(give_back)?;
         let before = std::panic::take_hook();
+        let drawing = std::thread::current().id();
         std::panic::set_hook(Box::new(move |panic| {
             // What it says has to be read.
             give_back();
             before(panic);
+            if std::thread::current().id() != drawing {
+                // The loop would go on to draw, on the shell's screen, what does not change any more.
+                std::process::exit(101);
+            }
         }));
         enter()?;
         let terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
@@ -46,12 +58,23 @@ impl Screen {
     /// What came from the terminal, waited for so long at most. A signal comes at once, too.
     pub(crate) fn events(&mut self, wait: Duration) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
-        if self.signals.wait_for_input(wait)? {
-            // All that is there: a wheel turns faster than a screen is drawn.
-            while events.len() < 256 && event::poll(Duration::ZERO)? {
+        let is_there = self.signals.wait_for_input(wait)?;
+        let was_stopped = self.signals.was_stopped();
+        if was_stopped {
+            stop(|| raise(Signal::SIGSTOP))?;
+        }
+        if was_stopped || self.signals.was_resumed() {
+            self.again()?;
+            // As good a word as any for: draw all of it.
+            events.push(Event::FocusGained);
+        }
+        if is_there {
+            while events.len() < EVENTS && event::poll(MORE)? {
                 events.push(event::read()?);
             }
         }
+        #[cfg(debug_assertions)]
+        fail_if_asked_to(&events);
         Ok(events)
     }
 
@@ -67,15 +90,29 @@ impl Screen {
 
     /// Leaves the terminal to the shell until it brings the program back.
     pub(crate) fn suspend(&mut self) -> io::Result<()> {
-        give_back();
-        raise(Signal::SIGSTOP)?;
+        // As the terminal does it for Ctrl-Z: whatever was started together stops together, such as a script around this.
+        stop(|| kill(Pid::from_raw(0), Signal::SIGSTOP))?;
         self.again()
     }
 
     /// Takes the terminal again, and forgets what was on it.
     pub(crate) fn again(&mut self) -> io::Result<()> {
+        // Brought back behind another program, as by bg: the terminal is not ours yet.
+        while tcgetpgrp(io::stdin()).is_ok_and(|ahead| ahead != getpgrp()) {
+            raise(Signal::SIGSTOP)?;
+        }
+        self.signals.was_resumed();
+        // The shell has made it its own, whoever stopped this and whatever was given back then.
+        give_back();
         enter()?;
-        self.terminal.clear()
+        self.clear()
+    }
+
+    /// Forgets what is on the screen: the next one is drawn whole. Unlike the library's own way it does not ask the
+    /// terminal for the cursor's place, which one that is far away may answer too late.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 }
 
@@ -83,6 +120,13 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Gives the terminal back and stops until somebody brings the program back.
+fn stop(halt: impl FnOnce() -> nix::Result<()>) -> io::Result<()> {
+    give_back();
+    halt()?;
+    Ok(())
 }
 
 fn enter() -> io::Result<()> {
@@ -96,13 +140,19 @@ fn enter() -> io::Result<()> {
 /// Gives the terminal back, if it is ours. Nothing can be done about what fails here.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let _gone = execute!(
-            io::stdout(),
-            DisableMouseCapture,
-            LeaveAlternateScreen,
-            ratatui::crossterm::cursor::Show
-        );
+        // First what cannot be held up by a terminal that takes nothing.
         let _gone = disable_raw_mode();
+        let _gone = execute!(io::stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
         let _gone = io::stdout().flush();
     }
+}
+
+/// Panics at a key where a test wants to see what that leaves of the terminal.
+#[cfg(debug_assertions)]
+fn fail_if_asked_to(events: &[Event]) {
+    let is_key = events.iter().any(|event| matches!(event, Event::Key(_)));
+    assert!(
+        !is_key || std::env::var_os("SCALEMS_TOP_PANIC").is_none(),
+        "a key was typed, and SCALEMS_TOP_PANIC is set"
+    );
 }

@@ -85,7 +85,7 @@ pub fn is_alive(pid: u32) -> bool {
 }
 
 /// The processes that have this directory for temporary files, which is all that a home's commands started.
-pub(super) fn of_home(directory: &Path) -> Vec<(u32, String)> {
+pub fn of_home(directory: &Path) -> Vec<(u32, String)> {
     let mark = format!("TMPDIR={}", directory.display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
