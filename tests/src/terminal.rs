@@ -63,7 +63,7 @@ impl Terminal {
     /// A terminal of so many columns and rows, in the environment of `home` with these variables set too.
     #[track_caller]
     pub fn start(home: &Home, (columns, rows): (u16, u16), variables: &[(&str, &str)]) -> Self {
-        let number = (0..).find(|number| !home.work().join(format!("drawn{number}")).exists());
+        let number = (0..u32::MAX).find(|number| !home.work().join(format!("drawn{number}")).exists());
         let name = format!("drawn{}", number.expect("there are numbers enough"));
         let drawn = Fifo::new(&home.work(), &name);
         let socket = home.temporary().join(format!("{name}.sock"));
