@@ -247,9 +247,12 @@ fn options() -> SessionOptions {
         .answer_timeout(ANSWER)
 }
 
-/// Does something with a session of its own, which has the client's key: who looks has an observer's.
+/// The shell's session, whose tasks last: what is submitted again is as if it had been typed there.
+const SHELL: &str = "shell";
+
+/// Does something with a session that has the client's key: who looks has an observer's.
 fn perform(file: &Path, action: Action) -> Result<String, ClientError> {
-    let session = options().connect(file)?;
+    let session = options().name(SHELL).shared().connect(file)?;
     match action {
         Action::Cancel(selected) => {
             let mut count = 0;
