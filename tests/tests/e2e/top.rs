@@ -135,7 +135,7 @@ fn each_screen(size: (u16, u16)) {
 
     terminal.keys(&["8"]);
     terminal.until("your pilots");
-    until_line(&mut terminal, &["night", "client.json"]);
+    until_line(&mut terminal, &["night", "pilots/night"]);
 
     terminal.keys(&["q"]);
     terminal.until_back("earlier");
