@@ -84,7 +84,7 @@ fn turn(app: &mut App, screen: &mut Screen) -> std::io::Result<Option<Signal>> {
             app.dirty = true;
         }
         if app.dirty || drawn.elapsed() >= CLOCK {
-            screen.terminal.draw(|frame| view::draw(app, frame))?;
+            screen.draw(|frame| view::draw(app, frame))?;
             app.dirty = false;
             drawn = Instant::now();
         }

@@ -3,25 +3,28 @@
 //! It is raw, on its other screen, and tells of the mouse. All of that is taken back when the program ends, by itself, by an error,
 //! by a panic or by a signal, and while the shell has it after Ctrl-Z.
 
-use std::io::{self, Stdout, Write as _};
+use std::io::{self, BufWriter, Stdout, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, Event};
-use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
 };
+use ratatui::crossterm::{execute, queue};
+use ratatui::{Frame, Terminal};
 
 use crate::signals::Signals;
 
 /// Events that are taken at once: a wheel turns faster than a screen is drawn.
 const EVENTS: usize = 256;
+/// Room for what a large screen takes: it is to be written at once.
+const DRAWN: usize = 64 * 1024;
 /// How long more input is waited for. Not at all would be nothing read: the library looks only within this time.
 const MORE: Duration = Duration::from_millis(1);
 
@@ -30,8 +33,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal, while it is ours.
 pub(crate) struct Screen {
-    /// What is drawn to.
-    pub(crate) terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     signals: Signals,
 }
 
@@ -51,8 +53,16 @@ impl Screen {
             }
         }));
         enter()?;
-        let terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        let output = BufWriter::with_capacity(DRAWN, io::stdout());
+        let terminal = Terminal::new(CrosstermBackend::new(output))?;
         Ok(Self { terminal, signals })
+    }
+
+    /// Draws what differs from what was drawn before; the terminal shows all of it or nothing, if it knows how.
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(draw)?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
     }
 
     /// What came from the terminal, waited for so long at most. A signal comes at once, too.
@@ -118,6 +128,8 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        // What a panic left half drawn is written when the buffer is dropped, and would hold the shell's screen.
+        let _gone = execute!(self.terminal.backend_mut(), EndSynchronizedUpdate);
         give_back();
     }
 }
@@ -142,7 +154,13 @@ fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // First what cannot be held up by a terminal that takes nothing.
         let _gone = disable_raw_mode();
-        let _gone = execute!(io::stdout(), DisableMouseCapture, LeaveAlternateScreen, Show);
+        let _gone = execute!(
+            io::stdout(),
+            EndSynchronizedUpdate,
+            DisableMouseCapture,
+            LeaveAlternateScreen,
+            Show
+        );
         let _gone = io::stdout().flush();
     }
 }

@@ -14,9 +14,10 @@ fn escape_goes_up_and_never_quits() {
     let mut terminal = scene.monitor(SMALL, "--no-settings --screen submissions");
     terminal.until("docking");
     terminal.keys(&["Enter"]);
-    terminal.until("tasks of submission 2");
+    // A key for a row that has not come yet would be for nothing.
+    terminal.until_all(&["tasks of submission 2", "running"]);
     terminal.keys(&["d"]);
-    terminal.until("attempt");
+    terminal.until("lines");
     terminal.keys(&["Escape"]);
     terminal.until("tasks of submission 2");
     terminal.keys(&["Escape"]);
@@ -50,10 +51,10 @@ fn a_filter_stays_until_it_is_taken_away() {
     terminal.keys(&["/"]);
     terminal.text("failed>");
     terminal.until("a value is missing");
-    terminal.text("0 and name=bro");
+    terminal.text("0 and name=broken");
     terminal.keys(&["Enter"]);
     let screen = terminal.until_screen("the filter", |screen| {
-        row(screen, "submissions  1 of 2").contains("failed>0 and name=bro") && screen.contains("quit")
+        row(screen, "submissions  1 of 2").contains("failed>0 and name=broken") && screen.contains("quit")
     });
     assert!(!screen.contains("docking"), "{screen}");
     assert!(screen.contains("broken"), "{screen}");
@@ -146,7 +147,8 @@ fn what_harms_is_asked_about_first() {
     if !has_terminal() {
         return;
     }
-    let scene = Scene::new();
+    let mut scene = Scene::new();
+    scene.pilot.home.write("slow", "");
     let session = scene.pilot.session();
     let mut terminal = scene.monitor(SMALL, "--no-settings --screen submissions");
     terminal.until("docking");
@@ -167,7 +169,12 @@ fn what_harms_is_asked_about_first() {
     terminal.keys(&["u", "t"]);
     terminal.until_all(&["again?", "1 broken"]);
     terminal.keys(&["y"]);
-    until_tasks(&session, 3, |tasks| tasks.failed == 3);
+    terminal.until("submitted again as 3");
+    // It goes on without the session that submitted it.
+    until_tasks(&session, 3, |tasks| tasks.running == 3 || tasks.canceled > 0);
+    scene.gate.release(3);
+    let again = until_tasks(&session, 3, |tasks| tasks.unfinished() == 0);
+    assert_eq!(again.failed, 3, "{again:?}");
     assert_eq!(until_tasks(&session, BROKEN, |_| true).failed, 3);
     drop(terminal);
     scene.pilot.stop();
