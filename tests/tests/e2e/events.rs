@@ -154,6 +154,8 @@ fn a_lost_worker_and_another_agent_are_told_of() {
         restarted["incarnation"].as_u64().unwrap(),
         lost["incarnation"].as_u64().unwrap() + 1
     );
+    // A worker that is on its way back would look for the agent for two minutes more.
+    home.sh("scalems pilot wait --workers 1 --timeout 60s").well();
     home.sh("scalems pilot stop").well();
     let ended = until(&events, "agent", "ended");
     assert!(ended["reason"].as_str().unwrap().contains("stopping"), "{ended}");

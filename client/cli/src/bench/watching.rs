@@ -47,7 +47,7 @@ pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
         step: 1,
         count: TASKS,
     };
-    session.submit_held(&Task::new(WAITING_MODE), indices)?;
+    session.submit_held(Task::new(WAITING_MODE), indices)?;
     let file = ConnectionFile::read(&pilot.worker_file())?;
     let mut crowd = Crowd::connect(&file, usize::try_from(n)?).context("connect the workers")?;
     join(&mut crowd, n)?;
