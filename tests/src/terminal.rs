@@ -63,10 +63,8 @@ impl Terminal {
     /// A terminal of so many columns and rows, in the environment of `home` with these variables set too.
     #[track_caller]
     pub fn start(home: &Home, (columns, rows): (u16, u16), variables: &[(&str, &str)]) -> Self {
-        // A test may have several, one after another or at once.
-        let free = (0..100).map(|number| format!("drawn{number}"));
-        let mut free = free.filter(|name| !home.work().join(name).exists());
-        let name = free.next().expect("a test has fewer terminals");
+        let number = (0..u32::MAX).find(|number| !home.work().join(format!("drawn{number}")).exists());
+        let name = format!("drawn{}", number.expect("there are numbers enough"));
         let drawn = Fifo::new(&home.work(), &name);
         let socket = home.temporary().join(format!("{name}.sock"));
         let environment = home.command("env");

@@ -1,7 +1,7 @@
 //! What there is to see, once, for scripts.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ratatui::backend::TestBackend;
 use scalems_protocol::client::{Status, SubmissionRow, WorkerRow};
@@ -14,15 +14,13 @@ use crate::kit::theme::{ColorChoice, Terminal, Theme, ThemeName};
 use crate::model::Model;
 use crate::options::{Failed, TopOptions};
 use crate::replay::Replay;
-use crate::source::{Action, Answer, Asked, For, Link, Live, News, Source};
+use crate::source::{Action, Asked, For, Link, Live, News, Source};
 
 /// How long the agent may take to say all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How wide and high a screen is that is printed.
 const COLUMNS: u16 = 100;
 const LINES: u16 = 40;
-/// How often it is looked for.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// What there is to see of a pilot.
 #[derive(Clone, Debug, Serialize)]
@@ -109,37 +107,16 @@ impl Source for Still {
 pub fn once(options: &TopOptions) -> Result<Found, Failed> {
     let mut live = Live::connect(&options.pilot)?;
     let mut model = Model::new(live.pilot());
-    let begun = Instant::now();
-    live.ask(
-        For::Status,
-        Asked::Question(scalems_protocol::client::Question::Status),
-    );
-    let mut topics = std::collections::BTreeSet::new();
-    loop {
-        model.tick(begun.elapsed(), live.link());
-        for news in live.news() {
-            match news {
-                News::Update(topic, update) => {
-                    model.update(&topic, update);
-                    topics.insert(topic);
-                }
-                News::Answer(For::Status, Ok(Answer::Reply(reply))) => {
-                    if let scalems_protocol::client::Reply::Status(status) = *reply {
-                        model.status = Some(*status);
-                    }
-                }
-                News::Answer(..) | News::Done(_) | News::At(_) | News::Anew => {}
-            }
-        }
-        if let (Some(status), true) = (&model.status, topics.len() == Live::TOPICS && live.is_whole()) {
-            let shown = shown(status.clone(), &model);
-            return Ok(Found { shown, model });
-        }
-        if matches!(model.link, Link::Over(_)) || begun.elapsed() > PATIENCE {
-            return Err(Failed::Silent(PATIENCE.as_secs()));
-        }
-        std::thread::sleep(LOOK);
+    model.tick(Duration::ZERO, Link::Live);
+    let Some(all) = live.everything(PATIENCE)? else {
+        return Err(Failed::Silent(PATIENCE.as_secs()));
+    };
+    for (topic, update) in all.states {
+        model.update(&topic, update);
     }
+    model.status = Some(all.status.clone());
+    let shown = shown(all.status, &model);
+    Ok(Found { shown, model })
 }
 
 fn shown(status: Status, model: &Model) -> Shown {

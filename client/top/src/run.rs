@@ -20,6 +20,9 @@ use crate::view::rows::PilotFound;
 const TICK: Duration = Duration::from_millis(250);
 /// How often while a replay plays.
 const PLAY: Duration = Duration::from_millis(100);
+/// How long the first screen waits for what is to be on it, and how often that is looked for.
+const FIRST: Duration = Duration::from_millis(150);
+const SOON: Duration = Duration::from_millis(5);
 /// How often the screen is drawn although nothing came: clocks run.
 const CLOCK: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,13 @@ pub fn run(options: &TopOptions, opened: Opened) -> Result<Option<Signal>, Faile
 fn turn(app: &mut App, screen: &mut Screen) -> std::io::Result<Option<Signal>> {
     let begun = Instant::now();
     let mut drawn = begun;
+    app.tick(begun.elapsed());
+    while !app.model.is_known() && begun.elapsed() < FIRST {
+        for event in screen.events(SOON)? {
+            app.event(&event);
+        }
+        app.tick(begun.elapsed());
+    }
     loop {
         app.tick(begun.elapsed());
         if app.redraw {

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use scalems_tests::pilot::{Home, Pilot, Sshd, until_workers};
+use scalems_tests::terminal::{Terminal, has_terminal};
 
 /// The examples of a command and of those below it, as `(the command's words, the example's line)`.
 fn examples(home: &Home, words: &str, found: &mut Vec<(String, String)>) {
@@ -131,6 +132,16 @@ fn run(line: &str) {
         metrics.until_written("Ctrl-C");
         metrics.signal(Signal::SIGINT);
         assert!(metrics.status().success(), "{line}");
+        return pilot.stop();
+    }
+    if line.starts_with("scalems top") && !line.contains("--once") {
+        if has_terminal() {
+            let mut terminal = Terminal::start(&pilot.home, (100, 30), &[]);
+            terminal.line(line);
+            terminal.until("q quit");
+            terminal.keys(&["q"]);
+            terminal.until_back(line);
+        }
         return pilot.stop();
     }
     if line.starts_with("scalems graph") {

@@ -15,7 +15,7 @@ import svg
 
 COLUMNS, ROWS = 118, 32
 # How long the work goes on before the picture: so long that curves have something to show, seconds.
-RUNS = float(os.environ.get("PICTURE_AFTER", "110"))
+RUNS = float(os.environ.get("PICTURE_AFTER", "90"))
 PATIENCE = 60
 
 WORK = (

@@ -138,7 +138,9 @@ impl History {
         let ready = self.ready();
         let waited = |span: &Span| span.begin_us.saturating_sub(ready.of(span));
         let spans = self.spans().iter();
-        spans.map(|span| Self::is_first(span).then(|| waited(span))).collect()
+        spans
+            .map(|span| Self::is_first(span).then(|| waited(span)))
+            .collect()
     }
 
     /// Whether it is the first attempt of its tasks that ran.

@@ -25,6 +25,8 @@ pub(crate) enum Workload {
     Idle,
     /// Many workers that join, and then have nothing to do.
     Workers,
+    /// The monitor, of a pilot with many workers and a million tasks.
+    Top,
     /// Each of them.
     All,
     /// A part of what is measured beside them.
@@ -40,7 +42,7 @@ pub(crate) enum Workload {
 pub(crate) struct BenchArgs {
     /// What to measure.
     pub(crate) workload: Workload,
-    /// How many tasks; for startup how many starts, for idle how many seconds, for workers how many of them.
+    /// How many tasks; for startup how many starts, for idle how many seconds, for workers and top how many workers.
     #[arg(short = 'n', value_name = "N")]
     pub(crate) count: Option<u64>,
     /// By which way.

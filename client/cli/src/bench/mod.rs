@@ -17,6 +17,7 @@ mod row;
 mod spawn;
 mod startup;
 mod throughput;
+mod watching;
 mod workers;
 
 use anyhow::Context as _;
@@ -34,7 +35,7 @@ const DATA_BYTES: usize = 100;
 const MIB: f64 = (1 << 20) as f64;
 
 /// All workloads in the order in which `all` runs them: what starts processes first, while this one is small.
-const ALL: [Workload; 9] = [
+const ALL: [Workload; 10] = [
     Workload::Startup,
     Workload::Spawn,
     Workload::Latency,
@@ -44,6 +45,7 @@ const ALL: [Workload; 9] = [
     Workload::Memory,
     Workload::Idle,
     Workload::Workers,
+    Workload::Top,
 ];
 
 /// What the pilot that is measured is like.
@@ -96,6 +98,7 @@ fn measure(workload: Workload, count: Option<u64>, way: Way) -> anyhow::Result<R
         Workload::Memory => memory::run(n(1_000_000), way),
         Workload::Idle => idle::run(n(10), way),
         Workload::Workers => workers::run(n(1_000), way),
+        Workload::Top => watching::run(n(1_000), way),
         Workload::All | Workload::RawHead | Workload::RawWorker => {
             unreachable!("invariant: these were seen to before")
         }

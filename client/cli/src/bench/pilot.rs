@@ -122,10 +122,14 @@ impl BenchPilot {
         format!("pilot of this measurement{}", self.agent.complaint())
     }
 
+    /// Its directory.
+    pub(super) fn place(&self) -> std::path::PathBuf {
+        self.directory.path().join("pilot")
+    }
+
     /// Where workers find it.
     pub(super) fn worker_file(&self) -> std::path::PathBuf {
-        let directory = self.directory.path().join("pilot");
-        directory.join(ConnectionFile::file_name(Role::Worker))
+        self.place().join(ConnectionFile::file_name(Role::Worker))
     }
 
     /// The processes that are measured.

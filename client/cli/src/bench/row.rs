@@ -65,6 +65,12 @@ pub(super) struct Row {
     /// Processor time of agent and worker, percent of one core.
     #[serde(serialize_with = "short", skip_serializing_if = "Option::is_none")]
     pub(super) cpu_percent: Option<f64>,
+    /// From the monitor's start to its first screen.
+    #[serde(serialize_with = "short", skip_serializing_if = "Option::is_none")]
+    pub(super) first_screen_ms: Option<f64>,
+    /// Its memory at most.
+    #[serde(serialize_with = "short", skip_serializing_if = "Option::is_none")]
+    pub(super) top_peak_rss_mb: Option<f64>,
     /// Context switches of agent and worker, each second.
     #[serde(serialize_with = "short", skip_serializing_if = "Option::is_none")]
     pub(super) switches_per_s: Option<f64>,
@@ -147,6 +153,10 @@ impl Row {
                 .map(|bytes| format!("{} bytes a task", fixed(bytes, 0))),
             self.cpu_percent
                 .map(|percent| format!("{} % of a core", fixed(percent, 3))),
+            self.first_screen_ms
+                .map(|ms| format!("first screen after {} ms", fixed(ms, 0))),
+            self.top_peak_rss_mb
+                .map(|mebibytes| format!("{} MiB", fixed(mebibytes, 1))),
             self.switches_per_s
                 .map(|switches| format!("{} context switches/s", fixed(switches, 1))),
         ];

@@ -33,15 +33,7 @@ pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
     let count = usize::try_from(n)?;
     let begin = Instant::now();
     let mut crowd = Crowd::connect(&file, count).context("connect the workers")?;
-    while crowd.joined() < count {
-        interrupt::check()?;
-        anyhow::ensure!(
-            begin.elapsed() < JOIN,
-            "{} of {count} workers joined within {JOIN:?}",
-            crowd.joined()
-        );
-        crowd.drive(SLICE)?;
-    }
+    join(&mut crowd, n)?;
     let joined = begin.elapsed();
     let known = session.ask_status()?.workers.0;
     anyhow::ensure!(known == n, "the agent knows {known} workers of {n}");
@@ -54,9 +46,34 @@ pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
     let (time, usage) = mark.elapsed(&pilot)?;
     let after = activity(agent)?;
     let (_, peak) = pilot.memory()?;
+    stop(pilot, crowd)?;
+    let mut row = Row::new("workers", n, way)
+        .took(joined)
+        .used(usage)
+        .active(&before, &after, time);
+    row.agent_peak_rss_mb = Some(peak as f64 / MIB);
+    Ok(row)
+}
+
+/// Until all of them have joined.
+pub(super) fn join(crowd: &mut Crowd, count: u64) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while (crowd.joined() as u64) < count {
+        interrupt::check()?;
+        anyhow::ensure!(
+            begin.elapsed() < JOIN,
+            "{} of {count} workers joined within {JOIN:?}",
+            crowd.joined()
+        );
+        crowd.drive(SLICE)?;
+    }
+    Ok(())
+}
+
+/// Ends the pilot with its workers, who have to hear that they are to leave.
+pub(super) fn stop(pilot: BenchPilot, mut crowd: Crowd) -> anyhow::Result<()> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // They have to hear that they are to leave.
         let leaving = scope.spawn(|| {
             while !over.load(Ordering::Acquire) {
                 crowd.drive(SLICE)?;
@@ -69,16 +86,10 @@ pub(super) fn run(n: u64, way: Way) -> anyhow::Result<Row> {
             .join()
             .unwrap_or_else(|_| Err(anyhow::anyhow!("the workers' thread panicked")))?;
         stopped
-    })?;
-    let mut row = Row::new("workers", n, way)
-        .took(joined)
-        .used(usage)
-        .active(&before, &after, time);
-    row.agent_peak_rss_mb = Some(peak as f64 / MIB);
-    Ok(row)
+    })
 }
 
-fn drive(crowd: &mut Crowd, time: Duration) -> anyhow::Result<()> {
+pub(super) fn drive(crowd: &mut Crowd, time: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + time;
     while Instant::now() < until {
         interrupt::check()?;

@@ -389,6 +389,11 @@ impl Model {
         Some(self.health.as_ref()?.at_ms + since)
     }
 
+    /// Whether the states of all that is shown at first have come.
+    pub fn is_known(&self) -> bool {
+        self.health.is_some() && self.summary != Summary::default()
+    }
+
     /// How old what is shown is.
     pub fn age(&self) -> Option<Duration> {
         self.heard.map(|heard| self.now.saturating_sub(heard))

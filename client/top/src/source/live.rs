@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scalems_client::protocol::Bytes;
 use scalems_client::protocol::Role;
-use scalems_client::protocol::client::{Page, Question, Reply, WorkersPage};
+use scalems_client::protocol::client::{Page, Question, Reply, Status, WorkersPage};
 use scalems_client::protocol::event::{Body, Topic};
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::state::Strength;
@@ -44,6 +44,15 @@ pub enum Where {
     At(PathBuf),
 }
 
+/// All that a pilot says of itself.
+#[derive(Clone, Debug)]
+pub struct Everything {
+    /// The states of the topics.
+    pub states: Vec<(Topic, Update)>,
+    /// The pilot as a whole.
+    pub status: Status,
+}
+
 /// A pilot that lives.
 pub struct Live {
     session: Session,
@@ -60,12 +69,21 @@ pub struct Live {
 }
 
 impl Live {
-    /// How many topics it listens to.
-    pub const TOPICS: usize = TOPICS.len();
-
-    /// Whether all that the snapshots had no room for has come.
-    pub fn is_whole(&self) -> bool {
-        self.more_workers.is_none()
+    /// The states of all topics, with all workers, and the pilot as a whole. `None`: the agent has not said them in time.
+    pub fn everything(&mut self, patience: Duration) -> Result<Option<Everything>, ClientError> {
+        let until = Instant::now() + patience;
+        let mut told = Vec::new();
+        for events in &mut self.topics {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(state) = events.next_within(left)? else {
+                return Ok(None);
+            };
+            told.push((events.topic().clone(), state));
+        }
+        let rows = self.session.ask_workers()?;
+        told.push((Topic::Workers, Update::Snapshot(Body::Workers { rows })));
+        let status = self.session.ask_status()?;
+        Ok(Some(Everything { states: told, status }))
     }
 
     /// Connects as an observer where there is a key for that: who only looks needs no more.
@@ -229,9 +247,12 @@ fn options() -> SessionOptions {
         .answer_timeout(ANSWER)
 }
 
-/// Does something with a session of its own, which has the client's key: who looks has an observer's.
+/// The shell's session, whose tasks last: what is submitted again is as if it had been typed there.
+const SHELL: &str = "shell";
+
+/// Does something with a session that has the client's key: who looks has an observer's.
 fn perform(file: &Path, action: Action) -> Result<String, ClientError> {
-    let session = options().connect(file)?;
+    let session = options().name(SHELL).shared().connect(file)?;
     match action {
         Action::Cancel(selected) => {
             let mut count = 0;

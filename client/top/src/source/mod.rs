@@ -8,7 +8,7 @@ use scalems_client::Update;
 use scalems_protocol::client::{OutputPart, Question, Reply};
 use scalems_protocol::event::Topic;
 
-pub use live::{Live, Where};
+pub use live::{Everything, Live, Where};
 
 /// How the pilot is reached.
 #[derive(Clone, Debug, PartialEq)]
