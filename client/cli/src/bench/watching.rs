@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -141,13 +141,11 @@ impl Watcher {
 
     fn leave(mut self) -> anyhow::Result<()> {
         self.terminal.write_all(b"q")?;
-        let until = Instant::now() + START;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait()? {
-                anyhow::ensure!(status.success(), "the monitor ended with {status}");
-                return Ok(());
-            }
-            std::thread::sleep(interrupt::SLICE);
+        // Who reads its terminal ends with it.
+        if let Err(RecvTimeoutError::Disconnected) = self.first.recv_timeout(START) {
+            let status = self.child.wait()?;
+            anyhow::ensure!(status.success(), "the monitor ended with {status}");
+            return Ok(());
         }
         anyhow::bail!("the monitor did not end in {START:?}")
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ratatui::Terminal as Ratatui;
+use ratatui::Terminal as Drawn;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
@@ -69,7 +69,7 @@ impl Source for Scripted {
 struct Watching {
     app: App,
     talk: Rc<RefCell<Talk>>,
-    terminal: Ratatui<TestBackend>,
+    terminal: Drawn<TestBackend>,
     now: Duration,
 }
 
@@ -104,7 +104,7 @@ impl Watching {
         Self {
             app,
             talk,
-            terminal: Ratatui::new(TestBackend::new(width, height)).unwrap(),
+            terminal: Drawn::new(TestBackend::new(width, height)).unwrap(),
             now: Duration::ZERO,
         }
     }

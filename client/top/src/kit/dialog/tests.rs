@@ -157,11 +157,11 @@ fn an_error_stands_under_its_place() {
     }];
     let mut shown = String::new();
     for (text, theme, width) in [
-        ("state=fialed", THEMES[0], 60),
-        ("state=fialed", THEMES[1], 60),
+        ("state=faulty", THEMES[0], 60),
+        ("state=faulty", THEMES[1], 60),
         ("state=done and state=don", THEMES[0], 40),
         ("日本語 or state=\x1bx", THEMES[0], 40),
-        ("state=done and state=done and state=fialed", THEMES[0], 24),
+        ("state=done and state=done and state=faulty", THEMES[0], 24),
         ("", THEMES[0], 3),
     ] {
         let mut input = Input::new("/", text, QUERY_BYTES);

@@ -133,7 +133,7 @@ fn errors_say_where_and_what_is_allowed() {
         "",
         "  ",
         "!",
-        "state=fialed",
+        "state=faulty",
         "staet=failed",
         "state>failed",
         "host<a",
