@@ -135,7 +135,7 @@ fn a_rank_that_fails_ends_the_others() {
                 "comm.Abort(7)",
                 "time.sleep(600)",
                 Code::InterpreterEnded,
-                "with code 7",
+                "code 7",
             ),
             (
                 "result = __import__('threading').Lock()",
