@@ -121,7 +121,7 @@ impl Serialize for Amount {
 }
 
 impl Amount {
-    /// The number nearest to it, and to no other of less than [`Amount::EXACT`] parts.
+    /// The number nearest to it, and to no other of less than so many parts that a `f64` is exact.
     pub fn as_f64(self) -> f64 {
         self.0 as f64 / Self::PARTS as f64
     }

@@ -47,13 +47,11 @@ impl SimClient {
                 });
             }
             _ => {
-                let topic = self.random.pick(&[0, 1, 2, 3, 4, 5]);
+                let topic = self.random.pick(&[0, 1, 2, 3]);
                 let topic = match topic {
                     0 => Topic::Summary,
                     1 => Topic::Workers,
                     2 => Topic::Alarms,
-                    3 => Topic::Submissions,
-                    4 => Topic::Faults,
                     _ => Topic::Submission(self.random.within(1, 20)),
                 };
                 self.inbox.push_back(Input::Listen(topic));
