@@ -502,9 +502,12 @@ impl App {
                 self.dialog = None;
             }
             Chosen::Columns => {
-                self.tables.toggle_column(screen, item, theme);
+                let tables = &mut self.tables;
+                tables.toggle_column(screen, item, theme);
                 // It stays: several are chosen.
-                self.columns_menu();
+                if let Some(Dialog::Menu(menu, _)) = &mut self.dialog {
+                    menu.set_on(|column| !tables.is_hidden(screen, column, theme));
+                }
             }
         }
     }

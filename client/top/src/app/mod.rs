@@ -267,7 +267,8 @@ impl App {
             }
             (_, Ok(Answer::Reply(reply))) => self.take_reply(what, *reply),
             (_, Ok(_)) => {}
-            // Such as while the agent is away: it is asked again.
+            // While the agent is away the first line says so; it is asked again.
+            (_, Err(problem)) if self.model.link == Link::Live => self.say(problem, true),
             (_, Err(_)) => {}
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use scalems_client::protocol::Bytes;
 use scalems_client::protocol::Role;
-use scalems_client::protocol::client::{Page, Question, Reply, Status, WorkersPage};
+use scalems_client::protocol::client::{Page, Question, Reply, Status};
 use scalems_client::protocol::event::{Body, Topic};
 use scalems_client::protocol::select::Selector;
 use scalems_client::protocol::state::Strength;
@@ -63,8 +63,6 @@ pub struct Live {
     pilot: String,
     topics: Vec<Events>,
     asked: BTreeMap<For, Pending<(Reply, Vec<Bytes>)>>,
-    /// Rows of workers that the snapshot had no room for.
-    more_workers: Option<Pending<(Reply, Vec<Bytes>)>>,
     done: Vec<News>,
 }
 
@@ -105,32 +103,8 @@ impl Live {
             pilot,
             topics,
             asked: BTreeMap::new(),
-            more_workers: None,
             done: Vec::new(),
         })
-    }
-
-    /// Asks for the workers that a snapshot had no room for.
-    fn ask_more_workers(&mut self, after: Option<u64>) {
-        let question = Question::Workers(WorkersPage { after, rows: 0 });
-        self.more_workers = self.session.ask(question, ANSWER).ok();
-    }
-
-    fn take_more_workers(&mut self, news: &mut Vec<News>) {
-        let Some(answer) = self.more_workers.as_ref().and_then(Pending::try_take) else {
-            return;
-        };
-        self.more_workers = None;
-        if let Ok((Reply::Workers(listing), _)) = answer {
-            if listing.next.is_some() {
-                self.ask_more_workers(listing.next);
-            }
-            let rows = listing.rows;
-            news.push(News::Update(
-                Topic::Workers,
-                Update::Event(Body::Workers { rows }),
-            ));
-        }
     }
 }
 
@@ -147,20 +121,12 @@ impl Source for Live {
                 Err(TryRecvError::Disconnected) => self.acting = None,
             }
         }
-        let mut last_worker = None;
         for events in &mut self.topics {
             for _ in 0..TAKEN {
                 let Some(update) = events.try_next() else { break };
-                if let Update::Snapshot(Body::Workers { rows }) = &update {
-                    last_worker = rows.last().map(|row| row.worker);
-                }
                 news.push(News::Update(events.topic().clone(), update));
             }
         }
-        if last_worker.is_some() {
-            self.ask_more_workers(last_worker);
-        }
-        self.take_more_workers(&mut news);
         self.asked.retain(|what, pending| {
             let Some(answer) = pending.try_take() else {
                 return true;

@@ -42,7 +42,7 @@ impl Menu {
     }
 
     /// Says anew which items are on, for menus that stay open.
-    pub fn set_on(&mut self, is_on: impl Fn(usize) -> bool) {
+    pub fn set_on(&mut self, mut is_on: impl FnMut(usize) -> bool) {
         for (number, item) in self.items.iter_mut().enumerate() {
             item.is_on = is_on(number);
         }

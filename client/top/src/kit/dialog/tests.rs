@@ -8,7 +8,6 @@ use ratatui::layout::{Position, Rect};
 use super::*;
 use crate::kit::keys::{Command, Context, Place};
 use crate::kit::query::{Field, Kind, QUERY_BYTES, Query};
-use crate::kit::theme::{Role, Theme};
 use crate::kit::{THEMES, text_of};
 
 fn drawn(width: u16, height: u16, draw: impl FnOnce(Rect, &mut Buffer)) -> String {
@@ -204,30 +203,6 @@ fn the_help_scrolls_and_is_searched() {
     assert!(!help.command(Command::Back));
     typed(help.search(), "no such thing");
     assert!(drawn(40, 9, |area, buffer| help.draw(THEMES[0], area, buffer)).contains("No key does that."));
-}
-
-#[test]
-fn messages_go_when_their_time_is_over() {
-    let mut messages = Messages::default();
-    let draw = |messages: &Messages, now: u64, theme: Theme| {
-        drawn(24, 1, |area, buffer| {
-            messages.draw(now, theme, area, buffer);
-        })
-    };
-    assert_eq!(draw(&messages, 0, THEMES[0]), "");
-    assert_eq!(messages.until_ms(0), None);
-    messages.say(Role::Good, "3 tasks canceled", 1_000);
-    assert_eq!(draw(&messages, 1_000, THEMES[0]), "✓ 3 tasks canceled");
-    assert_eq!(messages.until_ms(1_000), Some(7_000));
-    assert_eq!(draw(&messages, 7_000, THEMES[0]), "");
-    messages.say(Role::Bad, "the agent says: \x1b[2J no such worker", 8_000);
-    assert_eq!(draw(&messages, 8_000, THEMES[1]), "x the agent says: \\e[2J~");
-    messages.dismiss();
-    assert_eq!(draw(&messages, 8_000, THEMES[1]), "");
-    for number in 0..200 {
-        messages.say(Role::Info, number.to_string(), 0);
-    }
-    assert_eq!(messages.all().count(), 100);
 }
 
 proptest! {

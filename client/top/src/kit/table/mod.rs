@@ -42,8 +42,10 @@ pub trait Rows {
     /// What row `row` is known by.
     fn id(&self, row: usize) -> Self::Id;
 
-    /// What row `row` is sorted by in column `column`.
-    fn key(&self, row: usize, column: usize) -> Value<'_>;
+    /// What row `row` is sorted by in column `column`: unless a list says otherwise its fields begin with its columns, in their order.
+    fn key(&self, row: usize, column: usize) -> Value<'_> {
+        self.value(row, column)
+    }
 
     /// What row `row` has in field `field`.
     fn value(&self, row: usize, field: usize) -> Value<'_>;

@@ -78,10 +78,6 @@ impl Rows for EventRows<'_> {
         self.rows[row].number
     }
 
-    fn key(&self, row: usize, column: usize) -> Value<'_> {
-        self.value(row, column)
-    }
-
     fn value(&self, row: usize, field: usize) -> Value<'_> {
         let happened = &self.rows[row];
         match field {

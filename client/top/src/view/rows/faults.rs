@@ -110,10 +110,6 @@ impl Rows for FaultRows<'_> {
         self.rows[row].0.clone()
     }
 
-    fn key(&self, row: usize, column: usize) -> Value<'_> {
-        self.value(row, column)
-    }
-
     fn value(&self, row: usize, field: usize) -> Value<'_> {
         let group = self.rows[row].1;
         match field {

@@ -87,10 +87,6 @@ impl Rows for PilotRows<'_> {
         self.rows[row].file.clone()
     }
 
-    fn key(&self, row: usize, column: usize) -> Value<'_> {
-        self.value(row, column)
-    }
-
     fn value(&self, row: usize, field: usize) -> Value<'_> {
         let pilot = &self.rows[row];
         match field {

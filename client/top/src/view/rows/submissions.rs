@@ -139,11 +139,6 @@ impl Rows for SubmissionRows<'_> {
         self.rows[row].row.submission
     }
 
-    fn key(&self, row: usize, column: usize) -> Value<'_> {
-        // Columns and fields are the same here, in the same order.
-        self.value(row, column)
-    }
-
     fn value(&self, row: usize, field: usize) -> Value<'_> {
         let seen = self.rows[row];
         let (row, tasks) = (&seen.row, &seen.row.tasks);

@@ -137,10 +137,6 @@ impl Rows for WorkerRows<'_> {
         self.rows[row].row.worker
     }
 
-    fn key(&self, row: usize, column: usize) -> Value<'_> {
-        self.value(row, column)
-    }
-
     fn value(&self, row: usize, field: usize) -> Value<'_> {
         let seen = self.rows[row];
         let worker = &seen.row;
