@@ -44,6 +44,8 @@ const BEHIND: &str = "behind";
 const CHECKPOINT_PAGES: i32 = 4_000;
 /// How long another process may have the journal before it counts as in use: one that ends needs a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is locked meanwhile is kept no longer than so long.
+const HOLD: Duration = Duration::from_millis(50);
 
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
@@ -329,8 +331,11 @@ impl Store {
 
     /// Opens a journal that is there, and reads it.
     fn open_kept(path: &Path, each: impl FnMut(Record)) -> Result<Self, JournalError> {
-        let mut store = Self::open_known(path)?;
-        store.log_ahead()?;
+        let mut store = patiently(PATIENCE, |at_most| {
+            let store = Self::open_known_at_once(path, at_most)?;
+            store.log_ahead()?;
+            Ok(store)
+        })?;
         store.replay(each)?;
         store.keep_log(false)?;
         Ok(store)
@@ -343,6 +348,11 @@ impl Store {
 
     /// The same, and waits no longer than so long for another process that has it.
     fn open_known_within(path: &Path, patience: Duration) -> Result<Self, JournalError> {
+        patiently(patience, |at_most| Self::open_known_at_once(path, at_most))
+    }
+
+    /// The same, and keeps what it has locked meanwhile, so for a short time only.
+    fn open_known_at_once(path: &Path, at_most: Duration) -> Result<Self, JournalError> {
         let facts = std::fs::metadata(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => JournalError::Missing {
                 path: path.to_owned(),
@@ -358,7 +368,7 @@ impl Store {
             });
         }
         let mut store = Self::open_file(path)?;
-        let waits = store.db.busy_timeout(patience);
+        let waits = store.db.busy_timeout(at_most);
         waits.map_err(|error| failed("open", path, error))?;
         store.schema = store.check_kind()?;
         store.check_meta()?;
@@ -553,6 +563,28 @@ impl Store {
             transaction.commit()
         });
         changed.map_err(|error| failed(doing, path, error))
+    }
+}
+
+/// Tries until another process lets go, or for so long. Between two tries nothing is held: of two that come at once each
+/// may have locked what the other one waits for (in exclusive mode SQLite keeps its shared lock while it waits for the
+/// whole), so each gives way for a time of its own.
+fn patiently<T>(
+    patience: Duration,
+    mut open: impl FnMut(Duration) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    let begun = Instant::now();
+    loop {
+        let left = patience.saturating_sub(begun.elapsed());
+        match open(left.min(HOLD)) {
+            Err(JournalError::InUse { .. }) if !left.is_zero() => {
+                let mut random = [0];
+                // Without it all give way for the same time, and take turns by chance.
+                let _same = getrandom::fill(&mut random);
+                std::thread::sleep(HOLD.mul_f32(f32::from(random[0]) / 256.0).min(left));
+            }
+            done => return done,
+        }
     }
 }
 

@@ -24,7 +24,20 @@ fn a_lost_agent_is_told_and_its_next_life_is_shown() {
     let screen = terminal.until("agent lost");
     // What was known is still shown, with its age, which grows.
     assert!(row(&screen, "before").contains("done"), "{screen}");
-    terminal.until_screen("its age", |screen| row(screen, "agent lost").contains("0:03 old"));
+    let age = |screen: &str| -> Option<u32> {
+        let (minutes, seconds) = screen
+            .split("this is ")
+            .nth(1)?
+            .split(" old")
+            .next()?
+            .split_once(':')?;
+        Some(minutes.parse::<u32>().ok()? * 60 + seconds.parse::<u32>().ok()?)
+    };
+    let first = age(row(&screen, "agent lost"));
+    terminal.until_screen("its age", |screen| {
+        let now = age(row(screen, "agent lost"));
+        now.is_some() && now >= first.map(|first| first + 2).or(Some(3))
+    });
     // What is asked for meanwhile is refused with a reason, and the program goes on.
     terminal.keys(&["6"]);
     terminal.until_all(&["what happened", "not heard of"]);

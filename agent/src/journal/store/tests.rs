@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Barrier;
 
 use scalems_core::record::{Again, Appended, Ended, Record, Submitted};
 use scalems_core::task::Indices;
@@ -241,6 +242,31 @@ fn a_journal_is_not_made_twice_nor_used_twice_nor_made_by_resuming() {
     assert!(matches!(read(&place.path), Err(JournalError::InUse { .. })));
     drop(store);
     read(&place.path).unwrap();
+}
+
+#[test]
+fn those_that_come_at_once_to_a_dead_agents_journal_do_not_hold_each_other_up() {
+    for round in 0..50 {
+        let (lived, place) = (place(), place());
+        let (mut store, _) = Store::create(&lived.path, PILOT, [9; 32]).unwrap();
+        write(&mut store, &records());
+        // As a dead process leaves it: its log beside it.
+        for end in ["", "-wal"] {
+            let bytes = std::fs::read(super::beside(&lived.path, end)).unwrap();
+            std::fs::write(super::beside(&place.path, end), &bytes).unwrap();
+        }
+        private(&place.path, &std::fs::read(&place.path).unwrap());
+        let together = Barrier::new(3);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    together.wait();
+                    let opened = Store::open_kept(&place.path, drop);
+                    assert!(opened.is_ok(), "round {round}: {opened:?}");
+                });
+            }
+        });
+    }
 }
 
 #[test]
