@@ -15,7 +15,8 @@ use scalems_core::{Config, Restore};
 use scalems_protocol::filter::Rule;
 use scalems_protocol::{PilotId, Role, limits};
 use scalems_transport::{
-    ConnectionFile, ConnectionFileError, DirectoryError, PrivateDir, TransportError, connection_file,
+    AgentShelf, ConnectionFile, ConnectionFileError, DirectoryError, PrivateDir, TransportError,
+    connection_file,
 };
 
 use crate::bus::{Bus, BusError, BusHandle, Identity, Sockets, TcpOptions};
@@ -434,6 +435,9 @@ fn clear_away(base: &Path) {
         }
         let heard = std::os::unix::net::UnixStream::connect(entry.path().join("client.sock"));
         let left = heard.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if left {
+            AgentShelf::clear(&entry.path());
+        }
         if left && let Err(error) = std::fs::remove_dir_all(entry.path()) {
             tracing::debug!(%error, path = %entry.path().display(), "cannot remove what a dead agent left");
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use scalems_protocol::Role;
 use scalems_transport::connection_file::Addresses;
 use scalems_transport::{
-    Context, CurveClient, Endpoint, EventPublisher, IpcDomain, PrivateDir, Router, Subscriber, TcpDomain,
-    TransportError, Zap, check_build,
+    AgentShelf, Context, CurveClient, Endpoint, EventPublisher, IpcDomain, PrivateDir, Router, Subscriber,
+    TcpDomain, TransportError, Zap, check_build,
 };
 
 use super::identity::Identity;
@@ -85,6 +85,15 @@ impl Sockets {
         let mut events = EventPublisher::new(&context)?;
         let mut doors = Doors::default();
         if let Some(directory) = directory {
+            match AgentShelf::make(directory) {
+                Ok(shelf) => {
+                    frontend.use_shelf(&shelf);
+                    backend.use_shelf(&shelf);
+                }
+                Err(error) => {
+                    tracing::info!(%error, "without shared memory large values go through the sockets")
+                }
+            }
             doors.frontend.ipc = Some(frontend.bind_ipc(&zap, IpcDomain::Client, directory)?);
             doors.observers.ipc = Some(frontend.bind_ipc(&zap, IpcDomain::Observer, directory)?);
             doors.backend.ipc = Some(backend.bind_ipc(&zap, IpcDomain::Worker, directory)?);

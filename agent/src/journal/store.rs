@@ -3,6 +3,7 @@
 mod error;
 mod looking;
 mod meta;
+mod patience;
 mod prune;
 mod reading;
 mod salvage;
@@ -21,6 +22,7 @@ use scalems_core::record::Record;
 use scalems_protocol::PilotId;
 
 use self::error::failed;
+use self::patience::patiently;
 use self::reading::Extent;
 use super::age::{self, Mark};
 use super::beside;
@@ -44,8 +46,6 @@ const BEHIND: &str = "behind";
 const CHECKPOINT_PAGES: i32 = 4_000;
 /// How long another process may have the journal before it counts as in use: one that ends needs a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is locked meanwhile is kept no longer than so long.
-const HOLD: Duration = Duration::from_millis(50);
 
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
@@ -563,28 +563,6 @@ impl Store {
             transaction.commit()
         });
         changed.map_err(|error| failed(doing, path, error))
-    }
-}
-
-/// Tries until another process lets go, or for so long. Between two tries nothing is held: of two that come at once each
-/// may have locked what the other one waits for (in exclusive mode SQLite keeps its shared lock while it waits for the
-/// whole), so each gives way for a time of its own.
-fn patiently<T>(
-    patience: Duration,
-    mut open: impl FnMut(Duration) -> Result<T, JournalError>,
-) -> Result<T, JournalError> {
-    let begun = Instant::now();
-    loop {
-        let left = patience.saturating_sub(begun.elapsed());
-        match open(left.min(HOLD)) {
-            Err(JournalError::InUse { .. }) if !left.is_zero() => {
-                let mut random = [0];
-                // Without it all give way for the same time, and take turns by chance.
-                let _same = getrandom::fill(&mut random);
-                std::thread::sleep(HOLD.mul_f32(f32::from(random[0]) / 256.0).min(left));
-            }
-            done => return done,
-        }
     }
 }
 

@@ -8,17 +8,24 @@ use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::error::{SendError, TransportError};
 use crate::keys::CurveClient;
-use crate::message::{self, Message, Part, Taken};
+use crate::message::{self, Large, Message, Part, Taken};
 use crate::monitor::ConnectionEvent;
 use crate::options::Use;
 use crate::poll::{Pollable, Source, poll, sealed::HasSocket};
 use crate::raw::Frame;
+use crate::shelf::Shelf;
 use crate::socket::Socket;
 
 /// A DEALER. It connects, and after a break connects again, by itself. Nothing is queued while there is no
 /// connection, and what was queued when one broke is gone: the first message of a connection is a hello.
 pub struct Dealer {
     socket: Socket,
+    endpoint: Endpoint,
+    shelf: Option<Shelf>,
+    /// The agent was not told yet that we take what lies on the shelf.
+    announce: bool,
+    /// Something was not there: from then on everything goes through the socket.
+    without_shelf: bool,
 }
 
 impl Dealer {
@@ -32,7 +39,13 @@ impl Dealer {
         // Before it connects, so that the first connection is told as well.
         socket.watch()?;
         socket.connect(endpoint, curve)?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            endpoint: endpoint.clone(),
+            shelf: None,
+            announce: false,
+            without_shelf: false,
+        })
     }
 
     /// Sends a message as a whole or not at all, without waiting. Without a finished connection that is
@@ -48,7 +61,10 @@ impl Dealer {
 
     fn send_parts(&mut self, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), SendError> {
         message::check(header, blobs)?;
-        Ok(message::send(&mut self.socket.inner, header, blobs)?)
+        let large = Large::put(self.shelf.as_ref(), self.announce, blobs);
+        message::send(&mut self.socket.inner, header, blobs, large)?;
+        self.announce = false;
+        Ok(())
     }
 
     /// The next message, if one is there. [`TransportError::TooManyFrames`] leaves the dealer usable.
@@ -57,9 +73,33 @@ impl Dealer {
         let Some(first) = Frame::receive(socket).map_err(TransportError::Receive)? else {
             return Ok(None);
         };
-        match message::take_rest(socket, first).map_err(TransportError::Receive)? {
-            Taken::Message(message) => Ok(Some(message)),
+        match message::take_rest(socket, first, self.shelf.as_ref()).map_err(TransportError::Receive)? {
+            Taken::Message(message, _) => Ok(Some(message)),
             Taken::TooMany(frames) => Err(TransportError::TooManyFrames { frames }),
+            Taken::NotThere | Taken::Lost => {
+                self.connect_again()?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A message is missing, of ours or of the agent's. As with a connection that broke, both find that out when they say
+    /// hello again.
+    fn connect_again(&mut self) -> Result<(), TransportError> {
+        self.without_shelf = true;
+        self.shelf = None;
+        self.announce = false;
+        self.socket.connect_again(&self.endpoint)
+    }
+
+    /// A connection is new: so may be the agent, and its shelf.
+    fn look_for_shelf(&mut self) {
+        let Endpoint::Ipc { path } = &self.endpoint else {
+            return;
+        };
+        if !self.without_shelf {
+            self.shelf = path.parent().and_then(Shelf::beside);
+            self.announce = self.shelf.is_some();
         }
     }
 
@@ -91,7 +131,11 @@ impl Dealer {
     /// The next thing that became of the connection, if there is one: opened (hello is due), closed, denied
     /// (this key will not do). To be asked whenever [`Source::connections`] is ready.
     pub fn connection_event(&mut self) -> Result<Option<ConnectionEvent>, TransportError> {
-        self.socket.connection_event()
+        let event = self.socket.connection_event()?;
+        if event == Some(ConnectionEvent::Opened) {
+            self.look_for_shelf();
+        }
+        Ok(event)
     }
 }
 

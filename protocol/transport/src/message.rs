@@ -5,6 +5,7 @@ use scalems_protocol::limits;
 
 use crate::error::{Errno, SendError};
 use crate::raw::{Frame, Handle};
+use crate::shelf::{First, Given, Named, Shelf};
 
 /// Frames that a message may have: the header, the protocol's blobs, and a few more, so that a message that
 /// is slightly over gets the protocol's refusal with its name.
@@ -53,16 +54,35 @@ impl Part<'_> {
 
 /// What came in one message after its first frame was taken.
 pub(crate) enum Taken {
-    Message(Message),
+    /// A message, and whether its sender can take what lies on the shelf.
+    Message(Message, bool),
     /// It had too many frames and was dropped.
     TooMany(usize),
+    /// It named what is not on the shelf, and was dropped.
+    NotThere,
+    /// What was named to its sender was not on the shelf.
+    Lost,
 }
 
-/// Takes the rest of the message that began with `first`. libzmq gives out whole messages only.
-pub(crate) fn take_rest(socket: &mut Handle, first: Frame) -> Result<Taken, Errno> {
-    let mut more = first.more();
+/// Takes the rest of the message that began with `first`. libzmq gives out whole messages only. Without a shelf nothing can
+/// be named, and what looks like it is a header.
+pub(crate) fn take_rest(socket: &mut Handle, first: Frame, shelf: Option<&Shelf>) -> Result<Taken, Errno> {
+    let names = match shelf.map(|_| First::read(first.bytes())) {
+        None | Some(First::Header) => None,
+        Some(First::Names(names)) if first.more() => Some(names),
+        Some(First::Lost) if !first.more() => return Ok(Taken::Lost),
+        Some(First::Names(_) | First::Lost | First::Unknown) => {
+            drain(socket, &first)?;
+            return Ok(Taken::NotThere);
+        }
+    };
+    let header = match &names {
+        None => first,
+        Some(_) => Frame::receive(socket)?.ok_or(Errno::AGAIN)?,
+    };
+    let mut more = header.more();
     let mut message = Message {
-        header: into_bytes(first),
+        header: into_bytes(header),
         blobs: Vec::new(),
     };
     let mut frames = 1;
@@ -77,11 +97,27 @@ pub(crate) fn take_rest(socket: &mut Handle, first: Frame) -> Result<Taken, Errn
             message = Message::default();
         }
     }
-    if frames <= FRAMES {
-        Ok(Taken::Message(message))
-    } else {
-        Ok(Taken::TooMany(frames))
+    if frames > FRAMES {
+        return Ok(Taken::TooMany(frames));
     }
+    let (Some(shelf), Some(names)) = (shelf, names) else {
+        return Ok(Taken::Message(message, false));
+    };
+    // All of them, also behind one that is not there: whoever takes a name removes it.
+    let mut there = true;
+    for Named { blob, name, length } in names {
+        let taken = shelf.take(name, length);
+        let place = message.blobs.get_mut(blob as usize);
+        match place.filter(|place| place.is_empty()).zip(taken.ok()) {
+            Some((place, bytes)) => *place = bytes,
+            None => there = false,
+        }
+    }
+    Ok(if there {
+        Taken::Message(message, true)
+    } else {
+        Taken::NotThere
+    })
 }
 
 /// Reads and drops the rest of the message that `frame` belongs to.
@@ -107,17 +143,84 @@ pub(crate) fn check(header: &Part<'_>, blobs: &[Bytes]) -> Result<(), SendError>
     if fits { Ok(()) } else { Err(SendError::TooLarge) }
 }
 
+/// Says that something was named that is not on the shelf.
+pub(crate) fn send_lost(socket: &mut Handle) -> Result<(), Errno> {
+    Frame::copy(&First::lost()).send(socket, false)
+}
+
+/// What of a message lies on the shelf, if its receiver can take that.
+pub(crate) struct Large<'a> {
+    given: Vec<(u32, Given<'a>)>,
+    announce: bool,
+}
+
+impl<'a> Large<'a> {
+    /// All goes through the socket.
+    pub(crate) fn none() -> Self {
+        Self::put(None, false, &[])
+    }
+
+    /// Puts the large ones of `blobs` on the shelf. With `announce` the receiver is told that we can take what lies
+    /// there, also if nothing of this does.
+    pub(crate) fn put(shelf: Option<&'a Shelf>, announce: bool, blobs: &[Bytes]) -> Self {
+        let put = |shelf: &'a Shelf| {
+            let all = (0..).zip(blobs);
+            all.filter_map(|(at, blob)| Some((at, shelf.put(blob)?)))
+                .collect()
+        };
+        Self {
+            given: shelf.map(put).unwrap_or_default(),
+            announce,
+        }
+    }
+
+    fn is_there(&self, blob: u32) -> bool {
+        self.given.iter().any(|(at, _)| *at == blob)
+    }
+
+    fn frame(&self, blobs: &[Bytes]) -> Option<Frame> {
+        let named = |(blob, given): &(u32, Given<'_>)| Named {
+            blob: *blob,
+            name: given.name(),
+            length: blobs[*blob as usize].len() as u64,
+        };
+        let needed = self.announce || !self.given.is_empty();
+        needed.then(|| Frame::copy(&First::names(self.given.iter().map(named))))
+    }
+}
+
 /// Sends a message as a whole or not at all.
-pub(crate) fn send(socket: &mut Handle, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), Errno> {
-    header.frame().send(socket, !blobs.is_empty())?;
+pub(crate) fn send(
+    socket: &mut Handle,
+    header: &Part<'_>,
+    blobs: &[Bytes],
+    large: Large<'_>,
+) -> Result<(), Errno> {
+    let mut begun = false;
+    if let Some(mut names) = large.frame(blobs) {
+        names.send(socket, true)?;
+        begun = true;
+    }
+    let mut sent = header.frame().send(socket, !blobs.is_empty());
+    if !begun {
+        sent?;
+    }
     // If the connection ends in between, libzmq drops the message up to its last frame: it has to be given
     // all of them, or it would take the next message for the rest of this one.
-    let mut sent = Ok(());
     let mut left = blobs.len();
-    for blob in blobs {
+    for (at, blob) in (0..).zip(blobs) {
         left -= 1;
-        let frame = Part::Counted(blob).frame().send(socket, left > 0);
-        sent = sent.and(frame);
+        let mut frame = if large.is_there(at) {
+            Frame::new()
+        } else {
+            Part::Counted(blob).frame()
+        };
+        sent = sent.and(frame.send(socket, left > 0));
+    }
+    if sent.is_ok() {
+        for (_, given) in large.given {
+            given.sent();
+        }
     }
     sent
 }

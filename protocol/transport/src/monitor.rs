@@ -80,6 +80,11 @@ impl Monitor {
         !self.events.is_empty()
     }
 
+    /// We ended the connection: libzmq tells of those that others end.
+    pub(crate) fn ended(&mut self) {
+        self.events.push_back(ConnectionEvent::Closed);
+    }
+
     /// The next event, if there is one.
     pub(crate) fn next(&mut self) -> Result<Option<ConnectionEvent>, TransportError> {
         if self.events.is_empty() {

@@ -10,7 +10,7 @@ use crate::domain::{IpcDomain, TcpDomain};
 use crate::endpoint::Endpoint;
 use crate::error::{SendError, TransportError};
 use crate::keys::{CurveClient, KeyPair};
-use crate::message::{self, Part};
+use crate::message::{self, Large, Part};
 use crate::options::Use;
 use crate::poll::{Pollable, sealed::HasSocket};
 use crate::raw::Frame;
@@ -110,7 +110,7 @@ impl EventPublisher {
 fn publish(socket: &mut Socket, first: &[u8], rest: &[Bytes]) -> Result<(), SendError> {
     let first = Part::Borrowed(first);
     message::check(&first, rest)?;
-    Ok(message::send(&mut socket.inner, &first, rest)?)
+    Ok(message::send(&mut socket.inner, &first, rest, Large::none())?)
 }
 
 impl HasSocket for Publisher {

@@ -1,4 +1,4 @@
-//! Every unsafe line of the crate: the calls into libzmq that the `zmq` crate has not, or panics in.
+//! The calls into libzmq that the `zmq` crate has not, or panics in. With `shelf/mapping.rs`, every unsafe line of the crate.
 //!
 //! The `zmq` crate cannot make a message out of counted bytes, cannot stop a monitor, knows not every option,
 //! and panics on error numbers it has no name for (a socket's path through a file gives `ENOTDIR`). It stays
@@ -265,6 +265,13 @@ pub(crate) fn connect(socket: &mut Handle, endpoint: &str) -> Result<(), Errno> 
     let endpoint = text(endpoint);
     // SAFETY: the socket is open and the text ends in a zero.
     checked(unsafe { sys::zmq_connect(socket.touch(), endpoint.as_ptr()) })
+}
+
+/// Ends the connection to an address.
+pub(crate) fn disconnect(socket: &mut Handle, endpoint: &str) -> Result<(), Errno> {
+    let endpoint = text(endpoint);
+    // SAFETY: the socket is open and the text ends in a zero.
+    checked(unsafe { sys::zmq_disconnect(socket.touch(), endpoint.as_ptr()) })
 }
 
 /// Ends the watch over a socket's connections. It must come before the reader of the watch closes: libzmq's

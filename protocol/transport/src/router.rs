@@ -12,13 +12,14 @@ use crate::domain::{IpcDomain, TcpDomain};
 use crate::endpoint::Endpoint;
 use crate::error::{Errno, SendError, TransportError};
 use crate::keys::KeyPair;
-use crate::message::{self, Message, Part, Taken};
+use crate::message::{self, Large, Message, Part, Taken};
 use crate::monitor::ConnectionEvent;
 use crate::options::Use;
 use crate::poll::{Pollable, sealed::HasSocket};
 use crate::raw::Frame;
+use crate::shelf::{AgentShelf, Shelf};
 use crate::socket::Socket;
-use crate::zap::{self, TcpPermit, Zap};
+use crate::zap::{self, Admitted, TcpPermit, Zap};
 
 /// Peers of which the connection is remembered, far more than an agent has. Over it all are forgotten, which
 /// costs no more than the certainty that none of them chose its id itself.
@@ -70,6 +71,9 @@ pub enum Refusal {
     /// The authentication gave the connection no role.
     #[error("the connection has no role")]
     NoRole,
+    /// The message, or one before it, named what does not lie on the shelf. The peer was told, and connects again.
+    #[error("what the message, or one before it, named is not in shared memory")]
+    NotThere,
 }
 
 /// What a router has received.
@@ -89,7 +93,11 @@ pub enum Incoming {
 /// The connection that an id was first used by.
 struct Known {
     user_id: Box<[u8]>,
-    role: Role,
+    who: Admitted,
+    /// It takes what lies on the shelf.
+    by_shelf: bool,
+    /// A message of it is lost. What it sends after that is, too: it connects again, and says again what is missing.
+    lost: bool,
 }
 
 /// A ROUTER: it knows its peers apart, and sending to one that left is an error.
@@ -98,6 +106,7 @@ pub struct Router {
     /// Whose each routing id is that was used.
     known: HashMap<PeerId, Known>,
     refused: u64,
+    shelf: Option<Shelf>,
 }
 
 impl Router {
@@ -108,7 +117,13 @@ impl Router {
             socket,
             known: HashMap::new(),
             refused: 0,
+            shelf: None,
         })
+    }
+
+    /// Large blobs may lie on the shelf, for peers that come by a socket file.
+    pub fn use_shelf(&mut self, of_agent: &AgentShelf) {
+        self.shelf = Some(of_agent.0.clone());
     }
 
     /// Listens at the socket file of `domain` in `directory`; several may be bound one after the other.
@@ -143,31 +158,56 @@ impl Router {
         let Some(id) = Frame::receive(socket)? else {
             return Ok(None);
         };
-        let (peer, role) = match self.sender(&id) {
+        let (peer, who) = match self.sender(&id) {
             Ok(sender) => sender,
             Err((peer, refusal)) => {
                 message::drain(&mut self.socket.inner, &id)?;
                 return Ok(Some(self.refuse(peer, refusal)));
             }
         };
+        if self.known.get(&peer).is_some_and(|known| known.lost) {
+            message::drain(&mut self.socket.inner, &id)?;
+            return Ok(Some(self.refuse(Some(peer), Refusal::NotThere)));
+        }
         let socket = &mut self.socket.inner;
         let first = Frame::receive(socket)?.ok_or(Errno::AGAIN)?;
-        match message::take_rest(socket, first)? {
-            Taken::Message(message) => Ok(Some(Incoming::Message(Received { peer, role, message }))),
+        let near = self.shelf.as_ref().filter(|_| who.by_file);
+        match message::take_rest(socket, first, near)? {
+            Taken::Message(message, by_shelf) => {
+                if by_shelf && let Some(known) = self.known.get_mut(&peer) {
+                    known.by_shelf = true;
+                }
+                let role = who.role;
+                Ok(Some(Incoming::Message(Received { peer, role, message })))
+            }
             Taken::TooMany(frames) => Ok(Some(self.refuse(Some(peer), Refusal::TooManyFrames { frames }))),
+            // It learns by itself whether we have it: it connects again.
+            Taken::NotThere | Taken::Lost => match self.tell_lost(peer) {
+                Ok(()) | Err(Errno::HOST_UNREACHABLE) => Ok(Some(self.refuse(Some(peer), Refusal::NotThere))),
+                Err(error) => Err(error),
+            },
         }
+    }
+
+    fn tell_lost(&mut self, peer: PeerId) -> Result<(), Errno> {
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.lost = true;
+        }
+        let socket = &mut self.socket.inner;
+        Frame::copy(&peer.routing_id()).send(socket, true)?;
+        message::send_lost(socket)
     }
 
     /// Who sent the message that begins with this routing id.
     ///
     /// A peer can choose its routing id, also one that libzmq gave to a peer that left. So the connection is
     /// asked of each message: its user id bears a number that no other has.
-    fn sender(&mut self, id: &Frame) -> Result<(PeerId, Role), (Option<PeerId>, Refusal)> {
+    fn sender(&mut self, id: &Frame) -> Result<(PeerId, Admitted), (Option<PeerId>, Refusal)> {
         let peer = PeerId::from_routing_id(id.bytes()).ok_or((None, Refusal::OwnRoutingId))?;
         // libzmq lets the authentication's word for `User-Id` stand over one that the peer says.
         let user_id = id.property(c"User-Id").ok_or((Some(peer), Refusal::NoRole))?;
         match self.known.get(&peer) {
-            Some(known) if *known.user_id == *user_id => return Ok((peer, known.role)),
+            Some(known) if *known.user_id == *user_id => return Ok((peer, known.who)),
             Some(_) => return Err((None, Refusal::OwnRoutingId)),
             None => {}
         }
@@ -179,19 +219,26 @@ impl Router {
         {
             return Err((None, Refusal::OwnRoutingId));
         }
-        let role = zap::role_of(user_id).ok_or((Some(peer), Refusal::NoRole))?;
+        let who = zap::admitted(user_id).ok_or((Some(peer), Refusal::NoRole))?;
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
         let user_id = user_id.into();
-        self.known.insert(peer, Known { user_id, role });
-        Ok((peer, role))
+        let known = Known {
+            user_id,
+            who,
+            by_shelf: false,
+            lost: false,
+        };
+        self.known.insert(peer, known);
+        Ok((peer, who))
     }
 
     /// Forgets a peer that is gone, which frees some bytes. Until then nobody else can use its id; without it
     /// all are forgotten when there are too many.
     pub fn forget(&mut self, peer: PeerId) {
         self.known.remove(&peer);
+        self.shelf.iter().for_each(Shelf::sweep);
     }
 
     fn refuse(&mut self, peer: Option<PeerId>, refusal: Refusal) -> Incoming {
@@ -216,9 +263,11 @@ impl Router {
 
     fn send_parts(&mut self, peer: PeerId, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), SendError> {
         message::check(header, blobs)?;
+        let by_shelf = self.known.get(&peer).is_some_and(|known| known.by_shelf);
+        let large = Large::put(self.shelf.as_ref().filter(|_| by_shelf), false, blobs);
         let socket = &mut self.socket.inner;
         Frame::copy(&peer.routing_id()).send(socket, true)?;
-        Ok(message::send(socket, header, blobs)?)
+        Ok(message::send(socket, header, blobs, large)?)
     }
 
     /// Begins to watch the connections. From then on [`Self::connection_event`] must be asked whenever

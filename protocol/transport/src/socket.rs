@@ -51,6 +51,18 @@ impl Socket {
         connected.map_err(|source| TransportError::Connect { endpoint, source })
     }
 
+    /// Ends the connection and makes another one, which is told as if it had broken.
+    pub(crate) fn connect_again(&mut self, endpoint: &Endpoint) -> Result<(), TransportError> {
+        let endpoint = endpoint.to_string();
+        let again = raw::disconnect(&mut self.inner, &endpoint)
+            .and_then(|()| raw::connect(&mut self.inner, &endpoint));
+        again.map_err(|source| TransportError::Connect { endpoint, source })?;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.ended();
+        }
+        Ok(())
+    }
+
     /// Binds the socket file of `domain` in `directory`, once more if others are bound already.
     pub(crate) fn bind_ipc(
         &mut self,

@@ -118,15 +118,15 @@ impl Subscriber {
                 message::drain(socket, &first)?;
                 continue;
             }
-            match message::take_rest(socket, first)? {
-                Taken::Message(message) => return Ok(Some(message)),
-                Taken::TooMany(_) => self.refused += 1,
+            match message::take_rest(socket, first, None)? {
+                Taken::Message(message, _) => return Ok(Some(message)),
+                Taken::TooMany(_) | Taken::NotThere | Taken::Lost => self.refused += 1,
             }
         }
         Ok(None)
     }
 
-    /// How many messages were dropped because they had too many frames.
+    /// How many messages were dropped, as such that had too many frames.
     pub fn refused(&self) -> u64 {
         self.refused
     }

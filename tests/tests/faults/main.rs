@@ -18,6 +18,7 @@ mod partitions;
 mod put_back;
 mod reconnects;
 mod schemas;
+mod shelf;
 mod storm;
 mod strangers;
 mod stream;

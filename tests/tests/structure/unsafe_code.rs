@@ -56,6 +56,10 @@ const AUDITED: &[(&str, &str)] = &[
         "protocol/transport/src/raw.rs",
         "calls into libzmq that the zmq crate has not",
     ),
+    (
+        "protocol/transport/src/shelf/mapping.rs",
+        "maps files of shared memory, which processes of one user only shorten or change by agreement",
+    ),
 ];
 
 /// How many lines a statement may have before the one with `unsafe`, below its comment.

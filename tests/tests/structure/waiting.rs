@@ -17,6 +17,10 @@ const ALLOWED: &[(&str, &str)] = &[
         "whether an owner on another host lives is said by the time of its file alone",
     ),
     (
+        "agent/src/journal/store/patience.rs",
+        "SQLite does not tell that another process has let go",
+    ),
+    (
         "client/cli/src/commands/logs/follow.rs",
         "of a program that is about to start, or that many others read, nothing can be waited for",
     ),

@@ -15,7 +15,7 @@ use scalems_protocol::Role;
 pub use self_test::SelfTestError;
 use table::{Request, Table};
 use user_id::UserId;
-pub(crate) use user_id::role_of;
+pub(crate) use user_id::{Admitted, admitted};
 
 use crate::context::Context;
 use crate::error::{Errno, TransportError};
@@ -175,11 +175,17 @@ fn answer(socket: &mut Handle, table: &Mutex<Table>, number: u64) -> Result<(), 
                 mechanism,
                 credentials,
             };
-            lock(table).decide(&request)
+            let user = lock(table).decide(&request);
+            user.map(|user| UserId {
+                user,
+                // Over TCP nobody comes in without a key.
+                by_file: mechanism == b"NULL",
+                number,
+            })
         }
         _ => None,
     };
-    let user = user.map(|user| UserId { user, number }.to_string());
+    let user = user.map(|user| user.to_string());
     let reply: [&[u8]; 6] = match &user {
         Some(user) => [VERSION, request_id, b"200", b"OK", user.as_bytes(), b""],
         None => [

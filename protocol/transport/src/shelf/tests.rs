@@ -1,0 +1,183 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir_in(SHARED_MEMORY).unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
+        Self { directory }
+    }
+
+    /// The shelf as another process has it.
+    fn shelf(&self) -> Shelf {
+        Shelf::new(PrivateDir::open(self.directory.path()).unwrap(), false)
+    }
+
+    /// How many segments and blobs there are.
+    fn files(&self) -> (usize, usize) {
+        let entries = fs::read_dir(self.directory.path()).unwrap();
+        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        let count = |kind: &str| {
+            let of_kind = names
+                .iter()
+                .filter(|name| name.to_str().unwrap().starts_with(kind));
+            of_kind.count()
+        };
+        assert_eq!(count("segment-") + count("blob-"), names.len(), "{names:?}");
+        (count("segment-"), count("blob-"))
+    }
+}
+
+fn blob(of: u8, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| of ^ (at % 251) as u8).collect()
+}
+
+fn put(shelf: &Shelf, blob: &[u8]) -> Option<Name> {
+    let given = shelf.put(blob)?;
+    let name = given.name();
+    given.sent();
+    Some(name)
+}
+
+fn take(shelf: &Shelf, name: Name, bytes: usize) -> Bytes {
+    shelf.take(name, bytes as u64).unwrap()
+}
+
+#[test]
+fn a_segment_is_used_again_once_nobody_needs_it() {
+    let place = Place::new();
+    let (sender, receiver) = (place.shelf(), place.shelf());
+    let [first, second, third] = [1, 2, 3].map(|of| blob(of, LEAST + 5));
+    let taken = take(&receiver, put(&sender, &first).unwrap(), first.len());
+    assert_eq!(taken, first);
+    let other = take(&receiver, put(&sender, &second).unwrap(), second.len());
+    assert_eq!(place.files(), (2, 2), "the first one is still read");
+    drop(taken);
+    let again = take(&receiver, put(&sender, &third).unwrap(), third.len());
+    assert_eq!((&other[..], &again[..]), (&second[..], &third[..]));
+    assert_eq!(place.files(), (2, 2));
+    drop((other, again));
+    assert_eq!(place.files(), (2, 0));
+    drop(sender);
+    assert_eq!(place.files(), (0, 0));
+}
+
+#[test]
+fn what_was_received_is_sent_on_where_it_lies() {
+    let place = Place::new();
+    let (client, agent, worker) = (place.shelf(), place.shelf(), place.shelf());
+    let sent = blob(1, LEAST);
+    let at_agent = take(&agent, put(&client, &sent).unwrap(), sent.len());
+    let at_worker = take(&worker, put(&agent, &at_agent).unwrap(), sent.len());
+    assert_eq!(place.files(), (1, 2), "it was not copied");
+    // Part of it is another blob.
+    let part = put(&agent, &at_agent[..LEAST]).unwrap();
+    drop(take(&worker, part, LEAST));
+    drop(at_agent);
+    // Its maker sees that somebody reads it.
+    let next = take(&worker, put(&client, &blob(2, LEAST)).unwrap(), LEAST);
+    assert_eq!((at_worker, next), (sent.into(), blob(2, LEAST).into()));
+}
+
+#[test]
+fn what_was_not_sent_is_taken_back() {
+    let place = Place::new();
+    let shelf = place.shelf();
+    drop(shelf.put(&blob(1, LEAST)).unwrap());
+    assert_eq!(place.files(), (1, 0));
+    assert!(
+        shelf.put(&blob(1, LEAST - 1)).is_none(),
+        "it is too small to be worth it"
+    );
+}
+
+#[test]
+fn one_process_takes_so_much_and_no_more() {
+    let place = Place::new();
+    let (sender, receiver) = (place.shelf(), place.shelf());
+    let large = blob(1, 20 << 20);
+    let names = [(); 4].map(|()| put(&sender, &large).unwrap());
+    assert!(put(&sender, &large).is_none(), "five are over the limit");
+    // Of other sizes there is one in place of one that nobody needs.
+    drop(take(&receiver, names[0], large.len()));
+    assert!(put(&sender, &blob(2, 30 << 20)).is_some());
+    assert!(put(&sender, &large).is_none());
+    assert_eq!(place.files(), (4, 4));
+}
+
+#[test]
+fn who_holds_much_copies_what_is_more() {
+    let place = Place::new();
+    let (sender, receiver) = (place.shelf(), place.shelf());
+    let taken = [1, 2, 3, 4].map(|of| {
+        let blob = blob(of, 20 << 20);
+        take(&receiver, put(&sender, &blob).unwrap(), blob.len())
+    });
+    assert_eq!(place.files(), (4, 3), "the fourth one is not held");
+    for (of, taken) in (1..).zip(&taken) {
+        assert_eq!(taken, &blob(of, 20 << 20));
+    }
+    drop(taken);
+    assert_eq!(place.files(), (4, 0));
+}
+
+#[test]
+fn what_is_not_there_or_not_as_long_is_refused() {
+    let place = Place::new();
+    let shelf = place.shelf();
+    let path = place.directory.path();
+    let refused = |name: Name, length: usize| shelf.take(name, length as u64).unwrap_err().kind();
+    let nothing = Name([1; 16]);
+    assert_eq!(refused(nothing, LEAST), io::ErrorKind::NotFound);
+    for length in [0, LEAST - 1, limits::WIRE_FRAME_BYTES + 1, usize::MAX] {
+        assert_eq!(refused(nothing, length), io::ErrorKind::InvalidInput);
+    }
+    let short = put(&shelf, &blob(1, LEAST)).unwrap();
+    assert_eq!(refused(short, 2 * LEAST), io::ErrorKind::InvalidData);
+    let link = Name([2; 16]);
+    fs::write(path.join("elsewhere"), blob(1, LEAST)).unwrap();
+    symlink(path.join("elsewhere"), link.of_blob(path)).unwrap();
+    shelf.take(link, LEAST as u64).unwrap_err();
+    fs::create_dir(Name([3; 16]).of_blob(path)).unwrap();
+    shelf.take(Name([3; 16]), LEAST as u64).unwrap_err();
+}
+
+#[test]
+fn a_segment_without_its_own_name_is_not_used_again() {
+    let place = Place::new();
+    let (sender, receiver) = (place.shelf(), place.shelf());
+    let taken = take(&receiver, put(&sender, &blob(1, LEAST)).unwrap(), LEAST);
+    for entry in fs::read_dir(place.directory.path()).unwrap().flatten() {
+        if entry.file_name().as_bytes().starts_with(b"segment-") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let next = take(&receiver, put(&sender, &blob(2, LEAST)).unwrap(), LEAST);
+    assert_eq!((taken, next), (blob(1, LEAST).into(), blob(2, LEAST).into()));
+}
+
+#[test]
+fn what_the_dead_left_is_removed_and_nothing_else() {
+    let place = Place::new();
+    let (living, other) = (place.shelf(), place.shelf());
+    let held = take(&other, put(&living, &blob(1, LEAST)).unwrap(), LEAST);
+    // Without a lock their makers are dead.
+    let (segment, waiting) = (Name([1; 16]), Name([2; 16]));
+    let path = place.directory.path();
+    fs::write(segment.of_segment(path), blob(2, LEAST)).unwrap();
+    fs::hard_link(segment.of_segment(path), waiting.of_blob(path)).unwrap();
+    assert_eq!(place.files(), (2, 2));
+    other.sweep_now(Duration::from_mins(1));
+    assert_eq!(place.files(), (1, 2), "the blob may be on its way");
+    assert_eq!(take(&other, waiting, LEAST), blob(2, LEAST));
+    fs::write(waiting.of_blob(path), blob(2, LEAST)).unwrap();
+    other.sweep_now(Duration::ZERO);
+    assert_eq!(place.files(), (1, 1));
+    assert_eq!(held, blob(1, LEAST));
+}
