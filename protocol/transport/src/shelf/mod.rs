@@ -14,6 +14,7 @@ mod named;
 mod segments;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs, io};
 
 use bytes::Bytes;
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use scalems_protocol::limits;
 
@@ -44,6 +46,8 @@ const HELD: usize = 64 << 20;
 const HELD_BY_AGENT: usize = 256 << 20;
 /// How often it is looked for what the dead left.
 const SWEEP: Duration = Duration::from_secs(10);
+/// A shelf may be not locked yet for so long.
+const YOUNG: Duration = Duration::from_mins(1);
 /// A name that a dead process gave may be on its way for so long.
 const ON_ITS_WAY: Duration = Duration::from_mins(1);
 
@@ -69,8 +73,8 @@ pub(crate) struct Shelf(Arc<Shared>);
 
 struct Shared {
     directory: PrivateDir,
-    /// The agent's: removed at its end.
-    own: bool,
+    /// Of the agent's own, which is removed at its end: the lock that tells that it lives.
+    own: Option<Flock<File>>,
     segments: Mutex<Segments>,
     /// What was received and is still held, by where it is mapped.
     held: Mutex<HashMap<usize, (usize, Name)>>,
@@ -111,10 +115,11 @@ impl Shelf {
     /// The agent's shelf, beside its socket files in `sockets`. One that an earlier agent left there is removed.
     pub(crate) fn make(sockets: &PrivateDir) -> io::Result<Self> {
         clear(sockets.path());
+        clear_dead(Path::new(SHARED_MEMORY), YOUNG);
         let name = format!("{}{}", beginning(), Name::new()?);
         let path = Path::new(SHARED_MEMORY).join(name);
         let directory = PrivateDir::ensure(&path).map_err(io::Error::other)?;
-        let shelf = Self::new(directory, true);
+        let shelf = Self::new(directory, Some(lock_directory(&path)?));
         symlink(&path, sockets.path().join(LINK))?;
         Ok(shelf)
     }
@@ -123,10 +128,10 @@ impl Shelf {
     /// such as from a container.
     pub(crate) fn beside(sockets: &Path) -> Option<Self> {
         let directory = PrivateDir::open(&linked(sockets)?).ok()?;
-        Some(Self::new(directory, false))
+        Some(Self::new(directory, None))
     }
 
-    fn new(directory: PrivateDir, own: bool) -> Self {
+    fn new(directory: PrivateDir, own: Option<Flock<File>>) -> Self {
         Self(Arc::new(Shared {
             directory,
             own,
@@ -177,7 +182,7 @@ impl Shelf {
         }
         let (path, length) = (name.of_blob(self.path()), length as usize);
         let map = lock(&self.0.maps).read(&path, length);
-        let most = if self.0.own { HELD_BY_AGENT } else { HELD };
+        let most = if self.0.own.is_some() { HELD_BY_AGENT } else { HELD };
         let map = match map {
             Ok(map) if self.0.held_bytes.load(Ordering::Relaxed) + length <= most => map,
             other => {
@@ -216,7 +221,7 @@ impl Shelf {
         for entry in entries.flatten() {
             let path = entry.path();
             let is_blob = entry.file_name().as_bytes().starts_with(b"blob-");
-            if is_blob && named_since(&path).is_none_or(|age| age < on_its_way) {
+            if is_blob && changed(&path).is_none_or(|age| age < on_its_way) {
                 continue;
             }
             if segments::is_orphan(&path) {
@@ -228,7 +233,7 @@ impl Shelf {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.own {
+        if self.own.is_some() {
             // What a peer still has mapped stays until it lets go.
             let _gone = fs::remove_dir_all(self.directory.path());
         }
@@ -308,6 +313,26 @@ pub(crate) fn clear(sockets: &Path) {
     let _gone = fs::remove_file(sockets.join(LINK));
 }
 
+/// Removes the shelves in `place` of agents that are dead. One that was just made is not locked yet.
+fn clear_dead(place: &Path, young: Duration) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_old = changed(&path).is_some_and(|age| age >= young);
+        if entry.file_name().as_bytes().starts_with(beginning().as_bytes())
+            && is_old
+            && PrivateDir::open(&path).is_ok()
+            && lock_directory(&path).is_ok()
+        {
+            let _gone = fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn lock_directory(path: &Path) -> io::Result<Flock<File>> {
+    let lock = Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock);
+    Ok(lock.map_err(|(_, errno)| errno)?)
+}
+
 /// Where the link beside socket files leads, if that can be a shelf.
 fn linked(sockets: &Path) -> Option<PathBuf> {
     let path = fs::read_link(sockets.join(LINK)).ok()?;
@@ -320,8 +345,8 @@ fn beginning() -> String {
     format!("scalems-{}-", geteuid())
 }
 
-/// How long ago the file was given a name, or lost one.
-fn named_since(path: &Path) -> Option<Duration> {
+/// How long ago the file was given a name, or lost one; or the directory an entry.
+fn changed(path: &Path) -> Option<Duration> {
     let facts = fs::symlink_metadata(path).ok()?;
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(facts.ctime().try_into().ok()?);
     SystemTime::now().duration_since(at).ok()

@@ -16,7 +16,7 @@ impl Place {
 
     /// The shelf as another process has it.
     fn shelf(&self) -> Shelf {
-        Shelf::new(PrivateDir::open(self.directory.path()).unwrap(), false)
+        Shelf::new(PrivateDir::open(self.directory.path()).unwrap(), None)
     }
 
     /// How many segments and blobs there are.
@@ -180,4 +180,26 @@ fn what_the_dead_left_is_removed_and_nothing_else() {
     other.sweep_now(Duration::ZERO);
     assert_eq!(place.files(), (1, 1));
     assert_eq!(held, blob(1, LEAST));
+}
+
+#[test]
+fn the_shelves_of_dead_agents_are_removed() {
+    let place = Place::new();
+    let [living, dead, other] = [
+        format!("{}1", beginning()),
+        format!("{}2", beginning()),
+        "else".to_owned(),
+    ]
+    .map(|name| PrivateDir::ensure(&place.directory.path().join(name)).unwrap());
+    let lock = lock_directory(living.path()).unwrap();
+    fs::write(dead.path().join("segment-1"), "left").unwrap();
+    let all = [&living, &dead, &other];
+    let there = || all.map(|directory| directory.path().exists());
+    clear_dead(place.directory.path(), Duration::from_mins(1));
+    assert_eq!(there(), [true; 3], "it may be locked in a moment");
+    clear_dead(place.directory.path(), Duration::ZERO);
+    assert_eq!(there(), [true, false, true]);
+    drop(lock);
+    clear_dead(place.directory.path(), Duration::ZERO);
+    assert_eq!(there(), [false, false, true]);
 }
