@@ -76,6 +76,8 @@ pub struct PilotOptions {
     pub retain_ms: u64,
     /// Filters, in the order in which they see tasks.
     pub filters: Vec<Rule>,
+    /// So long before the end of its allocation it is told to take nothing new.
+    pub warning: Option<Duration>,
 }
 
 impl PilotOptions {
@@ -95,6 +97,7 @@ impl PilotOptions {
             orphan_ms: limits::ORPHAN_MS,
             retain_ms: limits::RETAIN_MS,
             filters: Vec::new(),
+            warning: None,
         }
     }
 
@@ -294,6 +297,7 @@ impl Pilot {
         restore.numbered(store.as_ref().map_or(0, Store::last));
         let (core, first) = restore.finish();
         let mut bus = Bus::new(core, sockets, room)?;
+        bus.tell_warning(options.warning);
         if let Some(store) = store {
             bus.keep_journal(store, life.age, first)?;
         }

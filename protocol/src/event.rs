@@ -188,6 +188,9 @@ pub struct Health {
     /// How long the last worker will be there, milliseconds; none: nothing is known of an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_ms: Option<u64>,
+    /// So long before that nothing new is started, and what runs may end, milliseconds; none: nobody has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning_ms: Option<u64>,
 }
 
 /// How the journal was in the last second.
@@ -209,7 +212,7 @@ pub struct JournalHealth {
 /// What somebody should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
-    /// `worker_lost`, `hash_differs`, `crash_limit`, `agent_full`.
+    /// `worker_lost`, `hash_differs`, `crash_limit`, `agent_full`, `disk_full`, `stalled`.
     pub alarm: String,
     /// What it is about.
     pub about: String,

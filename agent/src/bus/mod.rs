@@ -100,6 +100,8 @@ pub struct Bus {
     client_ends: Ends,
     worker_ends: Ends,
     rounds: Rounds,
+    /// So long before the end of its allocation the pilot takes nothing new.
+    warning: Option<Duration>,
     exit: bool,
     /// Why the journal cannot be gone on with.
     behind: Option<String>,
@@ -134,6 +136,7 @@ impl Bus {
             client_ends: Ends::default(),
             worker_ends: Ends::default(),
             rounds: Rounds::default(),
+            warning: None,
             exit: false,
             behind: None,
             alarms: Alarms::default(),
@@ -154,6 +157,11 @@ impl Bus {
         let waker = self.handle.waker.clone();
         self.journal = Some(Journal::start(store, move || waker.wake())?);
         Ok(())
+    }
+
+    /// So long before the end of its allocation the pilot takes nothing new.
+    pub fn tell_warning(&mut self, before: Option<Duration>) {
+        self.warning = before;
     }
 
     /// The handle that ends the bus.
@@ -216,7 +224,8 @@ impl Bus {
             self.core.flush(now, &mut self.actions);
             self.act();
             self.alarms.say(&self.core);
-            if let Some(health) = self.rounds.over(begun, self.journal.as_ref()) {
+            if let Some(mut health) = self.rounds.over(begun, self.journal.as_ref()) {
+                health.warning_ms = self.warning.map(|before| before.as_millis() as u64);
                 self.input(Input::Health(Box::new(health)));
                 self.act();
             }

@@ -53,6 +53,7 @@ fn health() -> Health {
         start_wait_us: (150, 90_000, 120_000),
         ran_us: (2_000, 9_000, 9_500),
         left_ms: Some(3_540_000),
+        warning_ms: Some(60_000),
     }
 }
 

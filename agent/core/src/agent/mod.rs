@@ -42,7 +42,7 @@ use crate::record::Record;
 use crate::resources::{Amounts, Kinds};
 use crate::session::{Attachment, Session};
 use crate::task::Tasks;
-use crate::worker::Worker;
+use crate::worker::{Standing, Worker};
 use answers::Answers;
 use events::Events;
 use faults::Faults;
@@ -282,7 +282,7 @@ impl Agent {
                 self.schedule |= self.workers.values().any(joins);
                 self.durable = self.durable.max(number);
             }
-            Input::DiskFull(full) => self.disk_full = full,
+            Input::DiskFull(full) => self.disk_is_full(full),
             Input::Spilled(values) => self.spilled(values),
             Input::ProcessGone { worker } => self.process_gone(worker, out),
             Input::Stop { drain_ms } => self.stop(drain_ms),
@@ -371,12 +371,44 @@ impl Agent {
         // After a pause of our own every peer gets a fresh period: what they sent meanwhile is still in
         // the sockets (R6). With workers there is a deadline each beat, so less than two is no pause.
         let pause = (self.lost_after() / 2).max(2 * self.beat_every());
-        if self.now - self.heard > pause {
+        let paused = self.now - self.heard;
+        if paused > pause {
             for worker in self.workers.values_mut() {
                 worker.heard = self.now;
             }
+            self.stalled(paused);
         }
         self.heard = self.now;
+    }
+
+    /// The agent did nothing for so long. Without workers it may have had nothing to do.
+    fn stalled(&mut self, paused: Micros) {
+        if self
+            .workers
+            .values()
+            .all(|worker| worker.standing != Standing::Active)
+        {
+            return;
+        }
+        let (whole, tenths) = (paused / 1_000_000, paused / 100_000 % 10);
+        self.alarm(
+            "stalled",
+            self.config.pilot_name.clone(),
+            format!(
+                "the agent did nothing for {whole}.{tenths} s: it was halted, or its host or disk had no time for it; nobody is taken for lost for that"
+            ),
+        );
+    }
+
+    fn disk_is_full(&mut self, full: bool) {
+        self.disk_full = full;
+        if full {
+            self.alarm(
+                "disk_full",
+                self.config.pilot_name.clone(),
+                "there is no room for the journal: nothing new is taken in, and goes on by itself once there is room".to_owned(),
+            );
+        }
     }
 
     /// The shell did not listen for a while: what peers sent meanwhile is still in the sockets (R6).

@@ -185,7 +185,12 @@ fn a_full_disk_is_said_also_while_answers_wait_for_it() {
 #[test]
 fn with_a_full_disk_nothing_new_is_taken_in() {
     let mut world = journaled();
-    world.round(vec![Input::DiskFull(true)]).is(&[]);
+    world
+        .listen(scalems_protocol::event::Topic::Alarms)
+        .is(&["event alarms 0: open"]);
+    world
+        .round(vec![Input::DiskFull(true)])
+        .is(&["event alarms 1: disk_full p"]);
     world
         .client(1, submit(1, 1, RUN))
         .begins(&["c1< refused request 1: agent_full"]);

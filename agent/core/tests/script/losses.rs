@@ -230,6 +230,9 @@ fn a_pause_of_the_agent_is_not_the_workers_silence() {
         (world.counter("workers_lost"), world.agent.counts().leased),
         (0, 1)
     );
+    // Somebody should know of it.
+    let told: Vec<_> = world.agent.alarms_after(0).collect();
+    assert!(told[0].message.contains("did nothing for 60.0 s"), "{told:?}");
     // But what is silent from then on is lost, also where beats are rare.
     world.wait(12_000);
     assert_eq!(world.counter("workers_lost"), 1);

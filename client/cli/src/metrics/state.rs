@@ -8,7 +8,14 @@ use scalems_client::protocol::client::{Counts, Status, WorkerRow};
 use scalems_client::protocol::event::{Alarm, Body, FaultGroup, Health};
 
 /// Alarms that are told by their name; others are `other`. The list of the specification.
-const NAMES: [&str; 4] = ["worker_lost", "hash_differs", "crash_limit", "agent_full"];
+const NAMES: [&str; 6] = [
+    "worker_lost",
+    "hash_differs",
+    "crash_limit",
+    "agent_full",
+    "disk_full",
+    "stalled",
+];
 /// Alarms that are known, so that none is counted twice: twice what an agent keeps.
 const ALARMS: usize = 512;
 

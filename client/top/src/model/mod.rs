@@ -382,6 +382,12 @@ impl Model {
         Some(left.saturating_sub(self.now.saturating_sub(at)))
     }
 
+    /// How long new tasks will be started: what is running then has the rest of the allocation to end or to checkpoint.
+    pub fn drains(&self) -> Option<Duration> {
+        let before = Duration::from_millis(self.health.as_ref()?.warning_ms?);
+        Some(self.left()?.saturating_sub(before))
+    }
+
     /// Now, by the agent's clock: milliseconds since it began; none: it has not said what time it is.
     pub fn agent_ms(&self) -> Option<u64> {
         let (at, _) = self.ended_before?;

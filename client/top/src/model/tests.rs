@@ -47,6 +47,7 @@ fn health(at_ms: u64, ended: u64) -> Body {
         span_ms: 1_000,
         ended,
         left_ms: Some(60_000),
+        warning_ms: Some(40_000),
         ..Health::default()
     }))
 }
@@ -86,11 +87,17 @@ fn the_agents_time_and_the_walltime_go_on_between_its_words() {
     model.tick(second(10), Link::Live);
     model.update(&Topic::Health, Update::Event(health(5_000, 0)));
     model.tick(second(13), Link::Lost);
-    assert_eq!(model.left(), Some(second(57)));
+    assert_eq!(
+        (model.left(), model.drains()),
+        (Some(second(57)), Some(second(17)))
+    );
     assert_eq!(model.agent_ms(), Some(8_000));
     assert_eq!(model.age(), Some(second(3)));
     model.tick(second(1_000), Link::Lost);
-    assert_eq!(model.left(), Some(Duration::ZERO));
+    assert_eq!(
+        (model.left(), model.drains()),
+        (Some(Duration::ZERO), Some(Duration::ZERO))
+    );
 }
 
 #[test]

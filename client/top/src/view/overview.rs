@@ -114,7 +114,15 @@ fn allocation(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut B
     let mut lines = inside.rows().skip(gauges.len());
     if let Some(line) = lines.next() {
         let value = match model.left() {
-            Some(left) => theme.span(super::frame::walltime_role(model, left), format::clock(left)),
+            Some(left) => {
+                let mut text = format::clock(left);
+                match model.drains() {
+                    Some(drains) if drains.is_zero() => text.push_str(", nothing new is started"),
+                    Some(drains) => text.push_str(&format!(", drains in {}", format::clock(drains))),
+                    None => {}
+                }
+                theme.span(super::frame::walltime_role(model, left), text)
+            }
             None => theme.span(Role::Dim, "no end is known"),
         };
         pair("walltime", value, LABEL, theme, line, buffer);

@@ -240,6 +240,7 @@ fn health(second: u64) -> Body {
         start_wait_us: (1_500 * second, 90_000, 120_000),
         ran_us: (2_000, 9_000, 9_500),
         left_ms: Some(600_000 - second * 1_000),
+        warning_ms: Some(60_000),
     }))
 }
 

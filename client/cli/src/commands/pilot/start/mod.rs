@@ -193,6 +193,7 @@ fn options(args: &PilotStartArgs, name: &str, directory: &Path, filters: Vec<Rul
         orphan_ms: args.agent.orphan_time.as_millis() as u64,
         retain_ms: args.agent.retain.as_millis() as u64,
         filters,
+        warning: args.batch.map(|_| args.warning),
         ..PilotOptions::new(name, directory)
     }
 }
