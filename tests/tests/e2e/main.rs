@@ -44,6 +44,7 @@ mod stand_ins;
 mod terminal;
 mod top;
 mod top_agent;
+mod top_around;
 mod top_keys;
 mod top_replay;
 mod top_terminal;

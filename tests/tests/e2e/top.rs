@@ -49,6 +49,12 @@ impl Scene {
     #[track_caller]
     pub(crate) fn end(mut self) {
         self.gate.release(6);
+        self.end_of_rest();
+    }
+
+    /// The same, where all may have gone through the gate.
+    #[track_caller]
+    pub(crate) fn end_of_rest(self) {
         until_tasks(&self.pilot.session(), DOCKING, |tasks| tasks.unfinished() == 0);
         self.pilot.stop();
     }

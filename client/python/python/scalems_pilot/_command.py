@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import sys
+from typing import List
 
 from .errors import ScalemsError
 
@@ -31,8 +32,17 @@ def command() -> str:
 
 def main() -> None:
     """Becomes the command, with this process's arguments."""
+    _become([])
+
+
+def top() -> None:
+    """Becomes the live monitor."""
+    _become(["top"])
+
+
+def _become(first: List[str]) -> None:
     path = command()
     try:
-        os.execv(path, ["scalems", *sys.argv[1:]])
+        os.execv(path, ["scalems", *first, *sys.argv[1:]])
     except OSError as error:
         sys.exit(f"scalems: cannot run {path}: {error.strerror}")
