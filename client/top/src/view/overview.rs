@@ -115,12 +115,12 @@ fn allocation(app: &App, model: &Model, theme: Theme, area: Rect, buffer: &mut B
     if let Some(line) = lines.next() {
         let value = match model.left() {
             Some(left) => {
-                let mut text = format::clock(left);
-                match model.drains() {
-                    Some(drains) if drains.is_zero() => text.push_str(", nothing new is started"),
-                    Some(drains) => text.push_str(&format!(", drains in {}", format::clock(drains))),
-                    None => {}
-                }
+                let drains = match model.drains() {
+                    Some(drains) if drains.is_zero() => ", nothing new is started".to_owned(),
+                    Some(drains) => format!(", drains in {}", format::clock(drains)),
+                    None => String::new(),
+                };
+                let text = format::clock(left) + &drains;
                 theme.span(super::frame::walltime_role(model, left), text)
             }
             None => theme.span(Role::Dim, "no end is known"),
