@@ -13,7 +13,7 @@ use crate::monitor::ConnectionEvent;
 use crate::options::Use;
 use crate::poll::{Pollable, Source, poll, sealed::HasSocket};
 use crate::raw::Frame;
-use crate::shelf::Shelf;
+use crate::shelf::{End, Shelf};
 use crate::socket::Socket;
 
 /// A DEALER. It connects, and after a break connects again, by itself. Nothing is queued while there is no
@@ -61,7 +61,10 @@ impl Dealer {
 
     fn send_parts(&mut self, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), SendError> {
         message::check(header, blobs)?;
-        let large = Large::put(self.shelf.as_ref(), self.announce, blobs);
+        let large = match &self.shelf {
+            Some(place) => Large::put(place, End::AGENT, self.announce, blobs),
+            None => Large::none(),
+        };
         message::send(&mut self.socket.inner, header, blobs, large)?;
         self.announce = false;
         Ok(())

@@ -5,7 +5,7 @@ use scalems_protocol::limits;
 
 use crate::error::{Errno, SendError};
 use crate::raw::{Frame, Handle};
-use crate::shelf::{First, Given, Named, Shelf};
+use crate::shelf::{End, First, Given, Named, Shelf};
 
 /// Frames that a message may have: the header, the protocol's blobs, and a few more, so that a message that
 /// is slightly over gets the protocol's refusal with its name.
@@ -54,8 +54,8 @@ impl Part<'_> {
 
 /// What came in one message after its first frame was taken.
 pub(crate) enum Taken {
-    /// A message, and whether its sender can take what lies on the shelf.
-    Message(Message, bool),
+    /// A message, and the sender's end of the shelf, if it can take what lies there.
+    Message(Message, Option<End>),
     /// It had too many frames and was dropped.
     TooMany(usize),
     /// It named what is not on the shelf, and was dropped.
@@ -68,13 +68,10 @@ pub(crate) enum Taken {
 /// be named, and what looks like it is a header.
 pub(crate) fn take_rest(socket: &mut Handle, first: Frame, shelf: Option<&Shelf>) -> Result<Taken, Errno> {
     let names = match shelf.map(|_| First::read(first.bytes())) {
-        None | Some(First::Header) => None,
-        Some(First::Names(names)) if first.more() => Some(names),
+        Some(First::Names(end, names)) if first.more() => Some((end, names)),
         Some(First::Lost) if !first.more() => return Ok(Taken::Lost),
-        Some(First::Names(_) | First::Lost | First::Unknown) => {
-            drain(socket, &first)?;
-            return Ok(Taken::NotThere);
-        }
+        // What only looks like one of these is a header that cannot be read.
+        None | Some(First::Names(..) | First::Lost | First::Header) => None,
     };
     let header = match &names {
         None => first,
@@ -100,8 +97,8 @@ pub(crate) fn take_rest(socket: &mut Handle, first: Frame, shelf: Option<&Shelf>
     if frames > FRAMES {
         return Ok(Taken::TooMany(frames));
     }
-    let (Some(shelf), Some(names)) = (shelf, names) else {
-        return Ok(Taken::Message(message, false));
+    let (Some(shelf), Some((end, names))) = (shelf, names) else {
+        return Ok(Taken::Message(message, None));
     };
     // All of them, also behind one that is not there: whoever takes a name removes it.
     let mut there = true;
@@ -114,7 +111,7 @@ pub(crate) fn take_rest(socket: &mut Handle, first: Frame, shelf: Option<&Shelf>
         }
     }
     Ok(if there {
-        Taken::Message(message, true)
+        Taken::Message(message, Some(end))
     } else {
         Taken::NotThere
     })
@@ -151,26 +148,30 @@ pub(crate) fn send_lost(socket: &mut Handle) -> Result<(), Errno> {
 /// What of a message lies on the shelf, if its receiver can take that.
 pub(crate) struct Large<'a> {
     given: Vec<(u32, Given<'a>)>,
-    announce: bool,
+    /// Our end, if the receiver is to know it.
+    from: Option<End>,
 }
 
 impl<'a> Large<'a> {
     /// All goes through the socket.
-    pub(crate) fn none() -> Self {
-        Self::put(None, false, &[])
+    pub(crate) const fn none() -> Self {
+        Self {
+            given: Vec::new(),
+            from: None,
+        }
     }
 
-    /// Puts the large ones of `blobs` on the shelf. With `announce` the receiver is told that we can take what lies
-    /// there, also if nothing of this does.
-    pub(crate) fn put(shelf: Option<&'a Shelf>, announce: bool, blobs: &[Bytes]) -> Self {
-        let put = |shelf: &'a Shelf| {
-            let all = (0..).zip(blobs);
-            all.filter_map(|(at, blob)| Some((at, shelf.put(blob)?)))
-                .collect()
-        };
+    /// Puts the large ones of `blobs` on the shelf, for that end. With `announce` the receiver is told that we can take what
+    /// lies there, also if nothing of this does.
+    pub(crate) fn put(shelf: &'a Shelf, to: End, announce: bool, blobs: &[Bytes]) -> Self {
+        let all = (0..).zip(blobs);
+        let given: Vec<_> = all
+            .filter_map(|(at, blob)| Some((at, shelf.put(blob, to)?)))
+            .collect();
+        let needed = announce || !given.is_empty();
         Self {
-            given: shelf.map(put).unwrap_or_default(),
-            announce,
+            given,
+            from: needed.then(|| shelf.end()),
         }
     }
 
@@ -184,8 +185,8 @@ impl<'a> Large<'a> {
             name: given.name(),
             length: blobs[*blob as usize].len() as u64,
         };
-        let needed = self.announce || !self.given.is_empty();
-        needed.then(|| Frame::copy(&First::names(self.given.iter().map(named))))
+        let frame = First::names(self.from?, self.given.iter().map(named));
+        Some(Frame::copy(&frame))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::monitor::ConnectionEvent;
 use crate::options::Use;
 use crate::poll::{Pollable, sealed::HasSocket};
 use crate::raw::Frame;
-use crate::shelf::{AgentShelf, Shelf};
+use crate::shelf::{AgentShelf, End, Shelf};
 use crate::socket::Socket;
 use crate::zap::{self, Admitted, TcpPermit, Zap};
 
@@ -94,8 +94,8 @@ pub enum Incoming {
 struct Known {
     user_id: Box<[u8]>,
     who: Admitted,
-    /// It takes what lies on the shelf.
-    by_shelf: bool,
+    /// Its end of the shelf, if it takes what lies there.
+    end: Option<End>,
     /// A message of it is lost. What it sends after that is, too: it connects again, and says again what is missing.
     lost: bool,
 }
@@ -154,6 +154,7 @@ impl Router {
     }
 
     fn receive(&mut self) -> Result<Option<Incoming>, Errno> {
+        self.shelf.iter().for_each(Shelf::sweep_if_due);
         let socket = &mut self.socket.inner;
         let Some(id) = Frame::receive(socket)? else {
             return Ok(None);
@@ -173,9 +174,11 @@ impl Router {
         let first = Frame::receive(socket)?.ok_or(Errno::AGAIN)?;
         let near = self.shelf.as_ref().filter(|_| who.by_file);
         match message::take_rest(socket, first, near)? {
-            Taken::Message(message, by_shelf) => {
-                if by_shelf && let Some(known) = self.known.get_mut(&peer) {
-                    known.by_shelf = true;
+            Taken::Message(message, end) => {
+                if end.is_some()
+                    && let Some(known) = self.known.get_mut(&peer)
+                {
+                    known.end = end;
                 }
                 let role = who.role;
                 Ok(Some(Incoming::Message(Received { peer, role, message })))
@@ -227,7 +230,7 @@ impl Router {
         let known = Known {
             user_id,
             who,
-            by_shelf: false,
+            end: None,
             lost: false,
         };
         self.known.insert(peer, known);
@@ -263,8 +266,11 @@ impl Router {
 
     fn send_parts(&mut self, peer: PeerId, header: &Part<'_>, blobs: &[Bytes]) -> Result<(), SendError> {
         message::check(header, blobs)?;
-        let by_shelf = self.known.get(&peer).is_some_and(|known| known.by_shelf);
-        let large = Large::put(self.shelf.as_ref().filter(|_| by_shelf), false, blobs);
+        let end = self.known.get(&peer).and_then(|known| known.end);
+        let large = match self.shelf.as_ref().zip(end) {
+            Some((place, end)) => Large::put(place, end, false, blobs),
+            None => Large::none(),
+        };
         let socket = &mut self.socket.inner;
         Frame::copy(&peer.routing_id()).send(socket, true)?;
         Ok(message::send(socket, header, blobs, large)?)

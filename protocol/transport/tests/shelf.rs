@@ -220,28 +220,31 @@ fn both_ways_by_socket(agent: &mut Agent, peer: &mut Dealer) {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused() {
+fn what_cannot_be_read_is_a_header() {
     let mut agent = Agent::new();
     let mut peer = agent.peer();
     round_trip(&mut agent.router, &mut peer, Role::Worker);
-    let header = Bytes::from_static(b"header");
-    let nowhere = [&b"\xc1\x01"[..], &[0; 4], &[7; 16], &(LARGE as u64).to_le_bytes()].concat();
-    for first in [&b"\xc1"[..], b"\xc1\x02", b"\xc1\x01\x00", b"\xc1\x00", &nowhere] {
-        let mut peer = agent.peer();
-        peer.send(b"\x80", &[]).unwrap();
-        received(&mut agent.router);
-        peer.send(first, &[header.clone(), Bytes::new()]).unwrap();
-        let refused = incoming(&mut agent.router);
-        assert!(
-            matches!(
-                refused,
-                Incoming::Refused {
-                    refusal: Refusal::NotThere,
-                    ..
-                }
-            ),
-            "{refused:?}"
-        );
+    let rest = [Bytes::from_static(b"header"), Bytes::new()];
+    for first in [&b"\xc1"[..], b"\xc1\x02", b"\xc1\x01\x00", b"\xc1\x00"] {
+        peer.send(first, &rest).unwrap();
+        let there = received(&mut agent.router).message;
+        assert_eq!((&there.header[..], &there.blobs[..]), (first, &rest[..]));
     }
-    round_trip(&mut agent.router, &mut peer, Role::Worker);
+    let alone = [&b"\xc1\x01"[..], &[9; 8]].concat();
+    peer.send(&alone, &[]).unwrap();
+    assert_eq!(received(&mut agent.router).message.header, alone);
+    // It names what is nowhere.
+    let entry = [&[0; 4][..], &[7; 16], &(LARGE as u64).to_le_bytes()].concat();
+    peer.send(&[alone, entry].concat(), &rest).unwrap();
+    let refused = incoming(&mut agent.router);
+    assert!(
+        matches!(
+            refused,
+            Incoming::Refused {
+                refusal: Refusal::NotThere,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
 }

@@ -7,18 +7,22 @@
 //! system counts who needs a segment; with one name left, its maker's own, it is used again. What was received is sent on
 //! by one more name.
 //!
+//! Each end says by a file that it locks that it lives, and each name whose it is: what the dead had is removed.
+//!
 //! Whatever does not work goes through the socket as all else does. Specified in `docs/spec/1-bus.md`.
 
+mod end;
 mod mapping;
 mod named;
 mod segments;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs, io};
@@ -30,6 +34,8 @@ use scalems_protocol::limits;
 
 use crate::directory::PrivateDir;
 
+use end::Alive;
+pub(crate) use end::End;
 use mapping::{Mapped, Maps};
 pub(crate) use named::{First, Named};
 use segments::Segments;
@@ -44,12 +50,10 @@ pub(crate) const LEAST: usize = 256 << 10;
 /// would keep a worker's.
 const HELD: usize = 64 << 20;
 const HELD_BY_AGENT: usize = 256 << 20;
-/// How often it is looked for what the dead left.
+/// How often it is looked for what the dead left, at most.
 const SWEEP: Duration = Duration::from_secs(10);
 /// A shelf may be not locked yet for so long.
 const YOUNG: Duration = Duration::from_mins(1);
-/// A name that a dead process gave may be on its way for so long.
-const ON_ITS_WAY: Duration = Duration::from_mins(1);
 
 /// The shelf that an agent has made for its sockets.
 pub struct AgentShelf(pub(crate) Shelf);
@@ -75,23 +79,27 @@ struct Shared {
     directory: PrivateDir,
     /// Of the agent's own, which is removed at its end: the lock that tells that it lives.
     own: Option<Flock<File>>,
+    alive: Alive,
     segments: Mutex<Segments>,
     /// What was received and is still held, by where it is mapped.
     held: Mutex<HashMap<usize, (usize, Name)>>,
     held_bytes: AtomicUsize,
     maps: Mutex<Maps>,
-    swept: Mutex<Instant>,
+    unswept: AtomicBool,
+    swept: Mutex<Option<Instant>>,
 }
 
-/// What a blob is called on its way: random, so two never are the same.
+/// What a blob is called on its way: who it is for, and a random number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Name(pub(crate) [u8; 16]);
+pub(crate) struct Name {
+    pub(crate) of: End,
+    pub(crate) number: [u8; 8],
+}
 
 impl Name {
-    fn new() -> io::Result<Self> {
-        let mut name = [0; 16];
-        getrandom::fill(&mut name).map_err(io::Error::other)?;
-        Ok(Self(name))
+    fn new(of: End) -> io::Result<Self> {
+        let number = end::random()?;
+        Ok(Self { of, number })
     }
 
     /// The file of one that is on its way or held.
@@ -107,7 +115,7 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:032x}", u128::from_be_bytes(self.0))
+        write!(out, "{}{:016x}", self.of, u64::from_be_bytes(self.number))
     }
 }
 
@@ -116,10 +124,10 @@ impl Shelf {
     pub(crate) fn make(sockets: &PrivateDir) -> io::Result<Self> {
         clear(sockets.path());
         clear_dead(Path::new(SHARED_MEMORY), YOUNG);
-        let name = format!("{}{}", beginning(), Name::new()?);
+        let name = format!("{}{}{}", beginning(), End::new()?, End::new()?);
         let path = Path::new(SHARED_MEMORY).join(name);
         let directory = PrivateDir::ensure(&path).map_err(io::Error::other)?;
-        let shelf = Self::new(directory, Some(lock_directory(&path)?));
+        let shelf = Self::new(directory, End::AGENT, Some(lock_directory(&path)?))?;
         symlink(&path, sockets.path().join(LINK))?;
         Ok(shelf)
     }
@@ -128,19 +136,26 @@ impl Shelf {
     /// such as from a container.
     pub(crate) fn beside(sockets: &Path) -> Option<Self> {
         let directory = PrivateDir::open(&linked(sockets)?).ok()?;
-        Some(Self::new(directory, None))
+        Self::new(directory, End::new().ok()?, None).ok()
     }
 
-    fn new(directory: PrivateDir, own: Option<Flock<File>>) -> Self {
-        Self(Arc::new(Shared {
+    fn new(directory: PrivateDir, end: End, own: Option<Flock<File>>) -> io::Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            alive: Alive::new(end, directory.path())?,
             directory,
             own,
             segments: Mutex::default(),
             held: Mutex::default(),
             held_bytes: AtomicUsize::new(0),
             maps: Mutex::default(),
-            swept: Mutex::new(Instant::now()),
-        }))
+            unswept: AtomicBool::new(false),
+            swept: Mutex::default(),
+        })))
+    }
+
+    /// Our end of it.
+    pub(crate) fn end(&self) -> End {
+        self.0.alive.end
     }
 
     fn path(&self) -> &Path {
@@ -148,11 +163,14 @@ impl Shelf {
     }
 
     /// Puts a blob where its receiver finds it. None: it goes through the socket.
-    pub(crate) fn put(&self, blob: &[u8]) -> Option<Given<'_>> {
+    pub(crate) fn put(&self, blob: &[u8], to: End) -> Option<Given<'_>> {
         if blob.len() < LEAST {
             return None;
         }
-        let name = self.name_again(blob).or_else(|| self.put_in(blob))?;
+        let name = Name::new(to).ok()?;
+        if !self.name_again(blob, name) && !self.put_in(blob, name) {
+            return None;
+        }
         Some(Given {
             shelf: self,
             name: Some(name),
@@ -160,24 +178,22 @@ impl Shelf {
     }
 
     /// What was received needs only one more name.
-    fn name_again(&self, blob: &[u8]) -> Option<Name> {
-        let (length, before) = *lock(&self.0.held).get(&blob.as_ptr().addr())?;
-        if length != blob.len() {
-            return None;
-        }
-        let name = Name::new().ok()?;
-        fs::hard_link(before.of_blob(self.path()), name.of_blob(self.path())).ok()?;
-        Some(name)
+    fn name_again(&self, blob: &[u8], name: Name) -> bool {
+        let held = lock(&self.0.held).get(&blob.as_ptr().addr()).copied();
+        let Some((_, before)) = held.filter(|(length, _)| *length == blob.len()) else {
+            return false;
+        };
+        fs::hard_link(before.of_blob(self.path()), name.of_blob(self.path())).is_ok()
     }
 
-    fn put_in(&self, blob: &[u8]) -> Option<Name> {
-        lock(&self.0.segments).put(self.path(), blob)
+    fn put_in(&self, blob: &[u8], name: Name) -> bool {
+        lock(&self.0.segments).put(self.path(), self.end(), blob, name)
     }
 
     /// Takes what a peer has named. The bytes are the shelf's until the last of them is dropped.
     pub(crate) fn take(&self, name: Name, length: u64) -> io::Result<Bytes> {
         let within = LEAST as u64..=limits::WIRE_FRAME_BYTES as u64;
-        if !within.contains(&length) {
+        if !within.contains(&length) || name.of != self.end() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let (path, length) = (name.of_blob(self.path()), length as usize);
@@ -203,28 +219,40 @@ impl Shelf {
         Ok(Bytes::from_owner(held))
     }
 
-    /// Looks now and then for what processes left that died: their segments, and blobs that nobody took.
+    /// Somebody may have died: what he left is looked for soon.
     pub(crate) fn sweep(&self) {
-        let mut swept = lock(&self.0.swept);
-        if swept.elapsed() < SWEEP {
-            return;
-        }
-        *swept = Instant::now();
-        drop(swept);
-        self.sweep_now(ON_ITS_WAY);
+        self.0.unswept.store(true, Ordering::Relaxed);
+        self.sweep_if_due();
     }
 
-    fn sweep_now(&self, on_its_way: Duration) {
+    /// Looks for it, if that was not done of late. To be asked often.
+    pub(crate) fn sweep_if_due(&self) {
+        if !self.0.unswept.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut swept = lock(&self.0.swept);
+        if swept.is_some_and(|at| at.elapsed() < SWEEP) {
+            return;
+        }
+        *swept = Some(Instant::now());
+        drop(swept);
+        self.0.unswept.store(false, Ordering::Relaxed);
+        self.sweep_now();
+    }
+
+    fn sweep_now(&self) {
         let Ok(entries) = fs::read_dir(self.path()) else {
             return;
         };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let is_blob = entry.file_name().as_bytes().starts_with(b"blob-");
-            if is_blob && changed(&path).is_none_or(|age| age < on_its_way) {
+        // First what there is, then whether its end lives: that begins before and ends after all that is its own.
+        let files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        let mut dead = HashMap::new();
+        for path in files {
+            let name = path.file_name().and_then(OsStr::to_str);
+            let Some(of) = name.and_then(End::in_name) else {
                 continue;
-            }
-            if segments::is_orphan(&path) {
+            };
+            if *dead.entry(of).or_insert_with(|| of.is_dead(self.path())) {
                 let _gone = fs::remove_file(&path);
             }
         }

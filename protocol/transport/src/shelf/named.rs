@@ -2,13 +2,13 @@
 //!
 //! A header never begins with the byte `c1`. This frame does, so nobody takes one for the other.
 
-use super::Name;
+use super::{End, Name};
 
 /// With what it begins.
 const MARK: u8 = 0xc1;
 /// After the mark: what was named to the receiver is not there.
 const LOST: u8 = 0;
-/// After the mark: blobs are named, as many as there are entries.
+/// After the mark: the sender's end, and an entry for each blob that is named.
 const NAMES: u8 = 1;
 /// Number, name and length of a blob.
 const ENTRY: usize = 4 + 16 + 8;
@@ -27,12 +27,10 @@ pub(crate) struct Named {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum First {
     Header,
-    /// The header follows, and these lie on the shelf. Also without any: the sender can take what is named.
-    Names(Vec<Named>),
+    /// The header follows, and these lie on the shelf. Also without any: the sender can take what is named to its end.
+    Names(End, Vec<Named>),
     /// There is no more: something that was named was not there.
     Lost,
-    /// It begins so, and is nothing that we know.
-    Unknown,
 }
 
 impl First {
@@ -42,23 +40,28 @@ impl First {
         };
         match rest.split_first() {
             Some((&LOST, [])) => Self::Lost,
-            Some((&NAMES, entries)) => {
+            Some((&NAMES, rest)) => {
+                let Some((end, entries)) = rest.split_first_chunk() else {
+                    return Self::Header;
+                };
                 let (entries, left) = entries.as_chunks::<ENTRY>();
                 if !left.is_empty() {
-                    return Self::Unknown;
+                    return Self::Header;
                 }
-                Self::Names(entries.iter().map(entry).collect())
+                Self::Names(End(*end), entries.iter().map(entry).collect())
             }
-            _ => Self::Unknown,
+            _ => Self::Header,
         }
     }
 
-    /// The frame that names these.
-    pub(crate) fn names(names: impl Iterator<Item = Named>) -> Vec<u8> {
+    /// The frame that names these, from this end.
+    pub(crate) fn names(from: End, names: impl Iterator<Item = Named>) -> Vec<u8> {
         let mut frame = vec![MARK, NAMES];
+        frame.extend(from.0);
         for named in names {
             frame.extend(named.blob.to_le_bytes());
-            frame.extend(named.name.0);
+            frame.extend(named.name.of.0);
+            frame.extend(named.name.number);
             frame.extend(named.length.to_le_bytes());
         }
         frame
@@ -74,13 +77,19 @@ fn entry(bytes: &[u8; ENTRY]) -> Named {
     let (blob, rest) = bytes
         .split_first_chunk()
         .expect("invariant: an entry is long enough");
-    let (name, length) = rest
+    let (of, rest) = rest
+        .split_first_chunk()
+        .expect("invariant: an entry is long enough");
+    let (number, length) = rest
         .split_first_chunk()
         .expect("invariant: an entry is long enough");
     let length = length.first_chunk().expect("invariant: an entry is long enough");
     Named {
         blob: u32::from_le_bytes(*blob),
-        name: Name(*name),
+        name: Name {
+            of: End(*of),
+            number: *number,
+        },
         length: u64::from_le_bytes(*length),
     }
 }
@@ -93,19 +102,22 @@ mod tests {
     fn what_is_written_is_read_and_nothing_else() {
         let named = |blob: u32| Named {
             blob,
-            name: Name([blob as u8; 16]),
+            name: Name {
+                of: End([blob as u8; 8]),
+                number: [7; 8],
+            },
             length: 1 << 40 | u64::from(blob),
         };
         for count in [0, 1, 3] {
-            let frame = First::names((0..count).map(named));
-            assert_eq!(First::read(&frame), First::Names((0..count).map(named).collect()));
-            if count > 0 {
-                assert_eq!(First::read(&frame[..frame.len() - 1]), First::Unknown);
-            }
+            let from = End([9; 8]);
+            let frame = First::names(from, (0..count).map(named));
+            let all = (0..count).map(named).collect();
+            assert_eq!(First::read(&frame), First::Names(from, all));
+            assert_eq!(First::read(&frame[..frame.len() - 1]), First::Header);
         }
         assert_eq!(First::read(&First::lost()), First::Lost);
         for unknown in [&[0xc1][..], &[0xc1, 0, 0], &[0xc1, 2]] {
-            assert_eq!(First::read(unknown), First::Unknown);
+            assert_eq!(First::read(unknown), First::Header);
         }
         for header in [&[][..], &[0x80], &[0xde, 0xc1]] {
             assert_eq!(First::read(header), First::Header);

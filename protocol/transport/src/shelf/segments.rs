@@ -1,17 +1,16 @@
 //! The segments that a process makes, and uses again.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
 
-use super::Name;
 use super::mapping::writable;
+use super::{End, Name};
 
 /// What one process has in a shelf at most. What is over that goes through the socket.
 pub(super) const MOST: usize = 96 << 20;
@@ -29,9 +28,7 @@ pub(super) struct Segments {
     bytes: usize,
 }
 
-/// Its lock tells others that its maker lives.
 struct Segment {
-    _lock: Flock<File>,
     inode: u64,
     map: MmapMut,
     path: PathBuf,
@@ -39,27 +36,29 @@ struct Segment {
 
 impl Segments {
     /// Copies the blob to a segment that nobody needs, and gives that one more name.
-    pub(super) fn put(&mut self, directory: &Path, blob: &[u8]) -> Option<Name> {
+    pub(super) fn put(&mut self, directory: &Path, own: End, blob: &[u8], name: Name) -> bool {
         let bytes = blob.len().next_multiple_of(STEP);
         self.look(LOOK);
-        let found = self.find(bytes).or_else(|| self.make(directory, bytes));
-        let mut segment = found.or_else(|| {
-            // What was looked at is not all, and never is where many are held.
-            self.look(4 * LOOK);
-            self.find(bytes).or_else(|| self.make(directory, bytes))
-        })?;
+        let found = self
+            .find(bytes)
+            .or_else(|| self.make(directory, own, bytes))
+            .or_else(|| {
+                // What was looked at is not all, and never is where many are held.
+                self.look(4 * LOOK);
+                self.find(bytes).or_else(|| self.make(directory, own, bytes))
+            });
+        let Some(mut segment) = found else {
+            return false;
+        };
         segment.map[..blob.len()].copy_from_slice(blob);
-        let named = Name::new().and_then(|name| {
-            fs::hard_link(&segment.path, name.of_blob(directory))?;
-            Ok(name)
-        });
-        if named.is_ok() {
+        let named = fs::hard_link(&segment.path, name.of_blob(directory)).is_ok();
+        if named {
             self.given.push_back(segment);
         } else {
             // Somebody has removed it.
             self.bytes -= segment.map.len();
         }
-        named.ok()
+        named
     }
 
     /// Looks at so many of those that were given away first, whether somebody needs them. It asks the file system.
@@ -84,40 +83,34 @@ impl Segments {
     }
 
     /// Makes one, if need be in place of others.
-    fn make(&mut self, directory: &Path, bytes: usize) -> Option<Segment> {
+    fn make(&mut self, directory: &Path, own: End, bytes: usize) -> Option<Segment> {
         while self.bytes + bytes > MOST && !self.free.is_empty() {
             self.bytes -= self.free.remove(0).map.len();
         }
         if self.bytes + bytes > MOST || !has_room(directory, bytes) {
             return None;
         }
-        let segment = Segment::make(directory, bytes).ok()?;
+        let segment = Segment::make(directory, own, bytes).ok()?;
         self.bytes += bytes;
         Some(segment)
     }
 }
 
 impl Segment {
-    fn make(directory: &Path, bytes: usize) -> io::Result<Self> {
-        let path = Name::new()?.of_segment(directory);
-        let made = OpenOptions::new()
+    fn make(directory: &Path, own: End, bytes: usize) -> io::Result<Self> {
+        let path = Name::new(own)?.of_segment(directory);
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path);
-        let whole = made.and_then(|file| {
-            let (inode, map) = (file.metadata()?.ino(), writable(&file, bytes)?);
-            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-            Ok((lock.map_err(|(_, errno)| errno)?, inode, map))
-        });
-        match whole {
-            Ok((lock, inode, map)) => Ok(Self {
-                _lock: lock,
-                inode,
-                map,
-                path,
-            }),
+            .open(&path)?;
+        // What is mapped needs no descriptor.
+        let made = file
+            .metadata()
+            .and_then(|facts| Ok((facts.ino(), writable(&file, bytes)?)));
+        match made {
+            Ok((inode, map)) => Ok(Self { inode, map, path }),
             Err(error) => {
                 let _gone = fs::remove_file(path);
                 Err(error)
@@ -145,13 +138,4 @@ fn has_room(directory: &Path, bytes: usize) -> bool {
         let left = facts.blocks_available().saturating_sub(facts.blocks() / 4);
         left.saturating_mul(facts.fragment_size()) >= bytes as u64
     })
-}
-
-/// Whether the maker of this segment is dead. It may have been there a moment ago only, before it was locked.
-pub(super) fn is_orphan(path: &Path) -> bool {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
-    file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
 }

@@ -16,7 +16,8 @@ impl Place {
 
     /// The shelf as another process has it.
     fn shelf(&self) -> Shelf {
-        Shelf::new(PrivateDir::open(self.directory.path()).unwrap(), None)
+        let directory = PrivateDir::open(self.directory.path()).unwrap();
+        Shelf::new(directory, End::new().unwrap(), None).unwrap()
     }
 
     /// How many segments and blobs there are.
@@ -29,7 +30,8 @@ impl Place {
                 .filter(|name| name.to_str().unwrap().starts_with(kind));
             of_kind.count()
         };
-        assert_eq!(count("segment-") + count("blob-"), names.len(), "{names:?}");
+        let known = count("segment-") + count("blob-") + count("end-");
+        assert_eq!(known, names.len(), "{names:?}");
         (count("segment-"), count("blob-"))
     }
 }
@@ -38,8 +40,8 @@ fn blob(of: u8, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| of ^ (at % 251) as u8).collect()
 }
 
-fn put(shelf: &Shelf, blob: &[u8]) -> Option<Name> {
-    let given = shelf.put(blob)?;
+fn put(shelf: &Shelf, to: &Shelf, blob: &[u8]) -> Option<Name> {
+    let given = shelf.put(blob, to.end())?;
     let name = given.name();
     given.sent();
     Some(name)
@@ -54,12 +56,12 @@ fn a_segment_is_used_again_once_nobody_needs_it() {
     let place = Place::new();
     let (sender, receiver) = (place.shelf(), place.shelf());
     let [first, second, third] = [1, 2, 3].map(|of| blob(of, LEAST + 5));
-    let taken = take(&receiver, put(&sender, &first).unwrap(), first.len());
+    let taken = take(&receiver, put(&sender, &receiver, &first).unwrap(), first.len());
     assert_eq!(taken, first);
-    let other = take(&receiver, put(&sender, &second).unwrap(), second.len());
+    let other = take(&receiver, put(&sender, &receiver, &second).unwrap(), second.len());
     assert_eq!(place.files(), (2, 2), "the first one is still read");
     drop(taken);
-    let again = take(&receiver, put(&sender, &third).unwrap(), third.len());
+    let again = take(&receiver, put(&sender, &receiver, &third).unwrap(), third.len());
     assert_eq!((&other[..], &again[..]), (&second[..], &third[..]));
     assert_eq!(place.files(), (2, 2));
     drop((other, again));
@@ -73,15 +75,15 @@ fn what_was_received_is_sent_on_where_it_lies() {
     let place = Place::new();
     let (client, agent, worker) = (place.shelf(), place.shelf(), place.shelf());
     let sent = blob(1, LEAST);
-    let at_agent = take(&agent, put(&client, &sent).unwrap(), sent.len());
-    let at_worker = take(&worker, put(&agent, &at_agent).unwrap(), sent.len());
+    let at_agent = take(&agent, put(&client, &agent, &sent).unwrap(), sent.len());
+    let at_worker = take(&worker, put(&agent, &worker, &at_agent).unwrap(), sent.len());
     assert_eq!(place.files(), (1, 2), "it was not copied");
     // Part of it is another blob.
-    let part = put(&agent, &at_agent[..LEAST]).unwrap();
+    let part = put(&agent, &worker, &at_agent[..LEAST]).unwrap();
     drop(take(&worker, part, LEAST));
     drop(at_agent);
     // Its maker sees that somebody reads it.
-    let next = take(&worker, put(&client, &blob(2, LEAST)).unwrap(), LEAST);
+    let next = take(&worker, put(&client, &worker, &blob(2, LEAST)).unwrap(), LEAST);
     assert_eq!((at_worker, next), (sent.into(), blob(2, LEAST).into()));
 }
 
@@ -89,10 +91,10 @@ fn what_was_received_is_sent_on_where_it_lies() {
 fn what_was_not_sent_is_taken_back() {
     let place = Place::new();
     let shelf = place.shelf();
-    drop(shelf.put(&blob(1, LEAST)).unwrap());
+    drop(shelf.put(&blob(1, LEAST), shelf.end()).unwrap());
     assert_eq!(place.files(), (1, 0));
     assert!(
-        shelf.put(&blob(1, LEAST - 1)).is_none(),
+        shelf.put(&blob(1, LEAST - 1), shelf.end()).is_none(),
         "it is too small to be worth it"
     );
 }
@@ -102,12 +104,15 @@ fn one_process_takes_so_much_and_no_more() {
     let place = Place::new();
     let (sender, receiver) = (place.shelf(), place.shelf());
     let large = blob(1, 20 << 20);
-    let names = [(); 4].map(|()| put(&sender, &large).unwrap());
-    assert!(put(&sender, &large).is_none(), "five are over the limit");
+    let names = [(); 4].map(|()| put(&sender, &receiver, &large).unwrap());
+    assert!(
+        put(&sender, &receiver, &large).is_none(),
+        "five are over the limit"
+    );
     // Of other sizes there is one in place of one that nobody needs.
     drop(take(&receiver, names[0], large.len()));
-    assert!(put(&sender, &blob(2, 30 << 20)).is_some());
-    assert!(put(&sender, &large).is_none());
+    assert!(put(&sender, &receiver, &blob(2, 30 << 20)).is_some());
+    assert!(put(&sender, &receiver, &large).is_none());
     assert_eq!(place.files(), (4, 4));
 }
 
@@ -117,7 +122,7 @@ fn who_holds_much_copies_what_is_more() {
     let (sender, receiver) = (place.shelf(), place.shelf());
     let taken = [1, 2, 3, 4].map(|of| {
         let blob = blob(of, 20 << 20);
-        take(&receiver, put(&sender, &blob).unwrap(), blob.len())
+        take(&receiver, put(&sender, &receiver, &blob).unwrap(), blob.len())
     });
     assert_eq!(place.files(), (4, 3), "the fourth one is not held");
     for (of, taken) in (1..).zip(&taken) {
@@ -133,53 +138,98 @@ fn what_is_not_there_or_not_as_long_is_refused() {
     let shelf = place.shelf();
     let path = place.directory.path();
     let refused = |name: Name, length: usize| shelf.take(name, length as u64).unwrap_err().kind();
-    let nothing = Name([1; 16]);
+    let named = |number| Name {
+        of: shelf.end(),
+        number: [number; 8],
+    };
+    let nothing = named(1);
     assert_eq!(refused(nothing, LEAST), io::ErrorKind::NotFound);
     for length in [0, LEAST - 1, limits::WIRE_FRAME_BYTES + 1, usize::MAX] {
         assert_eq!(refused(nothing, length), io::ErrorKind::InvalidInput);
     }
-    let short = put(&shelf, &blob(1, LEAST)).unwrap();
+    let short = put(&shelf, &shelf, &blob(1, LEAST)).unwrap();
     assert_eq!(refused(short, 2 * LEAST), io::ErrorKind::InvalidData);
-    let link = Name([2; 16]);
+    let link = named(2);
     fs::write(path.join("elsewhere"), blob(1, LEAST)).unwrap();
     symlink(path.join("elsewhere"), link.of_blob(path)).unwrap();
     shelf.take(link, LEAST as u64).unwrap_err();
-    fs::create_dir(Name([3; 16]).of_blob(path)).unwrap();
-    shelf.take(Name([3; 16]), LEAST as u64).unwrap_err();
+    fs::create_dir(named(3).of_blob(path)).unwrap();
+    shelf.take(named(3), LEAST as u64).unwrap_err();
+    // What is another's is not taken.
+    let other = place.shelf();
+    let name = put(&shelf, &other, &blob(1, LEAST)).unwrap();
+    assert_eq!(refused(name, LEAST), io::ErrorKind::InvalidInput);
+    assert_eq!(take(&other, name, LEAST), blob(1, LEAST));
 }
 
 #[test]
 fn a_segment_without_its_own_name_is_not_used_again() {
     let place = Place::new();
     let (sender, receiver) = (place.shelf(), place.shelf());
-    let taken = take(&receiver, put(&sender, &blob(1, LEAST)).unwrap(), LEAST);
+    let taken = take(
+        &receiver,
+        put(&sender, &receiver, &blob(1, LEAST)).unwrap(),
+        LEAST,
+    );
     for entry in fs::read_dir(place.directory.path()).unwrap().flatten() {
         if entry.file_name().as_bytes().starts_with(b"segment-") {
             fs::remove_file(entry.path()).unwrap();
         }
     }
-    let next = take(&receiver, put(&sender, &blob(2, LEAST)).unwrap(), LEAST);
+    let next = take(
+        &receiver,
+        put(&sender, &receiver, &blob(2, LEAST)).unwrap(),
+        LEAST,
+    );
     assert_eq!((taken, next), (blob(1, LEAST).into(), blob(2, LEAST).into()));
 }
 
 #[test]
 fn what_the_dead_left_is_removed_and_nothing_else() {
     let place = Place::new();
-    let (living, other) = (place.shelf(), place.shelf());
-    let held = take(&other, put(&living, &blob(1, LEAST)).unwrap(), LEAST);
-    // Without a lock their makers are dead.
-    let (segment, waiting) = (Name([1; 16]), Name([2; 16]));
     let path = place.directory.path();
-    fs::write(segment.of_segment(path), blob(2, LEAST)).unwrap();
-    fs::hard_link(segment.of_segment(path), waiting.of_blob(path)).unwrap();
-    assert_eq!(place.files(), (2, 2));
-    other.sweep_now(Duration::from_mins(1));
-    assert_eq!(place.files(), (1, 2), "the blob may be on its way");
-    assert_eq!(take(&other, waiting, LEAST), blob(2, LEAST));
-    fs::write(waiting.of_blob(path), blob(2, LEAST)).unwrap();
-    other.sweep_now(Duration::ZERO);
-    assert_eq!(place.files(), (1, 1));
-    assert_eq!(held, blob(1, LEAST));
+    let [living, other, dies] = [(); 3].map(|()| place.shelf());
+    let held = take(&other, put(&living, &other, &blob(1, LEAST)).unwrap(), LEAST);
+    let waits = put(&living, &other, &blob(2, LEAST)).unwrap();
+    // It has put something, was given something, and holds something.
+    let last = put(&dies, &living, &blob(3, LEAST)).unwrap();
+    put(&living, &dies, &blob(4, LEAST)).unwrap();
+    let name = put(&living, &dies, &blob(5, LEAST)).unwrap();
+    std::mem::forget(take(&dies, name, LEAST));
+    other.sweep_now();
+    assert_eq!(place.files(), (5, 5), "all live");
+    // As a kill leaves it: only its lock goes.
+    let end = dies.end();
+    let file = path.join(format!("end-{end}"));
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "").unwrap();
+    other.sweep_now();
+    assert_eq!(place.files(), (4, 3));
+    assert!(!file.exists());
+    // What it had put for others is theirs.
+    assert_eq!(take(&living, last, LEAST), blob(3, LEAST));
+    assert_eq!(
+        (held, take(&other, waits, LEAST)),
+        (blob(1, LEAST).into(), blob(2, LEAST).into())
+    );
+    // What it had been given is used again.
+    for of in 6..10 {
+        put(&living, &other, &blob(of, LEAST)).unwrap();
+    }
+    assert_eq!(place.files(), (4, 4));
+}
+
+#[test]
+fn an_end_that_was_taken_for_dead_before_it_was_locked_is_none() {
+    let place = Place::new();
+    let path = place.directory.path();
+    let end = End::new().unwrap();
+    assert!(end.is_dead(path), "nobody has said that it lives");
+    let alive = Alive::new(end, path).unwrap();
+    assert!(!end.is_dead(path));
+    assert!(Alive::new(end, path).is_err(), "it is there already");
+    drop(alive);
+    assert!(end.is_dead(path));
 }
 
 #[test]
