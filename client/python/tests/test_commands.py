@@ -15,7 +15,7 @@ def test_the_package_brings_its_commands(name: str, words: str) -> None:
     assert words in run.stdout
 
 
-def test_the_monitor_takes_words(pilot) -> None:
+def test_the_monitor_takes_words(named_pilot) -> None:
     path = pathlib.Path(sysconfig.get_path("scripts")) / "scalems-top"
     run = subprocess.run([str(path), "--once", "--output", "json"], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr

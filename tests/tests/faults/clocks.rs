@@ -175,6 +175,9 @@ fn a_host_that_stood_still_loses_nobody() {
     }
     stream.expect_all(&session);
     undisturbed(&pilot, &session, 2);
+    // But somebody should know of it.
+    let log = pilot.log();
+    assert!(log.contains("the agent did nothing for "), "{log}");
     drop(session);
     pilot.sh("scalems pilot stop").well();
     for worker in &mut workers {

@@ -395,7 +395,7 @@ impl Agent {
             "stalled",
             self.config.pilot_name.clone(),
             format!(
-                "the agent did nothing for {whole}.{tenths} s: it was halted, or its host or disk had no time for it; nobody is taken for lost for that"
+                "the agent did nothing for {whole}.{tenths} s: it was halted, or its host or disk had no time for it; no worker counts as silent for that"
             ),
         );
     }
